@@ -505,3 +505,31 @@ def test_malformed_id_is_wrong_usage(run: Run, arguments: tuple[str, ...], text:
 
     assert said.code == 2
     assert text in said.complaint[0]
+
+
+def test_missing_assertion_is_no_request_to_the_endpoint(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "https://127.0.0.1:9")
+    monkeypatch.setenv("AZURE_TENANT_ID", "72f3ad12-8a51-4b2e-9d44-5b0c1f5d6e01")
+    monkeypatch.setenv("AZURE_CLIENT_ID", "8d9bff2e-8a17-4b8a-9b94-0f3f9d1c2a10")
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(tmp_path / "missing"))
+
+    code, checks = examine(run)
+
+    assert code == 1
+    assert checks["endpoint"]["state"] == "skipped"
+    assert checks["endpoint"]["text"].startswith("no request was sent to https://127.0.0.1:9/")
+    assert "can't be read" in checks["token"]["text"]
+
+
+def test_malformed_variable_of_arm_is_a_failed_check(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", "nonsense")
+
+    code, checks = examine(run)
+
+    assert code == 3
+    assert checks["token"]["state"] == "ok"
+    assert checks["arm"]["text"].startswith("AIOMSI_RESOURCE_MANAGER must look like")

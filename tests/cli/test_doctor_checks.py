@@ -140,7 +140,7 @@ def test_password_of_a_proxy_is_not_shown() -> None:
 
 
 def test_endpoint_without_a_response_has_failed() -> None:
-    error = TokenUnavailableError("no response in time")
+    error = TokenUnavailableError("no response in time", attempts=1)
     assert check_endpoint(IMDS, error).state == FAILED
 
 

@@ -226,6 +226,8 @@ def test_environment_is_that_of_the_kind(
     assert said.code == 0
     assert set(variables_of(said.out)) == names | {"AIOMSI_RESOURCE_MANAGER"}
     assert "#" not in said.out
+    assert "runs, with 1 resource group. Ctrl-C" in said.err
+    assert f"\nRequests of {kind}: 0 (0 tokens)\nIMDS requests: 0 (" in said.err
 
 
 def test_addresses_names_audiences_and_keys_are_options(

@@ -361,3 +361,8 @@ def test_quota_not_enforced_is_reported() -> None:
     assert [(reply.status, reply.headers["x-ms-user-quota-remaining"]) for reply in replies] == [
         (200, "0")
     ] * 2
+
+
+@pytest.mark.parametrize("text", ["Resources | where name == '\ud83d'", "\ud83d"])
+def test_half_of_a_surrogate_pair_is_text(azure: EmbeddedAzure, text: str) -> None:
+    assert query(azure, text).status == (200 if "name" in text else 400)

@@ -231,8 +231,8 @@ def test_deletion_removes_child_resources(azure: EmbeddedAzure) -> None:
             KV,
             {"location": 1},
             400,
-            "LocationRequired",
-            "The location property is required",
+            "InvalidRequestContent",
+            "'location' must be text",
         ),
         (
             "PUT",
@@ -254,6 +254,8 @@ def test_deletion_removes_child_resources(azure: EmbeddedAzure) -> None:
         ),
         ("PUT", VAULT, KV, b"{", 400, "InvalidRequestContent", "JSON object"),
         ("PUT", VAULT, KV, [], 400, "InvalidRequestContent", "JSON object"),
+        ("PUT", VAULT, KV, b"[" * 100_000, 400, "InvalidRequestContent", "JSON object"),
+        ("PUT", VAULT, KV, {"location": ["x"]}, 400, "InvalidRequestContent", "must be text"),
         (
             "PUT",
             f"{GROUP}/providers/Microsoft.KeyVault/vaults",
@@ -290,6 +292,12 @@ def test_invalid_requests_are_rejected(
 
     assert (reply.status, reply.code) == (status, code)
     assert message in reply.json["error"]["message"]
+
+
+def test_half_of_a_surrogate_pair_is_kept(azure: EmbeddedAzure) -> None:
+    body = b'{"location": "westus", "tags": {"a": "\\ud83d"}}'
+
+    assert put(azure, body=body).json["tags"] == {"a": "\ud83d"}
 
 
 def test_other_location_is_rejected(azure: EmbeddedAzure) -> None:

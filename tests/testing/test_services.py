@@ -230,7 +230,7 @@ def test_network_resources_get_addresses(azure: EmbeddedAzure) -> None:
     ip = put(azure, address, {"location": "westus", "properties": label})["properties"]
     plain = {"publicIPAllocationMethod": "Static"}
     other = put(azure, f"{address}2", {"location": "westus", "properties": plain})["properties"]
-    configurations = [{"name": "one"}, {"name": "two"}, "odd"]
+    configurations = [{"name": "one"}, {"name": "two"}, "odd", {"properties": "odd"}]
     nic = put(
         azure,
         f"{NETWORK}/networkInterfaces/nic",
@@ -243,7 +243,7 @@ def test_network_resources_get_addresses(azure: EmbeddedAzure) -> None:
     assert ip["dnsSettings"]["fqdn"] == "web.westus.cloudapp.azure.com"
     assert "dnsSettings" not in other
     assert nic["macAddress"].startswith("00-0D-3A-")
-    first, second, _ = nic["ipConfigurations"]
+    first, second, *_ = nic["ipConfigurations"]
     assert first["properties"]["primary"] is True
     assert first["properties"]["privateIPAddress"] != second["properties"]["privateIPAddress"]
     assert odd_nic["ipConfigurations"] == "odd"

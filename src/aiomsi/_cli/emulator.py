@@ -241,7 +241,8 @@ def emulator(
             lines = format_environment(azure, kind, secure=secure, shell=shell)
             click.echo("\n".join(lines))
             click.echo(
-                f"The embedded Azure runs, with {groups + 1} resource groups. Ctrl-C ends it.",
+                f"The embedded Azure runs, with {groups + 1} resource "
+                f"group{'s' if groups else ''}. Ctrl-C ends it.",
                 err=True,
             )
             click.echo(
@@ -251,7 +252,7 @@ def emulator(
             while True:
                 time.sleep(3600)
     except KeyboardInterrupt:
-        click.echo(_format_counts(azure), err=True)
+        click.echo(_format_counts(azure, kind), err=True)
 
 
 def find_agent_directory(platform: str, environment: Mapping[str, str]) -> str:
@@ -345,7 +346,7 @@ def _default_shell(platform: str) -> str:
     return "powershell" if platform == "win32" else "sh"
 
 
-def _format_counts(azure: EmbeddedAzure) -> str:
+def _format_counts(azure: EmbeddedAzure, kind: str) -> str:
     counts, usage = azure.counts, azure.arm.usage()
     imds = f"{counts.imds_tokens} tokens, {counts.imds_throttled} answers 429"
     throttled = usage.refused + usage.refused_by_providers
@@ -353,7 +354,9 @@ def _format_counts(azure: EmbeddedAzure) -> str:
         f"{counts.arm_unauthorized} answers 401, {counts.arm_forbidden} answers 403, "
         f"{throttled} answers 429"
     )
+    hosts = [] if kind == "imds" else [azure.hosts[kind].counts]
+    other = "".join(f"Requests of {kind}: {one.requests} ({one.tokens} tokens)\n" for one in hosts)
     return (
-        f"IMDS requests: {counts.imds_requests} ({imds})\n"
+        f"{other}IMDS requests: {counts.imds_requests} ({imds})\n"
         f"ARM requests: {counts.arm_requests} ({arm})"
     )

@@ -55,6 +55,7 @@ def test_operators_of_inner_queries_are_not_counted() -> None:
         ("T where n", (1, 2, "where", None)),
         ("T | limit ten", (1, 10, "ten", None)),
         ("T | limit 1.5", (1, 10, "1.5", None)),
+        (f"T | limit {2**64 + 1}", (1, 10, str(2**64 + 1), None)),
         ("T | order n", (1, 10, "n", "by")),
         ("T | where not n == 1", (1, 14, "n", None)),
         ("T | where (n == 1", (1, 17, "<EOF>", ")")),

@@ -108,7 +108,11 @@ def _skip_arm() -> Check:
 
 async def _ask_arm(credential: SlotCredential, cloud: Cloud, subscription: str) -> ArmAnswer:
     """Read the subscriptions, and the one that the options name."""
-    async with ArmSession(credential, cloud=cloud, retry=None) as arm:
+    try:
+        session = ArmSession(credential, cloud=cloud, retry=None)
+    except ConfigurationError as error:
+        return ArmAnswer(cloud.resource_manager, error=error, wanted=subscription)
+    async with session as arm:
         answer = ArmAnswer(arm.cloud.resource_manager, wanted=subscription)
         paths = ["/subscriptions", *([f"/subscriptions/{subscription}"] if subscription else [])]
         try:

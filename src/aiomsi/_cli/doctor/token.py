@@ -21,6 +21,8 @@ def check_endpoint(host: Host, error: CredentialError | None) -> Check:
     if isinstance(error, HostUnreachableError):
         hint = f"Off Azure, for example on a laptop, pass --credential {EXAMPLE}"
         return Check("endpoint", FAILED, f"{host.endpoint} can't be reached", hint)
+    if not error.attempts:
+        return Check("endpoint", SKIPPED, f"no request was sent to {host.endpoint}")
     if error.status is None:
         return Check("endpoint", FAILED, f"{host.endpoint} sent no usable response")
     return Check("endpoint", OK, f"{host.endpoint} responds, with HTTP {error.status}")

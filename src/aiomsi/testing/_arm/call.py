@@ -161,20 +161,22 @@ class ArmCall:
         """Return the body, parsed as a JSON object.
 
         Raises:
-            RefusedError: the body is not a JSON object.
+            RefusedError: the body is not a JSON object, or its location is not text.
 
         """
         try:
             value = json.loads(self.request.body or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            text = (
-                "The request content was invalid and could not be deserialized: "
-                "it must be a JSON object."
-            )
-            raise RefusedError(make_error(400, "InvalidRequestContent", text))
+            raise self._refuse_content("it must be a JSON object.")
+        if not isinstance(value.get("location"), str | None):
+            raise self._refuse_content("'location' must be text.")
         return value
+
+    def _refuse_content(self, why: str) -> RefusedError:
+        text = f"The request content was invalid and could not be deserialized: {why}"
+        return RefusedError(make_error(400, "InvalidRequestContent", text))
 
     def refuse(self, status: int, code: str, message: str, **more: object) -> RefusedError:
         """Return the exception that ends the call with an error response; the caller raises it."""

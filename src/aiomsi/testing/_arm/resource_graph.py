@@ -135,7 +135,7 @@ def _build_page(
         raise _make_bad_request(
             call, "InvalidQueryOptions", f"$top is 1 to {_MAX_ROWS}, and $skip is not negative."
         )
-    digest = hashlib.sha256(query.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(query.encode(errors="surrogatepass")).hexdigest()[:16]
     token = options.get("$skipToken")
     if token:
         skip = _parse_token(call, str(token), digest)

@@ -68,7 +68,8 @@ def _make_id(*parts: str) -> str:
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.lower().encode(), digest_size=8).digest())
+    content = text.lower().encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(content, digest_size=8).digest())
 
 
 def _build_row(subscription: SubscriptionState | None, document: Mapping[str, Any]) -> Row:

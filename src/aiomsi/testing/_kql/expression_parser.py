@@ -114,7 +114,11 @@ class ExpressionParser:
         token = self._token
         if token.kind != "number" or not token.text.isdecimal():
             raise self._fail()
-        return wrap(self._read_number(self._next().text))
+        number = int(token.text[:40])
+        if number != wrap(number):
+            raise self._fail()
+        self._next()
+        return number
 
     def _fail(self, expected: str | None = None) -> QueryError:
         token = self._token

@@ -87,4 +87,6 @@ class Answer:
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
     """Create a response with a JSON body, as compact as Azure's."""
     typed = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
-    return Answer(status, _ENCODER.encode(value).encode(), typed)
+    # A half of a surrogate pair becomes its escape, which is JSON.
+    body = _ENCODER.encode(value).encode(errors="backslashreplace")
+    return Answer(status, body, typed)

@@ -59,7 +59,7 @@ def _complete_address(_: ArmCall, address: Resource) -> None:
 def _iter_configurations(interface: Resource) -> Iterator[dict[str, Any]]:
     found = get_properties(interface).get("ipConfigurations")
     for one in found if isinstance(found, list) else ():
-        if isinstance(one, dict):
+        if isinstance(one, dict) and isinstance(one.setdefault("properties", {}), dict):
             yield one
 
 
@@ -72,7 +72,7 @@ def _complete_interface(_: ArmCall, interface: Resource) -> None:
     properties["resourceGuid"] = guid
     for number, configuration in enumerate(_iter_configurations(interface)):
         configuration["id"] = f"{interface.id}/ipConfigurations/{configuration.get('name')}"
-        own = configuration.setdefault("properties", {})
+        own = configuration["properties"]
         own.setdefault("privateIPAllocationMethod", "Dynamic")
         own.setdefault("privateIPAddressVersion", "IPv4")
         own.setdefault("privateIPAddress", f"10.0.0.{int(digits[:4], 16) % 200 + 4 + number}")
