@@ -27,10 +27,10 @@ from aiomsi import (
     ThrottledError,
     UsageError,
 )
-from aiomsi._arm import call_queue
 from aiomsi._arm import http as _http
 from aiomsi._arm.call import Call
 from aiomsi._arm.call_queue import CallQueue
+from aiomsi._arm.protocol.pacing import queue_counts
 from aiomsi._arm.protocol.request import Options
 from aiomsi.testing import ManualClock
 
@@ -139,7 +139,7 @@ def is_idle(arm: ArmSession) -> bool:
     return (
         queue.pacer.in_flight == queue.pacer.waiting == len(queue._waiters) == 0
         and not any(meter.in_flight for meter in meters)
-        and (queue._timer is None or queue._timer.done())
+        and (queue._turn_timer is None or queue._turn_timer.done())
     )
 
 
@@ -1122,12 +1122,12 @@ async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_pauses_are_remembered_for_some_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_queue, "_MOST_PAUSES", 2)
+    monkeypatch.setattr(queue_counts, "_MOST_PAUSES", 2)
     async with gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
         for number in range(4):
             with pytest.raises(ThrottledError):
                 await arm.get(f"/subscriptions/{number}", api_version=VERSION)
-        assert len(queue_of(arm)._pauses) == 2
+        assert len(queue_of(arm).counts._pauses) == 2
         reasons = [limit.pause_reason is None for limit in arm.stats().limits]
         assert reasons == [True, True, False, False]
 

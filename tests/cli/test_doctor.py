@@ -377,7 +377,7 @@ def test_another_server_in_place_of_imds(run: Run, embedded_azure: EmbeddedAzure
 @pytest.fixture
 def move_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """Let this process run on an embedded host of a kind."""
-    monkeypatch.setattr(azure_arc, "KEY_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(azure_arc, "get_key_directory", lambda *_: str(tmp_path))
     with EmbeddedAzure(kinds=HOST_KINDS, arc_key_directory=tmp_path) as azure:
 
         def move(kind: str) -> None:
@@ -414,7 +414,8 @@ def test_key_file_of_arc_in_another_directory(
     run: Run, move_to: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     move_to("azure-arc")
-    monkeypatch.setattr(azure_arc, "KEY_DIRECTORY", str(tmp_path / "elsewhere"))
+    elsewhere = str(tmp_path / "elsewhere")
+    monkeypatch.setattr(azure_arc, "get_key_directory", lambda *_: elsewhere)
 
     code, checks = examine(run)
 

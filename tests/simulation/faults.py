@@ -297,14 +297,8 @@ MUTANTS = (
         "take a task that a fetch has started for the fetch itself",
         Change(
             "_tokens/flight",
-            """
-    return (
-        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
-    )
-""",
-            """
-    return flights
-""",
+            "    if any(own is task or _awaits(own, task) for own in list(flights[-1].own)):\n",
+            "    if True:\n",
         ),
     ),
     Mutant(
@@ -347,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         "send the request before the Retry-After is over",
-        Change("_tokens/host_backoff", "delay = self.retry_at - now", "delay = 0.0"),
+        Change("_tokens/host_backoff", "delay = max(0.0, self.retry_at - now)", "delay = 0.0"),
     ),
     Mutant(
         "send requests without taking turns",

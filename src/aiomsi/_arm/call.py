@@ -125,8 +125,8 @@ class Call:
         waited_for: the limit that a request of the call waited for longest; None if they only
             waited for a connection, or not at all.
         longest_limit_wait: seconds of that wait.
-        missed_turn: what the call still waited for when its wait in the queue was ended; None
-            without such an end.
+        missed_turn: the name of the thing that the call lacked when its wait in the queue was
+            ended, for an error text; None without such an end.
         on_held: called when the call begins to wait for a limit, not only for a connection; None
             without an interest in that.
         refused_ticket: the ticket of the last request, if a rate limit refused it or ARM its token.

@@ -10,7 +10,8 @@ else: an error, a cancellation, the end of the session. The pacer ignores a seco
 
 A waiting call is a future. After each event, `send_waiting` wakes the calls whose turn has come,
 and sets a timer for the time at which the pacer must be called again. The timer is a task of the
-session, so that it ends with it.
+session, so that it ends with the session. A second timer, for all waiting calls, ends waits for a
+connection that exceed the retry rule's budget.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import contextvars
 import logging
 import math
 import random
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +30,7 @@ from multidict import CIMultiDict
 from aiomsi._arm.protocol.pacing.kinds import Kinds, Limit, ScopedKind
 from aiomsi._arm.protocol.pacing.meter import Meter
 from aiomsi._arm.protocol.pacing.pacer import Pacer
+from aiomsi._arm.protocol.pacing.queue_counts import QueueCounts
 from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ThrottledError
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from aiomsi._arm.call import Call
-    from aiomsi._arm.protocol.pacing.gauge import Gauge
     from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
     from aiomsi._arm.protocol.pacing.pacer import Count
     from aiomsi._arm.protocol.pacing.stats import ArmStats
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 
 _TOO_MANY = 429
 _REFUSING = frozenset({429, 503})
+_OK = 200
 _LONG_PAUSE = 5.0
 """Seconds of a pause from which on it is logged."""
-_LITTLE = 1.0
-_OK = 200
+_LONGER = 1.0
+"""Seconds by which a pause must have grown before the waiting calls are checked again."""
 _UNREAD = 7
-"""Responses that are recorded without their counts, after one that shows all buckets nearly full.
-Reading the counts takes most of the time that pacing costs a call."""
-_FEW = 8
-"""Responses to read before that, and requests that all limits must still allow then."""
-_MOST_PAUSES = 1_024
-_MOST_REASON = 500
+"""Responses whose counts are not read, after one that shows all buckets nearly full. Reading the
+counts takes most of the time that pacing costs a call."""
+_READ_FIRST = 8
+"""Responses of a `ScopedKind` of which each is read before any is left unread."""
 _SHORTEST_WAIT = 0.1
+"""Seconds that a call waits for a connection at least, however little of its budget is left."""
 
 logger = logging.getLogger("aiomsi")
 
@@ -75,9 +75,10 @@ class _Waiter:
         future: done when the call's turn has come, or with the error that ends the wait.
         ticket: its place in the pacer.
         held_by: the limit that held the request back when it came; None without one.
-        charges_pauses: whether the call's budget counts the pauses of its limits.
-        fails_at: the time of the event loop at which the call gets no connection in time; infinite
-            if nothing limits that wait.
+        charges_pauses: whether the call's budget counts the pauses of its limits, because a limit
+            refused the call itself.
+        fails_at: the time of the event loop at which the wait for a connection fails; infinite if
+            the wait is not limited.
         limited_since: the monotonic time from which on the wait for a connection is limited.
 
     """
@@ -111,6 +112,7 @@ class CallQueue:
     Attributes:
         pacer: decides which request is sent next.
         lane: the lane of requests without limits.
+        counts: the counts for the statistics.
         closed: whether `close` was called.
 
     """
@@ -125,22 +127,15 @@ class CallQueue:
     make_error: Callable[[Call], AiomsiError]
     pacer: Pacer = attrs.field(init=False)
     lane: Lane = attrs.field(init=False)
+    counts: QueueCounts = attrs.field(factory=QueueCounts, init=False)
     closed: bool = attrs.field(default=False, init=False)
-    # In the order in which the calls came.
+    # The waiting calls, in the order in which they came.
     _waiters: dict[_Waiter, None] = attrs.field(factory=dict, init=False)
     # One timer for all calls that wait for a connection, at the earliest `_Waiter.fails_at`.
     _connection_timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
-    _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _timer_at: float = attrs.field(default=0.0, init=False)
+    _turn_timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _turn_timer_at: float = attrs.field(default=0.0, init=False)
     _seen_changes: int = attrs.field(default=0, init=False)
-    # For the statistics.
-    _limit_wait: float = attrs.field(default=0.0, init=False)
-    _pause_wait: float = attrs.field(default=0.0, init=False)
-    _connection_wait: float = attrs.field(default=0.0, init=False)
-    _refusals: Counter[str] = attrs.field(factory=Counter, init=False)
-    _responses: Counter[str] = attrs.field(factory=Counter, init=False)
-    # The start and the end of the last pause of a limit, and the text of the 429.
-    _pauses: dict[Limit, tuple[float, float, str]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.pacer = Pacer(
@@ -180,218 +175,23 @@ class CallQueue:
         if not call.bulk:
             self._limit_connection_wait(waiter, now, self._left_of(call, now))
         try:
+            # Without a free connection no turn can come before the next response.
             if self.pacer.free:
-                # Otherwise the next event is a response.
                 self.send_waiting()
             await waiter.future
         except BaseException:
             if waiter.ticket.waiting:
                 call.missed_turn = self._describe_wait(waiter)
             self.pacer.cancel(waiter.ticket)
-            # The turn may have come before the cancellation.
+            # If the turn came before the cancellation, the ticket holds a connection.
             self.lose(waiter.ticket)
             raise
         finally:
             del self._waiters[waiter]
         return waiter.ticket
 
-    def send_waiting(self) -> None:
-        """Wake the calls whose turn has come, and set the timer for the others.
-
-        It must be called after each event, if calls wait.
-        """
-        if self.closed:
-            return
-        now = self.clock.monotonic()
-        tickets, at = self.pacer.take(now)
-        for ticket in tickets:
-            waiter: Any = ticket.item
-            ticket.item = waiter.scoped
-            self._count_wait(waiter, now)
-            # A task that is being cancelled returns the turn itself.
-            if not waiter.future.done():
-                waiter.future.set_result(None)
-        self._set_timer(at if self.pacer.waiting else None)
-
-    def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
-        """Return the ticket of a request that got a response, and learn from it."""
-        scoped = ticket.item
-        if not isinstance(scoped, ScopedKind):
-            self.pacer.answered(ticket, self.clock.monotonic())
-        elif scoped.unread > 0 and response.status == _OK:
-            scoped.unread -= 1
-            self.pacer.count_success(ticket)
-        else:
-            self._learn(call, ticket, scoped, response, self.clock.monotonic())
-        if self.pacer.waiting:
-            self.send_waiting()
-
-    def _learn(
-        self, call: Call, ticket: Ticket, scoped: ScopedKind, response: ArmResponse, now: float
-    ) -> None:
-        """Record a response with the counts in its headers."""
-        kinds, status = self.kinds, response.status
-        if kinds is None or not kinds.paces:
-            self.pacer.answered(ticket, now)
-            return
-        region, counts = kinds.read_counts(
-            scoped, response.headers, self.clock.wall(), good=status < 400
-        )
-        self._responses[region] += 1
-        if status in _REFUSING:
-            self._record_refusal(kinds, call, ticket, response, region, counts)
-        else:
-            self.pacer.answered(ticket, now, counts)
-            scoped.unread = _UNREAD if scoped.responses > _FEW else 0
-            for meter, count in zip(ticket.lane.meters, counts, strict=True):
-                gauge = None if count is None else meter.gauges.get(count[1])
-                room = meter.open_to - meter.sent
-                if (
-                    gauge is None
-                    or gauge.latest < gauge.plenty
-                    or room < _FEW
-                    or meter.in_flight * 2 >= meter.window
-                    or meter.refusals_in_row
-                ):
-                    scoped.unread = 0
-        if kinds.changes != self._seen_changes:
-            self._seen_changes = kinds.changes
-            self._move_waiters(kinds, list(self._waiters), now)
-        elif scoped.version != scoped.kind.version:
-            self._move_waiters(kinds, self._list_related(ticket.lane), now)
-        if status in _REFUSING or scoped.has_windows:
-            self._end_long_waits(kinds.find(call.method, call.url), now)
-
-    def lose(self, ticket: Ticket) -> None:
-        """Return a ticket whose request got no response; do nothing if it was returned before."""
-        self.pacer.lost(ticket, self.clock.monotonic())
-        self.send_waiting()
-
-    def close(self) -> None:
-        """Let no further call go. The session wakes the waiting ones."""
-        self.closed = True
-        if self._connection_timer is not None:
-            self._connection_timer.cancel()
-
-    # Limits
-
-    def may_wait(self, call: Call, lane: Lane) -> bool:
-        """Return whether a call may wait for the end of its limits' pause."""
-        return self.find_pause_error(call, lane, self.clock.monotonic()) is None
-
-    def find_pause_error(
-        self, call: Call, lane: Lane, now: float, since: float | None = None
-    ) -> ThrottledError | None:
-        """Return the error of a call that a limit holds back for longer than the call may wait.
-
-        Other calls than those in bulk do not wait for longer than the rule's budget, either. The
-        budget does not count the wait for a refill, which may have begun at `since`.
-        """
-        end = self.pacer.blocked_until(lane, now)
-        if end is None:
-            return None
-        limit, meter = next(
-            (key, meter)
-            for key, meter in zip(lane.keys, lane.meters, strict=True)
-            if meter.blocked_until(now) == end
-        )
-        wait = end - now
-        left = math.inf if call.bulk else self._left_of(call, now if since is None else since)
-        if end == meter.paused_until:
-            # A wait that fits in the budget without the random part of the pause must fit with it.
-            left += ARM_RULES.most_jitter
-        if call.until is not None:
-            left = min(left, call.until - asyncio.get_running_loop().time())
-        if wait < left:
-            return None
-        return _make_throttled_error(call, limit, wait, elapsed=now - call.began)
-
-    def _record_refusal(
-        self,
-        kinds: Kinds,
-        call: Call,
-        ticket: Ticket,
-        response: ArmResponse,
-        region: str,
-        counts: Sequence[Count | None],
-    ) -> None:
-        now, scoped = self.clock.monotonic(), cast("ScopedKind", ticket.item)
-        try:
-            from aiomsi._arm.protocol.errors.body import read_detail
-            from aiomsi._arm.protocol.pacing.refusals import find_refusing_limit
-            from aiomsi._arm.protocol.throttling import read_wait
-        except (ImportError, OSError):
-            # No file can be opened, for example because file descriptors ran out.
-            self.pacer.answered(ticket, now, counts)
-            return
-        detail = read_detail(response.body, response.headers.get("Content-Type"))
-        wait = read_wait(response.status, response.headers, detail, self.clock.wall())
-        limit = find_refusing_limit(scoped, response.status, detail, wait, counts)
-        if limit is None:
-            self.pacer.answered(ticket, now, counts)
-            return
-        draw, keys = random.random(), ticket.lane.keys
-        if limit in keys:
-            self.pacer.answered(ticket, now, counts, (keys.index(limit), wait, region), draw)
-        else:
-            kinds.add_limit(scoped, limit)
-            self.find_lane(kinds.find(call.method, call.url))
-            self.pacer.refused_by(limit, now, ticket.sent_at, wait, region, draw)
-            self.pacer.answered(ticket, now, counts)
-        if response.status == _TOO_MANY:
-            self._refusals[limit.name] += 1
-            ticket.lane = self.find_lane(kinds.find(call.method, call.url))
-            call.refused_ticket = ticket
-        self._note_pause(limit, now, detail.message)
-
-    def _note_pause(self, limit: Limit, now: float, reason: str) -> None:
-        """Remember the pause after a 429 for the statistics, and log a long one."""
-        end = self.pacer.get_meter(limit).paused_until
-        began, ended, _ = self._pauses.pop(limit, (now, now, ""))
-        if len(self._pauses) >= _MOST_PAUSES:
-            del self._pauses[next(iter(self._pauses))]
-        self._pauses[limit] = (began if ended > now else now, end, reason[:_MOST_REASON])
-        if end - max(now, ended) > _LONG_PAUSE:
-            logger.warning(
-                "ARM's limit %s is used up: its requests wait for %.0f s", limit, end - now
-            )
-
-    def _end_long_waits(self, scoped: ScopedKind, now: float) -> None:
-        """Raise the error of a new pause in the waiting calls that cannot wait for its end."""
-        lane = self.find_lane(scoped)
-        end = self.pacer.blocked_until(lane, now)
-        # Each 429 of a burst prolongs the pause a little.
-        if end is not None and end > scoped.checked_until + _LITTLE:
-            scoped.checked_until = end
-            for waiter in self._list_related(lane):
-                self._end_long_wait(waiter, now)
-
-    def _end_long_wait(self, waiter: _Waiter, now: float) -> None:
-        if waiter.ticket.waiting and not waiter.future.done():
-            error = self.find_pause_error(waiter.call, waiter.ticket.lane, now, waiter.since)
-            if error is not None:
-                waiter.future.set_exception(error)
-
-    def _list_related(self, lane: Lane) -> list[_Waiter]:
-        """Return the waiting calls that share a limit with a lane."""
-        lanes = self.pacer.find_related(lane)
-        return [cast("_Waiter", each.item) for other in lanes for each in other.list_waiting()]
-
-    def _move_waiters(self, kinds: Kinds, waiters: Sequence[_Waiter], now: float) -> None:
-        """Move those of the calls whose limits have changed to the lanes of their new limits."""
-        for waiter in waiters:
-            scoped, ticket = waiter.scoped, waiter.ticket
-            if scoped is None or not scoped.is_stale or not ticket.waiting:
-                continue
-            waiter.scoped = kinds.find(waiter.call.method, waiter.call.url)
-            lane = self.find_lane(waiter.scoped)
-            if lane is not ticket.lane:
-                waiter.ticket = self.pacer.move(ticket, lane, now)
-                self._end_long_wait(waiter, now)
-
-    # Waits
-
     def _submit(self, waiter: _Waiter, lane: Lane, now: float) -> None:
+        """Give the call a place in its lane, or its place at the front after a refusal."""
         call = waiter.call
         waits = [meter.wait(now) for meter in lane.meters]
         if any(waits):
@@ -407,49 +207,209 @@ class CallQueue:
             self.pacer.resubmit(ticket, now)
             waiter.ticket = ticket
 
+    def send_waiting(self) -> None:
+        """Wake the calls whose turn has come, and set the timer for the others.
+
+        It must be called after each event, if calls wait.
+        """
+        if self.closed:
+            return
+        now = self.clock.monotonic()
+        tickets, at = self.pacer.take(now)
+        for ticket in tickets:
+            waiter: Any = ticket.item
+            ticket.item = waiter.scoped
+            self._count_wait(waiter, now)
+            # The future is done if the task is being cancelled, which then returns the ticket.
+            if not waiter.future.done():
+                waiter.future.set_result(None)
+        self._set_turn_timer(at if self.pacer.waiting else None)
+
     def _count_wait(self, waiter: _Waiter, now: float) -> None:
-        """Count the time that a call has waited for limits and for a connection."""
-        call, since, lane = waiter.call, waiter.since, waiter.ticket.lane
-        for_connection = max(0.0, now - max(since, waiter.ticket.open_since))
-        for_limit = now - since - for_connection
-        paused = self._find_paused(lane, since, now) if self._pauses else 0.0
-        paused = min(paused, for_limit)
-        self._connection_wait += for_connection
-        self._pause_wait += paused
-        self._limit_wait += for_limit - paused
+        """Count the wait of a call whose turn has come, for the statistics and for the call."""
+        call, since, ticket = waiter.call, waiter.since, waiter.ticket
+        limits = cast("tuple[Limit, ...]", ticket.lane.keys)
+        wait = self.counts.add_wait(limits, since, ticket.open_since, now)
         call.waited += now - since
         # The budget counts the pauses after 429s of the call itself.
-        charged = min(paused, self._left_of(call, since)) if waiter.charges_pauses else 0.0
+        charged = min(wait.for_pause, self._left_of(call, since)) if waiter.charges_pauses else 0.0
         # A fan-out has more calls than connections on purpose.
-        excused = for_limit + for_connection if call.bulk else for_limit
+        excused = wait.for_limit + wait.for_connection if call.bulk else wait.for_limit
         call.excused += excused - max(0.0, charged)
-        if for_limit > call.longest_limit_wait:
-            call.longest_limit_wait = for_limit
+        if wait.for_limit > call.longest_limit_wait:
+            call.longest_limit_wait = wait.for_limit
             call.waited_for = self._describe_limit(waiter)
 
-    def _find_paused(self, lane: Lane, since: float, now: float) -> float:
-        """Return the seconds since `since` in which a pause has held a lane back."""
-        paused = 0.0
-        for key in lane.keys:
-            began, ended, _ = self._pauses.get(cast("Limit", key), (now, now, ""))
-            paused = max(paused, min(ended, now) - max(began, since))
-        return paused
+    def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
+        """Return the ticket of a request that got a response, and learn from it."""
+        scoped = ticket.item
+        if not isinstance(scoped, ScopedKind):
+            self.pacer.answered(ticket, self.clock.monotonic())
+        elif scoped.unread > 0 and response.status == _OK:
+            scoped.unread -= 1
+            self.pacer.count_success(ticket)
+        else:
+            self._learn(call, ticket, scoped, response, self.clock.monotonic())
+        if self.pacer.waiting:
+            self.send_waiting()
 
-    def _describe_limit(self, waiter: _Waiter) -> str:
-        """Return the limit that holds, or has held, a call back."""
-        lane = waiter.ticket.lane
-        if lane.group.open_since > lane.open_since:
-            return f"the session's rate of {lane.rate}"
-        return str(waiter.held_by or lane.keys[0])
+    def lose(self, ticket: Ticket) -> None:
+        """Return a ticket whose request got no response; do nothing if it was returned before."""
+        self.pacer.lost(ticket, self.clock.monotonic())
+        self.send_waiting()
 
-    def _describe_wait(self, waiter: _Waiter) -> str:
-        """Return what a waiting call lacks, as text."""
-        if waiter.ticket.lane.open_since_with_rate < math.inf:
-            return "connection"
-        return f"turn at {self._describe_limit(waiter)}"
+    def close(self) -> None:
+        """Send no further call. The session wakes the waiting ones."""
+        self.closed = True
+        if self._connection_timer is not None:
+            self._connection_timer.cancel()
+
+    # Responses
+
+    def _learn(
+        self, call: Call, ticket: Ticket, scoped: ScopedKind, response: ArmResponse, now: float
+    ) -> None:
+        """Record a response with the counts in its headers."""
+        kinds, status = self.kinds, response.status
+        if kinds is None or not kinds.paces:
+            self.pacer.answered(ticket, now)
+            return
+        region, counts = kinds.read_counts(
+            scoped, response.headers, self.clock.wall(), good=status < 400
+        )
+        self.counts.responses[region] += 1
+        if status in _REFUSING:
+            self._record_refusal(kinds, call, ticket, response, region, counts, now)
+        else:
+            self.pacer.answered(ticket, now, counts)
+            is_learned = scoped.responses > _READ_FIRST
+            is_far = is_learned and _are_far(ticket.lane.meters, counts)
+            scoped.unread = _UNREAD if is_far else 0
+        if kinds.changes != self._seen_changes:
+            self._seen_changes = kinds.changes
+            self._move_waiters(kinds, list(self._waiters), now)
+        elif scoped.version != scoped.kind.version:
+            self._move_waiters(kinds, self._list_related(ticket.lane), now)
+        if status in _REFUSING or scoped.has_windows:
+            self._end_long_waits(kinds.find(call.method, call.url), now)
+
+    def _record_refusal(
+        self,
+        kinds: Kinds,
+        call: Call,
+        ticket: Ticket,
+        response: ArmResponse,
+        region: str,
+        counts: Sequence[Count | None],
+        now: float,
+    ) -> None:
+        """Record a 429 or 503, and let the limit pause that refused the request, if one did."""
+        scoped = cast("ScopedKind", ticket.item)
+        try:
+            from aiomsi._arm.protocol.pacing.refusals import read_refusal
+        except (ImportError, OSError):
+            # No file can be opened, for example because file descriptors ran out.
+            refusal = None
+        else:
+            refusal = read_refusal(scoped, response, counts, self.clock.wall())
+        if refusal is None:
+            self.pacer.answered(ticket, now, counts)
+            return
+        limit, wait, draw, keys = refusal.limit, refusal.wait, random.random(), ticket.lane.keys
+        if limit in keys:
+            self.pacer.answered(ticket, now, counts, (keys.index(limit), wait, region), draw)
+        else:
+            kinds.add_limit(scoped, limit)
+            self.pacer.refused_by(limit, now, ticket.sent_at, wait, region, draw)
+            self.pacer.answered(ticket, now, counts)
+        if response.status == _TOO_MANY:
+            self.counts.refusals[limit.name] += 1
+            ticket.lane = self.find_lane(kinds.find(call.method, call.url))
+            call.refused_ticket = ticket
+        self._note_pause(limit, now, refusal.reason)
+
+    def _note_pause(self, limit: Limit, now: float, reason: str) -> None:
+        """Remember the pause after a 429 for the statistics, and log a long one."""
+        end = self.pacer.get_meter(limit).paused_until
+        if self.counts.note_pause(limit, now, end, reason) > _LONG_PAUSE:
+            logger.warning(
+                "ARM's limit %s is used up: its requests wait for %.0f s", limit, end - now
+            )
+
+    def _move_waiters(self, kinds: Kinds, waiters: Sequence[_Waiter], now: float) -> None:
+        """Move each of these calls whose limits have changed to the lane of its new limits."""
+        for waiter in waiters:
+            scoped, ticket = waiter.scoped, waiter.ticket
+            if scoped is None or not scoped.is_stale or not ticket.waiting:
+                continue
+            waiter.scoped = kinds.find(waiter.call.method, waiter.call.url)
+            lane = self.find_lane(waiter.scoped)
+            if lane is not ticket.lane:
+                waiter.ticket = self.pacer.move(ticket, lane, now)
+                self._end_long_wait(waiter, now)
+
+    def _list_related(self, lane: Lane) -> list[_Waiter]:
+        """Return the waiting calls that share a limit with a lane."""
+        lanes = self.pacer.find_related(lane)
+        return [cast("_Waiter", each.item) for other in lanes for each in other.list_waiting()]
+
+    # Waits for a limit
+
+    def may_wait(self, call: Call, lane: Lane) -> bool:
+        """Return whether a call may wait for the end of its limits' pause."""
+        return self.find_pause_error(call, lane, self.clock.monotonic()) is None
+
+    def find_pause_error(
+        self, call: Call, lane: Lane, now: float, since: float | None = None
+    ) -> ThrottledError | None:
+        """Return the error of a call that a limit holds back for longer than the call may wait.
+
+        A call may wait until its time-out ends, and for the rest of the rule's budget unless it is
+        a bulk call. The budget does not count a wait for a refill, which may have begun at `since`.
+        """
+        end = self.pacer.blocked_until(lane, now)
+        if end is None:
+            return None
+        limit, meter = next(
+            (key, meter)
+            for key, meter in zip(lane.keys, lane.meters, strict=True)
+            if meter.blocked_until(now) == end
+        )
+        wait = end - now
+        left = math.inf if call.bulk else self._left_of(call, now if since is None else since)
+        if end == meter.paused_until:
+            # The random part of a pause is no reason to fail.
+            left += ARM_RULES.most_jitter
+        if call.until is not None:
+            left = min(left, call.until - asyncio.get_running_loop().time())
+        if wait < left:
+            return None
+        return _make_throttled_error(call, limit, wait, elapsed=now - call.began)
+
+    def _left_of(self, call: Call, now: float) -> float:
+        """Return the seconds of the budget that a call has left."""
+        return self.budget - (now - call.began - call.excused)
+
+    def _end_long_waits(self, scoped: ScopedKind, now: float) -> None:
+        """After a response, end the waits of the calls that may not wait for a pause's end."""
+        lane = self.find_lane(scoped)
+        end = self.pacer.blocked_until(lane, now)
+        # Each 429 of a burst prolongs the pause a little, which is no reason to check all calls.
+        if end is not None and end > scoped.checked_until + _LONGER:
+            scoped.checked_until = end
+            for waiter in self._list_related(lane):
+                self._end_long_wait(waiter, now)
+
+    def _end_long_wait(self, waiter: _Waiter, now: float) -> None:
+        if waiter.ticket.waiting and not waiter.future.done():
+            error = self.find_pause_error(waiter.call, waiter.ticket.lane, now, waiter.since)
+            if error is not None:
+                waiter.future.set_exception(error)
+
+    # Waits for a connection
 
     def _limit_connection_wait(self, waiter: _Waiter, since: float, left: float) -> None:
-        """Let a call fail if it waits only for a connection, and in vain, from `since` on."""
+        """Let a call fail that gets no connection within `left` seconds from `since` on."""
         if left < math.inf:
             waiter.limited_since = since
             waiter.fails_at = asyncio.get_running_loop().time() + max(left, _SHORTEST_WAIT)
@@ -461,14 +421,10 @@ class CallQueue:
             if timer.when() <= at:
                 return
             timer.cancel()
-        # Not in the context of the caller, which may end long before.
+        # In no context of a caller, because the timer serves the calls of others as well.
         self._connection_timer = asyncio.get_running_loop().call_at(
             at, self._on_connection_timer, context=empty_context()
         )
-
-    def _left_of(self, call: Call, now: float) -> float:
-        """Return the seconds of the budget that a call has left."""
-        return self.budget - (now - call.began - call.excused)
 
     def _on_connection_timer(self) -> None:
         """Raise the error of the calls that got no connection in time, and set the timer again."""
@@ -487,8 +443,11 @@ class CallQueue:
             self._set_connection_timer(next_at)
 
     def _end_connection_wait(self, waiter: _Waiter) -> None:
-        # A limit may hold the call back, or have done so since the wait was limited. The budget
-        # counts the wait for a connection only, so that it begins when the limit lets the call go.
+        """Raise the error of a call whose wait for a connection is over, or prolong the wait.
+
+        The budget does not count the time in which a limit holds the call back. If that time ended
+        after the wait was limited, or has not ended yet, the wait for a connection is limited anew.
+        """
         open_since = waiter.ticket.lane.open_since_with_rate
         if open_since > waiter.limited_since:
             now = self.clock.monotonic()
@@ -498,84 +457,67 @@ class CallQueue:
         else:
             waiter.future.set_exception(self.make_error(waiter.call))
 
-    def _set_timer(self, at: float | None) -> None:
+    # The timer of the turns
+
+    def _set_turn_timer(self, at: float | None) -> None:
         """Set the timer for the next call of the pacer; None for no timer."""
-        if self._timer is not None and not self._timer.done():
-            if at is not None and self._timer_at <= at:
+        if self._turn_timer is not None and not self._turn_timer.done():
+            if at is not None and self._turn_timer_at <= at:
                 return
-            self._timer_at = math.inf
-            self._timer.cancel()
-        self._timer = None
+            self._turn_timer_at = math.inf
+            self._turn_timer.cancel()
+        self._turn_timer = None
         if at is not None:
-            self._timer_at = at
-            # Not in the context of the caller, which the timer's tasks would keep for the session.
-            self._timer = self.start(self._wait_until(at), "turns", empty_context())
+            self._turn_timer_at = at
+            # The caller's context would live as long as the session, if the timer's task copied it.
+            self._turn_timer = self.start(self._wait_until(at), "turns", empty_context())
 
     async def _wait_until(self, at: float) -> None:
         try:
             await self.clock.sleep(max(0.0, at - self.clock.monotonic()))
         finally:
             # Also if the task is cancelled, unless another timer has replaced it.
-            if self._timer_at == at:
-                self._timer = None
+            if self._turn_timer_at == at:
+                self._turn_timer = None
                 self.send_waiting()
+
+    # Reports
+
+    def _describe_limit(self, waiter: _Waiter) -> str:
+        """Return the limit that holds, or has held, a call back."""
+        lane = waiter.ticket.lane
+        if lane.group.open_since > lane.open_since:
+            return f"the session's rate of {lane.rate}"
+        return str(waiter.held_by or lane.keys[0])
+
+    def _describe_wait(self, waiter: _Waiter) -> str:
+        """Return the name of the thing that a waiting call lacks, for an error text."""
+        if waiter.ticket.lane.open_since_with_rate < math.inf:
+            return "connection"
+        return f"turn at {self._describe_limit(waiter)}"
 
     def get_stats(self) -> ArmStats:
         """Return the statistics."""
         with late_import:
-            from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
+            from aiomsi._arm.protocol.pacing.stats import summarize
 
-        now, pacer = self.clock.monotonic(), self.pacer
-        limits = []
-        for key, meter in pacer.iter_meters():
-            limit: Any = key
-            regions = [
-                RegionStats(
-                    region=region,
-                    count=gauge.latest,
-                    largest=max(0, int(gauge.capacity) - 1),
-                    share=gauge.share,
-                    refill=gauge.refill,
-                    age=max(0.0, now - gauge.at),
-                )
-                for region, gauge in meter.gauges.items()
-            ]
-            limits.append(
-                LimitStats(
-                    scope=limit.scope,
-                    name=limit.name,
-                    owner=limit.owner,
-                    count=max(meter.gauges.values(), key=_get_age).latest if meter.gauges else None,
-                    regions=tuple(regions),
-                    waiting=pacer.count_waiting(meter),
-                    in_flight=meter.in_flight,
-                    sent=meter.sent,
-                    refused=meter.refusals,
-                    paused_for=max(0.0, meter.paused_until - now),
-                    pause_reason=self._pauses[limit][2] if limit in self._pauses else None,
-                )
-            )
-        for limit, count in ({} if self.kinds is None else self.kinds.unwaited).items():
-            limits.append(
-                LimitStats(
-                    scope=limit.scope, name=limit.name, owner="", is_waited_for=False, count=count
-                )
-            )
-        return ArmStats(
-            connections=pacer.in_flight,
-            most_connections=pacer.connections,
-            waiting=pacer.waiting,
-            limit_wait=self._limit_wait,
-            pause_wait=self._pause_wait,
-            connection_wait=self._connection_wait,
-            refusals=dict(self._refusals),
-            responses=dict(self._responses),
-            limits=tuple(sorted(limits, key=lambda one: (one.scope, one.name, one.owner))),
-        )
+        unwaited = {} if self.kinds is None else self.kinds.unwaited
+        return summarize(self.pacer, self.counts, unwaited, self.clock.monotonic())
 
 
-def _get_age(gauge: Gauge) -> float:
-    return gauge.at
+def _are_far(meters: Sequence[Meter], counts: Sequence[Count | None]) -> bool:
+    """Return whether all limits are far from used up, by their counts in the last response."""
+    for meter, count in zip(meters, counts, strict=True):
+        gauge = None if count is None else meter.gauges.get(count[1])
+        if (
+            gauge is None
+            or gauge.latest < gauge.plenty
+            or meter.open_to - meter.sent <= _UNREAD
+            or meter.in_flight * 2 >= meter.window
+            or meter.refusals_in_row
+        ):
+            return False
+    return True
 
 
 def _make_meter(key: Hashable) -> Meter:
@@ -585,7 +527,7 @@ def _make_meter(key: Hashable) -> Meter:
 
 def _make_throttled_error(call: Call, limit: object, wait: float, elapsed: float) -> ThrottledError:
     """Return the error for a call that is not sent because a limit is used up."""
-    # As if ARM had refused it, so that operations poll again after the wait.
+    # The error has a response like ARM's 429, so that an operation polls again after the wait.
     headers = CIMultiDict({"Retry-After": str(math.ceil(wait))})
     response = ArmResponse(call.method, call.url, _TOO_MANY, headers, b"").portable()
     text = f"ARM's limit {limit} is used up for {wait:.0f} s"

@@ -229,7 +229,7 @@ class Connection:
             asked_at = now = self.clock.monotonic()
             renewals = self._renewals
             while True:
-                # The turn of the request. It is returned below by `record`, or else by `lose`.
+                # The ticket is the request's turn. `record` returns it below, or else `lose`.
                 scoped = None if kinds is None else kinds.find(call.method, call.url)
                 lane = queue.lane if scoped is None else scoped.lane
                 if lane is not None and call.refused_ticket is None:
@@ -254,7 +254,7 @@ class Connection:
                         ", ".join(f"Bearer {other.token}" for other in tokens[1:])
                     )
                 spent = now - call.began - call.excused
-                limits = (
+                timeouts = (
                     self._usual_timeout
                     if spent < self._at_once and not call.timed
                     else self._timeout_of(call, spent)
@@ -277,7 +277,7 @@ class Connection:
                         URL(call.url, encoded=True),
                         headers=headers,
                         data=call.data,
-                        timeout=limits,
+                        timeout=timeouts,
                         **options,
                     )
                     while part := await answer.content.readany():
@@ -321,7 +321,8 @@ class Connection:
                 new = await _renew_tokens(self.credentials, self.scope, tokens, response)
                 if new is None:
                     return response
-                # Behind all waiting calls, the new token might be rejected before its turn comes.
+                # The request goes before all waiting ones, because its new token might be rejected
+                # while it waits behind them.
                 call.refused_ticket = ticket
                 tokens, ticket, renewed = new, None, True
                 now = self.clock.monotonic()

@@ -4,15 +4,15 @@ Tasks: one *feeder* iterates over the requests and starts each one, and each req
 has a task, which ends with its call. The consumer iterates over an asynchronous generator, which
 gives the outcomes back. Closing that generator cancels all tasks and awaits them; the feeder closes
 the iterable. The feeder belongs to the session too, because it may wait for the iterable
-for longer than the session is open. A request's task is to the session like a task of its user:
-closing the session raises in it.
+for longer than the session is open. The requests' tasks do not belong to the session: closing it
+raises an error in each of them, as in a task of the user.
 
 Every decision is made in a function without an `await`: the feeder takes a request while fewer than
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer;
-an outcome that is given back, or a call that ends, wakes the feeder. A taken request is in
-`_running` until its call ends. After that it is held until the consumer takes it. Answers are held
-as bytes, because decoded JSON takes several times as much memory; those of writes are decoded, and
-counted as such.
+an outcome that is given back, or a call that ends, wakes the feeder. A request that was taken, a
+`TakenRequest`, is in `_running` until its call ends. After that it is held until the consumer takes
+it. Answers are held as bytes, because decoded JSON takes several times as much memory; those of
+writes are decoded, and counted as such.
 
 A list is one request as long as it has pages. Its next page is requested when the consumer takes
 the previous one, so that each list holds at most one page.
@@ -31,129 +31,34 @@ from collections.abc import (
     Iterable,
 )
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 import attrs
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import closed_error
-from aiomsi._arm.protocol.bulk.byte_budget import AnswerSize, ByteBudget, is_list
+from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
+from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
 from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope, SkippedScopes, find_scope
 from aiomsi._arm.protocol.paging import PageLinks, read_page
 from aiomsi._arm.protocol.request import Options, check_seconds
-from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.sender import Sender
-from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, UsageError, without_loop
+from aiomsi._arm.taken_request import TakenRequest
+from aiomsi._errors import AiomsiError, ConfigurationError, UsageError, without_loop
 from aiomsi._util.lazy import late_import
 from aiomsi._util.tasks import create_task
 
-OnError: TypeAlias = Literal["collect", "raise", "skip-scope"]
 Requests: TypeAlias = Iterable[Request | str] | AsyncIterable[Request | str]
 Items: TypeAlias = list[Any]
 MakeCall: TypeAlias = Callable[[str, str, Options], Call]
 
-_ON_ERROR = ("collect", "raise", "skip-scope")
 _SLICE = 32
 """Requests that the feeder starts before other tasks run: each takes some 30 microseconds."""
 _PATIENCE = 1.0
 """Seconds without an answer after which more calls start although few answers have come."""
 _END: Any = object()
-
-
-@attrs.frozen
-class ListNames:
-    """The members of a list's pages.
-
-    Attributes:
-        items: the member with the items.
-        next_link: the member with the link to the next page; None for the usual names.
-        next_method: the method that requests the further pages: ``"GET"``, or ``"POST"`` with the
-            body of the first page's request.
-
-    """
-
-    items: str = "value"
-    next_link: str | None = None
-    next_method: str = "GET"
-
-
-@attrs.frozen
-class FanOutOptions:
-    """The arguments of `ArmSession.fan_out` and `ArmSession.fan_out_list`, checked.
-
-    Attributes:
-        limit: the number of requests that may be taken and not given back.
-        ordered: whether the outcomes have the order of the requests.
-        on_error: the effect of an error.
-        max_bytes: the budget of the answers under way and held.
-        api_version: the api-version of paths that are passed as text.
-        list_names: the members of a list's pages; None if the requests are no lists.
-
-    """
-
-    limit: int
-    on_error: OnError
-    max_bytes: int
-    api_version: str | None
-    ordered: bool = False
-    list_names: ListNames | None = None
-
-    def __attrs_post_init__(self) -> None:
-        numbers: dict[str, object] = {"limit": self.limit, "max_bytes": self.max_bytes}
-        for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                msg = f"{name}= takes a positive integer, not {value!r}"
-                raise ConfigurationError(msg)
-        if self.on_error not in _ON_ERROR:
-            msg = f"on_error= is {', '.join(map(repr, _ON_ERROR))}, and not {self.on_error!r}"
-            raise ConfigurationError(msg)
-
-
-@attrs.define(eq=False, repr=False)
-class _Taken:
-    """A request that was taken and not given back; its task and answer, one after the other."""
-
-    request: Request
-    kind: AnswerSize
-    call: Call | None = None
-    scope: RequestScope | None = None
-    task: asyncio.Task[Any] | None = None
-    response: ArmResponse | None = None
-    value: Any = None
-    error: BaseException | None = None
-    done: bool = False
-    skipped: bool = False
-    parked: bool = False
-    size: int = 0
-    links: PageLinks | None = None
-    items: int = 0
-    attempts: int = 0
-    waited: float = 0.0
-    waited_for: str | None = None
-    longest_limit_wait: float = 0.0
-
-    def count(self) -> None:
-        """Add the numbers of the call, which has ended, and drop it."""
-        call, self.call = self.call, None
-        if call is not None:
-            self.attempts += call.attempts
-            self.waited += call.waited
-            if call.longest_limit_wait > self.longest_limit_wait:
-                self.longest_limit_wait, self.waited_for = call.longest_limit_wait, call.waited_for
-
-    def outcome(self) -> Outcome:
-        return Outcome(
-            self.request,
-            self.value,
-            self.error,
-            self.attempts,
-            self.waited,
-            self.waited_for,
-            self.skipped,
-            self.items,
-        )
 
 
 def iter_outcomes(
@@ -198,7 +103,7 @@ async def _iterate(
                     break
                 await fan_out.wait()
                 continue
-            parts = fan_out.give(taken)
+            parts = fan_out.give_back(taken)
             del taken
             # A suspended frame keeps no part, because a page may be large.
             while parts:
@@ -227,25 +132,28 @@ class FanOut:
     make_call: MakeCall
     options: FanOutOptions
     failure: BaseException | None = attrs.field(default=None, init=False)
-    _bytes: ByteBudget = attrs.field(init=False)
-    _number: int = attrs.field(default=0, init=False)
-    _running: dict[asyncio.Task[Any], _Taken] = attrs.field(factory=dict, init=False)
+    _budget: ByteBudget = attrs.field(init=False)
+    # The number of requests that were taken and not given back.
+    _taken: int = attrs.field(default=0, init=False)
+    _running: dict[asyncio.Task[Any], TakenRequest] = attrs.field(factory=dict, init=False)
     # In the order of the outcomes: finished requests only, or all if they are ordered.
-    _queue: deque[_Taken] = attrs.field(factory=deque, init=False)
+    _outcomes: deque[TakenRequest] = attrs.field(factory=deque, init=False)
     # Calls that wait for the byte budget: of the next page of a list, or of a request just taken.
-    _waiting: deque[tuple[_Taken, Call]] = attrs.field(factory=deque, init=False)
+    _waiting: deque[tuple[TakenRequest, Call]] = attrs.field(factory=deque, init=False)
     _scopes: SkippedScopes = attrs.field(factory=SkippedScopes, init=False)
     # Requests with a task, by container; only if scopes are skipped.
-    _unsent: dict[str, set[_Taken]] = attrs.field(factory=dict, init=False)
+    _unsent: dict[str, set[TakenRequest]] = attrs.field(factory=dict, init=False)
     _feeder: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    # Whether the feeder has ended.
     _fed: bool = attrs.field(default=False, init=False)
+    # Whether an error of a request, which is to be raised, lets the feeder take no further one.
     _stopped: bool = attrs.field(default=False, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _wake_feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _wake_consumer: asyncio.Future[None] | None = attrs.field(default=None, init=False)
 
-    @_bytes.default
-    def _default_bytes(self) -> ByteBudget:
+    @_budget.default
+    def _default_budget(self) -> ByteBudget:
         return ByteBudget(self.options.max_bytes)
 
     # For the consumer
@@ -264,28 +172,59 @@ class FanOut:
     @property
     def is_over(self) -> bool:
         """Whether every request was given back, and none will follow."""
-        return self._fed and not self._number
+        return self._fed and not self._taken
 
-    def next_done(self) -> _Taken | None:
+    def next_done(self) -> TakenRequest | None:
         """Return the next request to be given back; None if its call is under way."""
-        if not self._queue or not self._queue[0].done:
+        if not self._outcomes or not self._outcomes[0].done:
             return None
-        return self._queue.popleft()
+        return self._outcomes.popleft()
 
-    def give(self, taken: _Taken) -> list[Any]:
+    def give_back(self, taken: TakenRequest) -> list[Any]:
         """Give a request back; return the values to yield for it, or the error to raise."""
-        self._bytes.give_back(taken.size)
+        self._budget.give_back(taken.size)
         taken.size = 0
         parts: list[Any]
         if self.options.list_names is not None:
             parts = self._give_page(taken, self.options.list_names)
         else:
-            response, taken.response = taken.response, None
-            if response is not None:
-                _decode(taken, response)
-            parts = [self._end(taken)]
+            taken.decode()
+            parts = [self._give_outcome(taken)]
         self._start_more()
         return parts
+
+    def _give_page(self, taken: TakenRequest, names: ListNames) -> list[Any]:
+        """Return the values to yield for a page, and request the next one."""
+        parts: list[Any] = []
+        response, taken.response, taken.done = taken.response, None, False
+        if response is not None and taken.links is not None:
+            try:
+                page = read_page(response, item_name=names.items, next_link_name=names.next_link)
+                taken.items += len(page.items)
+                parts.append((taken.request, page.items))
+                url = taken.links.next_url(page, response)
+                if url is not None:
+                    self._waiting.append((taken, self._make_next_call(taken.request, url, names)))
+                    return parts
+            except AiomsiError as error:
+                taken.error = error.with_traceback(None)
+            else:
+                taken.value = taken.items
+        end = self._give_outcome(taken)
+        parts.append(end if isinstance(end, BaseException) else (taken.request, end))
+        return parts
+
+    def _make_next_call(self, request: Request, url: str, names: ListNames) -> Call:
+        body = request.json if names.next_method == "POST" else None
+        options = Options(json=body, lists=True)
+        return self.sender.connection.prepare(names.next_method, url, options)
+
+    def _give_outcome(self, taken: TakenRequest) -> Outcome | BaseException:
+        """Return the outcome of a request, or the error to raise, and make room for another one."""
+        self._taken -= 1
+        if taken.error is not None and self.options.on_error == "raise":
+            return taken.error
+        return taken.make_outcome()
 
     async def wait(self) -> None:
         """Wait until a call has ended, or the feeder has."""
@@ -308,7 +247,8 @@ class FanOut:
         for task in tasks:
             task.cancel()
         if tasks:
-            # anyio would cancel this wait again and again, and tasks would be left.
+            # Without the shield, a cancelled scope of anyio would cancel this wait again and again,
+            # and the tasks would outlive the generator.
             with anyio.CancelScope(shield=True):
                 await asyncio.wait(tasks)
         if feeder is not None and not fed and not feeder.cancelled():
@@ -319,6 +259,7 @@ class FanOut:
     # The feeder
 
     async def _feed(self, requests: Requests) -> None:
+        """Take requests while the fan-out has room, and close the iterable at the end."""
         iterator: Any
         asynchronous = isinstance(requests, AsyncIterable)
         iterator = aiter(requests) if isinstance(requests, AsyncIterable) else iter(requests)
@@ -329,7 +270,7 @@ class FanOut:
                     while not self._has_room():
                         await self._wait_for_room()
                     item = await anext(iterator, _END) if asynchronous else next(iterator, _END)
-                    # The iterable may have suppressed its cancellation.
+                    # After `close`, an iterable that suppresses its cancellation may go on.
                     if item is _END or self._closing:
                         return
                     self._take(check_request(item, self.options.api_version))
@@ -340,17 +281,17 @@ class FanOut:
 
     def _has_room(self) -> bool:
         return (
-            self._number < self.options.limit
+            self._taken < self.options.limit
             and not self._stopped
             and not self._waiting
-            and self._bytes.may_start(self._bytes.singles)
+            and self._budget.may_start(self._budget.singles)
         )
 
     async def _wait_for_room(self) -> None:
         loop = asyncio.get_running_loop()
         self._wake_feeder = loop.create_future()
-        # Few answers that take long must not hold back all others.
-        timer = loop.call_later(_PATIENCE, self._grow) if self._bytes.is_careful else None
+        # Slow answers, before many have come, must not hold back all other calls.
+        timer = loop.call_later(_PATIENCE, self._grow) if self._budget.is_careful else None
         try:
             await self._wake_feeder
         finally:
@@ -359,10 +300,12 @@ class FanOut:
                 timer.cancel()
 
     def _grow(self) -> None:
-        self._bytes.grow()
+        """Start more calls, because no answer has come for a while."""
+        self._budget.grow()
         self._start_more()
 
     def _on_fed(self, task: asyncio.Task[None]) -> None:
+        """Keep the error of the iterable, and wake the consumer."""
         self._fed = True
         if self._closing:
             return
@@ -374,7 +317,7 @@ class FanOut:
             self.failure = UsageError("the task that iterates over the requests was cancelled")
         self._signal_consumer()
 
-    # Calls. A request is taken, then started, then finished, then given back.
+    # Calls. A request is taken, then started or skipped, then finished, then given back.
 
     def _take(self, request: Request) -> None:
         """Take a request, and start its call.
@@ -384,10 +327,10 @@ class FanOut:
                 sent.
 
         """
-        taken = _Taken(request, self._bytes.singles)
-        self._number += 1
+        taken = TakenRequest(request, self._budget.singles)
+        self._taken += 1
         if self.options.ordered:
-            self._queue.append(taken)
+            self._outcomes.append(taken)
         try:
             check_seconds("deadline", request.deadline)
             call = self._make_call(request)
@@ -398,33 +341,38 @@ class FanOut:
             if isinstance(error, UsageError):
                 raise
             return
-        if self.options.list_names is not None or (
-            request.method in ("GET", "POST") and call.reads and is_list(call.url)
-        ):
-            taken.kind = self._bytes.lists
-        if self.options.list_names is not None:
-            # A list that begins with POST and goes on with GET may link to its first URL.
-            is_circle = call.method == self.options.list_names.next_method
-            first = call.url if is_circle and not call.lacks_version else None
-            taken.links = PageLinks(self.sender.connection.cloud, first)
-        if self.options.on_error == "skip-scope":
-            taken.scope = find_scope(call.method, call.url)
-        if self._bytes.may_start(taken.kind):
+        self._classify(taken, call)
+        if self._budget.may_start(taken.kind):
             self._start_or_skip(taken, call)
         else:
             self._waiting.append((taken, call))
 
+    def _classify(self, taken: TakenRequest, call: Call) -> None:
+        """Find the kind of a request's answers, the links of its list, and its scope."""
+        names = self.options.list_names
+        if names is not None:
+            taken.kind = self._budget.lists
+            # A list that begins with POST and goes on with GET may link to its first URL.
+            is_circle = call.method == names.next_method
+            first = call.url if is_circle and not call.lacks_version else None
+            taken.links = PageLinks(self.sender.connection.cloud, first)
+        elif taken.request.method in ("GET", "POST") and call.reads and is_list(call.url):
+            taken.kind = self._budget.lists
+        if self.options.on_error == "skip-scope":
+            taken.scope = find_scope(call.method, call.url)
+
     def _make_call(self, request: Request) -> Call:
         names = self.options.list_names
         if names is not None:
-            _check_list(request, names)
+            check_list(request, names)
         return self.make_call(
             request.method, request.path, request.options(lists=names is not None)
         )
 
-    def _start_or_skip(self, taken: _Taken, call: Call) -> None:
+    def _start_or_skip(self, taken: TakenRequest, call: Call) -> None:
+        """Start a call, unless an earlier error of its scope ends the request."""
         scope = taken.scope
-        # A list that has begun is continued.
+        # A list that has begun is continued whatever its scope refuses.
         if scope is not None and not taken.attempts:
             found = self._scopes.find(scope)
             if found is not None:
@@ -434,7 +382,7 @@ class FanOut:
             self._unsent.setdefault(scope.container, set()).add(taken)
         self._start(taken, call)
 
-    def _start(self, taken: _Taken, call: Call) -> None:
+    def _start(self, taken: TakenRequest, call: Call) -> None:
         call.bulk, call.on_held = True, partial(self._park, taken)
         taken.call = call
         request = taken.request
@@ -443,51 +391,35 @@ class FanOut:
             if request.method in WRITES and self.options.list_names is None
             else self.sender.send(call, request.timeout)
         )
-        # An eager task may wait for a limit before it is returned.
-        self._bytes.start(taken.kind)
+        # Before the task is created, because an eager one may call `_park` at once.
+        self._budget.start(taken.kind)
         try:
             task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
         except Exception as error:  # noqa: BLE001 (a task factory of the application may raise any)
             taken.error = error.with_traceback(None)
-            self._bytes.finish(taken.kind, None)
+            self._budget.finish(taken.kind, None)
             self._finish(taken)
             return
         taken.task = task
         self._running[task] = taken
         task.add_done_callback(self._on_done)
 
-    def _park(self, taken: _Taken) -> None:
+    def _park(self, taken: TakenRequest) -> None:
         """Count a call that waits for a limit; then another one may start in its place.
 
         The feeder starts it, because this runs in the middle of the queue's decision.
         """
         if not taken.parked:
             taken.parked = True
-            self._bytes.park(taken.kind)
-            self._wake_if_room()
+            self._budget.park(taken.kind)
+            self._wake_feeder_if_room()
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
+        """Keep the result of a call, and start the calls that it leaves room for."""
         taken = self._running.pop(task)
         taken.task = None
-        size: int | None = None
-        decoded = False
-        if task.cancelled():
-            if not taken.skipped:
-                taken.error = _make_cancelled_error(taken.call)
-        elif (error := task.exception()) is not None:
-            taken.error, taken.skipped = error.with_traceback(None), False
-            if isinstance(error, ArmError):
-                size = len(error.response.body)
-        else:
-            result, taken.error, taken.skipped = task.result(), None, False
-            if isinstance(result, ArmResponse):
-                taken.response, size = result, len(result.body)
-            elif isinstance(result, tuple):
-                (taken.value, size), decoded = result, True
-            else:
-                # A task factory may wrap coroutines, and return results that are not theirs.
-                taken.value = result
-        taken.size = self._bytes.finish(taken.kind, size, decoded=decoded, parked=taken.parked)
+        size, decoded = taken.read_result(task)
+        taken.size = self._budget.finish(taken.kind, size, decoded=decoded, parked=taken.parked)
         taken.parked = False
         if self._closing:
             return
@@ -496,8 +428,8 @@ class FanOut:
         self._finish(taken)
         self._start_more()
 
-    def _settle_scope(self, taken: _Taken, scope: RequestScope) -> None:
-        """After a call, skip the unsent requests of its scope if its error says so."""
+    def _settle_scope(self, taken: TakenRequest, scope: RequestScope) -> None:
+        """After a call, skip the unsent requests of its scope if its error concerns them."""
         unsent = self._unsent.get(scope.container, set())
         unsent.discard(taken)
         if taken.error is not None and not taken.skipped and self._scopes.add(scope, taken.error):
@@ -511,54 +443,26 @@ class FanOut:
         if not unsent:
             self._unsent.pop(scope.container, None)
 
-    def _finish(self, taken: _Taken) -> None:
-        taken.count()
+    def _finish(self, taken: TakenRequest) -> None:
+        """Let a request, or a page of it, be given back."""
+        taken.drop_call()
         taken.done = True
         if self.options.on_error == "raise" and taken.error is not None:
             self._stopped = True
         if not self.options.ordered:
-            self._queue.append(taken)
-        if self._queue[0].done:
+            self._outcomes.append(taken)
+        if self._outcomes[0].done:
             self._signal_consumer()
 
-    def _give_page(self, taken: _Taken, names: ListNames) -> list[Any]:
-        """Return what to yield for a page, and request the next one."""
-        parts: list[Any] = []
-        response, taken.response, taken.done = taken.response, None, False
-        if response is not None and taken.links is not None:
-            try:
-                page = read_page(response, item_name=names.items, next_link_name=names.next_link)
-                taken.items += len(page.items)
-                parts.append((taken.request, page.items))
-                url = taken.links.next_url(page, response)
-                if url is not None:
-                    body = taken.request.json if names.next_method == "POST" else None
-                    call = self.sender.connection.prepare(
-                        names.next_method, url, Options(json=body, lists=True)
-                    )
-                    self._waiting.append((taken, call))
-                    return parts
-            except AiomsiError as error:
-                taken.error = error.with_traceback(None)
-            else:
-                taken.value = taken.items
-        end = self._end(taken)
-        parts.append(end if isinstance(end, BaseException) else (taken.request, end))
-        return parts
-
-    def _end(self, taken: _Taken) -> Outcome | BaseException:
-        self._number -= 1
-        if taken.error is not None and self.options.on_error == "raise":
-            return taken.error
-        return taken.outcome()
+    # Wake-ups
 
     def _start_more(self) -> None:
-        """Start what there is room for: pages of lists first, then requests of the feeder."""
-        while self._waiting and self._bytes.may_start(self._waiting[0][0].kind):
+        """Start the calls that the budget allows: waiting ones first, then the feeder's."""
+        while self._waiting and self._budget.may_start(self._waiting[0][0].kind):
             self._start_or_skip(*self._waiting.popleft())
-        self._wake_if_room()
+        self._wake_feeder_if_room()
 
-    def _wake_if_room(self) -> None:
+    def _wake_feeder_if_room(self) -> None:
         waiting = self._wake_feeder
         if waiting is not None and not waiting.done() and self._has_room():
             waiting.set_result(None)
@@ -566,24 +470,6 @@ class FanOut:
     def _signal_consumer(self) -> None:
         if self._wake_consumer is not None and not self._wake_consumer.done():
             self._wake_consumer.set_result(None)
-
-
-def _check_list(request: Request, names: ListNames) -> None:
-    """Check that a request can begin a list.
-
-    Raises:
-        ConfigurationError: its method is neither GET nor POST, or it has no body that the further
-            pages' requests repeat.
-
-    """
-    if request.method not in ("GET", "POST"):
-        msg = f"a list is requested by GET or POST, and not by {request.method!r}"
-        raise ConfigurationError(msg)
-    if names.next_method == "POST" and (request.method == "GET" or request.json is None):
-        msg = "next_method='POST' repeats the first request's body, but json= is missing"
-        raise ConfigurationError(
-            msg, help="Pass Request('POST', path, json={}) for a service that takes no parameters"
-        )
 
 
 async def _close(iterator: Any) -> None:
@@ -600,23 +486,3 @@ async def _run_write(sender: Sender, call: Call, request: Request) -> tuple[Any,
         from aiomsi._arm.operation import run_operation
 
     return await run_operation(sender, call, request.options(), request.deadline)
-
-
-def _decode(taken: _Taken, response: ArmResponse) -> None:
-    try:
-        taken.value = None if response.method == "HEAD" else response.json()
-    except AiomsiError as error:
-        taken.error = error.with_traceback(None)
-
-
-def _make_cancelled_error(call: Call | None) -> UsageError:
-    """Create the error of a request whose task was cancelled, neither by the fan-out nor skipped.
-
-    A task may be cancelled by any code that iterates over `asyncio.all_tasks`.
-    """
-    error = UsageError(
-        "the task of this request was cancelled",
-        help="To end all requests of a fan-out, close its generator",
-    )
-    error.uncertain = call is not None and call.attempts > 0 and not call.reads
-    return error

@@ -91,8 +91,12 @@ class Sender:
         except TimeoutError:
             if not scope.expired():
                 raise
-        missing = "answer" if call.attempts else call.missed_turn or "token"
-        missing = "api-version" if call.lacks_version else missing
+        if call.lacks_version:
+            missing = "api-version"
+        elif call.attempts:
+            missing = "answer"
+        else:
+            missing = call.missed_turn or "token"
         late = self.connection.no_response_error(
             call, f"no {missing} within {timeout} s", arrived=call.attempts > 0
         )

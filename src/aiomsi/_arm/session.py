@@ -306,7 +306,8 @@ class ArmSession(Verbs):
 
         """
         with late_import:
-            from aiomsi._arm.fan_out import FanOutOptions, iter_outcomes
+            from aiomsi._arm.fan_out import iter_outcomes
+            from aiomsi._arm.protocol.bulk.options import FanOutOptions
 
         options = FanOutOptions(limit, on_error, max_bytes, api_version, ordered)
         return iter_outcomes(self._sender, self._make_call, requests, options)
@@ -348,7 +349,8 @@ class ArmSession(Verbs):
 
         """
         with late_import:
-            from aiomsi._arm.fan_out import FanOutOptions, ListNames, iter_lists
+            from aiomsi._arm.fan_out import iter_lists
+            from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames
 
         _check_names(item_name, next_link_name)
         _check_next_method(next_method)

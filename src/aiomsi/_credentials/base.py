@@ -142,7 +142,7 @@ class SlotCredential(ABC):
 
     def __repr__(self) -> str:
         if not hasattr(self, "_pace"):
-            # A frame of the constructor is shown with its locals.
+            # An error reporter may show the locals of the constructor's frame, `self` among them.
             return f"<{type(self).__name__}, not created>"
         states = ""
         identities: list[TokenIdentity] = []

@@ -150,15 +150,18 @@ class TokenFetch:
         self.backoff = HostBackoff() if backoff is None else backoff
 
     async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
-        """Return a token, or the failure to fetch one."""
+        """Return a token, or the failure to fetch one.
+
+        All of it stands in one function, because a cold token may start only few.
+        """
         loop = asyncio.get_running_loop()
-        aiohttps = aiohttp.ClientTimeout(
+        timeouts = aiohttp.ClientTimeout(
             total=None, connect=self.policy.connect_timeout, sock_read=self.policy.read_timeout
         )
         scope, began = asyncio.timeout(None), self.clock.monotonic()
-        limit = _Deadline(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
+        deadline = _Deadline(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
         for flight in current_flights.get()[-1:]:
-            flight.timeouts.append(limit)
+            flight.timeouts.append(deadline)
         number, failed = 0, _NO_RESPONSE
         gate = self.gate
         send = self._send if gate is None else partial(self._send_at_gate, gate=gate)
@@ -167,7 +170,7 @@ class TokenFetch:
                 scope,
                 # No proxy, no cookies, no .netrc: a token endpoint is on this machine's link.
                 aiohttp.ClientSession(
-                    timeout=aiohttps,
+                    timeout=timeouts,
                     cookie_jar=aiohttp.DummyCookieJar(),
                     middlewares=(_send_once,),
                     headers=_HEADERS,
@@ -181,11 +184,11 @@ class TokenFetch:
                     request = self.host.build_request(self.resource, fetch_request)
                     try:
                         if self.backoff.take(ticket, self.clock.monotonic()):
-                            await self._wait_for_turn(ticket, limit)
-                        result = await send(http, request, limit)
+                            await self._wait_for_turn(ticket, deadline)
+                        result = await send(http, request, deadline)
                         if isinstance(result, _FailedAttempt) and result.file is not None:
                             request = await self._build_with_file(result.file, fetch_request)
-                            result = await send(http, request, limit, result)
+                            result = await send(http, request, deadline, result)
                     finally:
                         ticket.ended = self.clock.monotonic()
                     if isinstance(result, TokenResponse):
@@ -198,43 +201,43 @@ class TokenFetch:
                     connected, gone = connected or failed.connected, gone or failed.status == 410
                     attempt = Attempt(
                         number,
-                        self._elapsed(began, limit),
+                        self._elapsed(began, deadline),
                         failed.status,
                         failed.problem.passing,
                         failed.retry_after,
                         connected,
                         gone,
-                        limit.gated,
+                        deadline.gated,
                     )
                     delay = decide_delay(attempt, self.policy, self.uniform)
                     if delay is None:
                         break
-                    limit.reschedule(get_deadline(attempt, self.policy) - attempt.elapsed)
+                    deadline.reschedule(get_deadline(attempt, self.policy) - attempt.elapsed)
                     await self.clock.sleep(delay)
         except HeldOffError:
             return make_held_off_failure(f"{self.host.kind} {self.resource}")
         except OSError as error:
             failed = _describe_end(error, failed)
         finally:
-            limit.timer.cancel()
-        return self._failure(failed, number, self._elapsed(began, limit))
+            deadline.timer.cancel()
+        return self._failure(failed, number, self._elapsed(began, deadline))
 
-    def _elapsed(self, began: float, limit: _Deadline) -> float:
+    def _elapsed(self, began: float, deadline: _Deadline) -> float:
         """Return the seconds that count towards the fetch's deadline."""
-        limit.count()
-        return max(0.0, self.clock.monotonic() - began - limit.queued - limit.blocked)
+        deadline.count()
+        return max(0.0, self.clock.monotonic() - began - deadline.queued - deadline.blocked)
 
-    async def _wait_for_turn(self, ticket: Ticket, limit: _Deadline) -> None:
+    async def _wait_for_turn(self, ticket: Ticket, deadline: _Deadline) -> None:
         # `wait` pauses only the time-outs of a flight, and a fetch may run without one.
-        limit.pause()
+        deadline.pause()
         try:
             queued, held = await self.backoff.wait(
-                ticket, self.clock, self.policy.fetch_deadline - limit.held
+                ticket, self.clock, self.policy.fetch_deadline - deadline.held
             )
         finally:
-            limit.resume()
-        limit.queued += queued
-        limit.held += held
+            deadline.resume()
+        deadline.queued += queued
+        deadline.held += held
 
     def _hold_off(self, failed: _FailedAttempt) -> None:
         """Hold off the host's other slots, too, if the response has a `Retry-After`."""
@@ -247,7 +250,7 @@ class TokenFetch:
         self,
         http: aiohttp.ClientSession,
         request: _Request,
-        limit: _Deadline,
+        deadline: _Deadline,
         before: _FailedAttempt | None = None,
         *,
         gate: HostGate,
@@ -255,13 +258,14 @@ class TokenFetch:
         """Send the request in this process's turn at the gate, and count the time of waiting."""
         if not isinstance(request, TokenRequest):
             return _describe_unsent(request, before)
-        limit.count()
-        came, blocked = self.clock.monotonic(), limit.blocked
-        patience = self.policy.gate_share * self.policy.fetch_deadline - limit.gated
+        deadline.count()
+        arrived, blocked = self.clock.monotonic(), deadline.blocked
+        patience = self.policy.gate_share * self.policy.fetch_deadline - deadline.gated
         async with gate.admission(self.clock, patience, self.uniform):
-            limit.count()
-            limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
-            result = await self._send(http, request, limit)
+            deadline.count()
+            waited = self.clock.monotonic() - arrived - (deadline.blocked - blocked)
+            deadline.gated += max(0.0, waited)
+            result = await self._send(http, request, deadline)
             if isinstance(result, _FailedAttempt) and result.status == 429 and result.retry_after:
                 await gate.hold_off(
                     min(result.retry_after, self.policy.max_retry_after), self.clock, self.uniform
@@ -282,13 +286,13 @@ class TokenFetch:
         self,
         http: aiohttp.ClientSession,
         request: _Request,
-        limit: RunningTimeout,
+        deadline: RunningTimeout,
         before: _FailedAttempt | None = None,
     ) -> TokenResponse | _FailedAttempt:
         """Send the request once; `before` is the attempt that demanded a file for it."""
         if not isinstance(request, TokenRequest):
             return _describe_unsent(request, before)
-        sent, left = self.clock.monotonic(), limit.seconds
+        sent, left = self.clock.monotonic(), deadline.seconds
         # A scheme has no case: the URL's own form has it in lower case.
         url = URL(request.url, encoded=True)
         try:
@@ -312,11 +316,11 @@ class TokenFetch:
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
             failed = _describe_lost_request(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
-                limit.count()
+                deadline.count()
                 longest = (
                     self.policy.read_timeout if failed.connected else self.policy.connect_timeout
                 )
-                return attrs.evolve(failed, loop_blocked=left - limit.seconds < longest / 2)
+                return attrs.evolve(failed, loop_blocked=left - deadline.seconds < longest / 2)
             return failed
         if size > MAX_BODY:
             return _FailedAttempt(self.host.make_impostor_error(TOO_LARGE), response.status)
@@ -368,26 +372,6 @@ class TokenFetch:
     def _failure(self, failed: _FailedAttempt, number: int, elapsed: float) -> Failure:
         host, problem = self.host, failed.problem
         kind, error = _classify_attempt(failed)
-        tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
-        if failed.exhausted:
-            summary = (
-                f"{problem.message}, so no request reached {host.kind} at {host.endpoint} ({tried})"
-            )
-        elif failed.unsent:
-            summary = (
-                f"no request for {self.resource} was sent to {host.kind} at {host.endpoint}: "
-                f"{problem.message}"
-            )
-        elif error is HostUnreachableError:
-            summary = (
-                f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
-            )
-        else:
-            code = " ".join(str(part) for part in (failed.status, problem.code) if part is not None)
-            reason = f"{code}: {problem.message}" if code else problem.message
-            summary = (
-                f"{host.kind} at {host.endpoint} returned no {self.wanted} ({tried}): {reason}"
-            )
         # A server with a wrong certificate may be in place of the host, so the host may exist.
         is_nowhere = error is HostUnreachableError and problem.passing
         details = {
@@ -404,13 +388,27 @@ class TokenFetch:
         return Failure(
             error,
             kind,
-            summary.rstrip("."),
+            self._summarize(failed, number, elapsed).rstrip("."),
             problem.help or (host.unreachable_help if error is HostUnreachableError else ""),
             details,
             permanent=not problem.passing,
             retry_after=failed.retry_after,
             from_host=True,
         )
+
+    def _summarize(self, failed: _FailedAttempt, number: int, elapsed: float) -> str:
+        """Return the text of the failure, for the exception and the log."""
+        problem, place = failed.problem, f"{self.host.kind} at {self.host.endpoint}"
+        tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
+        if failed.exhausted:
+            return f"{problem.message}, so no request reached {place} ({tried})"
+        if failed.unsent:
+            return f"no request for {self.resource} was sent to {place}: {problem.message}"
+        if not failed.connected:
+            return f"no connection to {place} ({tried}): {problem.message}"
+        code = " ".join(str(part) for part in (failed.status, problem.code) if part is not None)
+        reason = f"{code}: {problem.message}" if code else problem.message
+        return f"{place} returned no {self.wanted} ({tried}): {reason}"
 
 
 def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError]]:

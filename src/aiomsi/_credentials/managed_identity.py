@@ -127,6 +127,8 @@ class ManagedIdentityCredential(SlotCredential):
         if held is None:
             held = self._hold(scopes)
         slot, fetch = held
+        # `SharedCredential.get_token` repeats the rest, because a warm call may start only few
+        # functions.
         token = slot.token
         if token is None or claims or not token.is_fresh(self._wall(), self._monotonic()):
             if claims and not isinstance(claims, str):

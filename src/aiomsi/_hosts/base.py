@@ -16,7 +16,7 @@ from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 _MOST_TEXT = 300
 _ABSENT = re.compile(r"\bidentity not found|\bno (?:[\w ]+ )?identity found", re.IGNORECASE)
-"""The words of IMDS and Arc, and those of App Service."""
+"""The error texts for an identity that is not assigned: of IMDS and Arc, and of App Service."""
 _MAX_QUOTED = 60
 _DOUBTFUL_LIFE = 600.0
 """If less life is left by this machine's clock, the `Date` of the response is compared."""

@@ -31,7 +31,7 @@ def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretByte
         name = repr(coding) if coding in _CODINGS else "an unknown coding"
         return TokenError(f"the response is compressed with {name}, which was not accepted")
     try:
-        # 32: with a header of gzip's or of zlib's.
+        # 32 accepts gzip's header and zlib's.
         plain = SecretBytes(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1))
     except zlib.error:
         return TokenError(f"the response is not the {coding} that it says it is", passing=True)

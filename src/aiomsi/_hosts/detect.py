@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from importlib import import_module
 
 from aiomsi._errors import ConfigurationError
@@ -59,14 +60,15 @@ _ARC_LEFT_OVER = (
     ". On an Azure VM, where the Arc agent may have been left behind, pass host='imds', "
     f"set {_AUTHORITY}=http://169.254.169.254, or uninstall the agent"
 )
-_TOGETHER = (
-    ("IDENTITY_HEADER", "IDENTITY_ENDPOINT"),
-    ("IMDS_ENDPOINT", "IDENTITY_ENDPOINT"),
-    ("MSI_SECRET", "MSI_ENDPOINT"),
-    ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID"),
-    ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"),
-)
-"""Variables that name another host, each with the second variable that this requires."""
+_REQUIRED = {
+    "IDENTITY_HEADER": ("IDENTITY_ENDPOINT",),
+    "IDENTITY_SERVER_THUMBPRINT": ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
+    "IMDS_ENDPOINT": ("IDENTITY_ENDPOINT",),
+    "MSI_SECRET": ("MSI_ENDPOINT",),
+    "DEFAULT_IDENTITY_CLIENT_ID": ("MSI_ENDPOINT", "MSI_SECRET"),
+    "AZURE_FEDERATED_TOKEN_FILE": ("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID"),
+}
+"""Variables of hosts, each with the variables without which it has no effect."""
 _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy")
 
 
@@ -198,14 +200,29 @@ def _check_name(host: object) -> str:
     raise ConfigurationError(msg, help="Leave it out to have the host detected")
 
 
+def describe_left_over(has: AbstractSet[str]) -> list[str]:
+    """Return a sentence about each set variable of a host that lacks other variables.
+
+    Args:
+        has: the names of the variables that are set and not empty.
+
+    """
+    lacks = {
+        name: [other for other in needed if other not in has]
+        for name, needed in _REQUIRED.items()
+        if name in has
+    }
+    return [
+        f"{name} is set without {' and '.join(missing)}, so it has no effect"
+        for name, missing in lacks.items()
+        if missing
+    ]
+
+
 def _describe_surroundings(environment: Mapping[str, str]) -> str:
     """Return sentences about variables that may explain why the host does not respond."""
     has = {name for name, value in environment.items() if value}
-    sentences = [
-        f". {name} is set without {other}, so it has no effect"
-        for name, other in _TOGETHER
-        if name in has and other not in has
-    ]
+    sentences = [f". {sentence}" for sentence in describe_left_over(has)]
     if proxies := sorted(has.intersection(_PROXIES)):
         sentences.append(
             f". {proxies[0]} is set, but a token endpoint is never reached through a proxy"

@@ -1,7 +1,7 @@
 """The parts that hosts other than IMDS have in common: variables, requests, and responses.
 
-App Service, Azure Machine Learning and Cloud Shell differ in their requests, in the ids that they
-accept, and in the remedies of their errors. `EndpointHost` has the rest.
+Hosts differ in their requests, in the ids that they accept, and in the remedies of their errors.
+`EndpointHost` has the rest.
 """
 
 from __future__ import annotations
@@ -164,11 +164,9 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
         or not url.lower().startswith(tuple(f"{scheme}://" for scheme in schemes))
     ):
         form = " or ".join(f"'{scheme}://host[:port]/path'" for scheme in schemes)
-        msg = f"{variable} must look like {form} and is {masked_url(url)!r}"
-        if not url:
-            msg = f"{variable} must look like {form} and is not set"
-            raise ConfigurationError(msg)
-        raise ConfigurationError(msg, help=f"Correct {variable}, or unset it")
+        found = repr(masked_url(url)) if url else "not set"
+        msg = f"{variable} must look like {form} and is {found}"
+        raise ConfigurationError(msg, help=f"Correct {variable}, or unset it" if url else "")
     return url
 
 

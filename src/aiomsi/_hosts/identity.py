@@ -41,10 +41,11 @@ class Identity:
         if len(given) > 1:
             msg = f"at most one of {', '.join(given)} may be given"
             raise ConfigurationError(msg)
-        for kind, value in given.items():
-            _check_id(kind, value)
-            return cls(kind, value)
-        return SYSTEM_ASSIGNED
+        if not given:
+            return SYSTEM_ASSIGNED
+        kind, value = given.popitem()
+        _check_id(kind, value)
+        return cls(kind, value)
 
 
 SYSTEM_ASSIGNED = Identity()

@@ -182,18 +182,24 @@ def make(
 
 
 def _check_authority(authority: str) -> None:
+    """Check the form of an authority.
+
+    Raises:
+        ConfigurationError: it is malformed.
+
+    """
     scheme, _, rest = authority.partition("://")
+    is_well_formed = scheme.lower() in ("http", "https")
     try:
-        if scheme.lower() not in ("http", "https"):
-            raise ConfigurationError(scheme)
-        # The metadata service is plain http on a link-local address, so the form is checked, not
-        # the scheme.
+        # `split_endpoint` checks the form. It accepts https only, and IMDS is plain http.
         split_endpoint(f"https://{rest}", IMDS_VARIABLE)
     except ConfigurationError:
+        is_well_formed = False
+    if not is_well_formed:
         msg = (
             f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, "
             f"and is {masked_url(authority)!r}"
         )
         raise ConfigurationError(
             msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"
-        ) from None
+        )

@@ -126,7 +126,7 @@ class MetadataHost:
         return TokenRequest("GET", url, {"Metadata": "true"})
 
     def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Return the document or the error of a response; the same errors pass as for tokens."""
+        """Return the document or the error of a response, which is temporary as for a token."""
         document = read_object(response.body)
         missing = _list_missing(self.path, document)
         if response.status == 200 and document is not None and not missing:

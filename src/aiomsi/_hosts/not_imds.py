@@ -32,6 +32,7 @@ _OTHERS = (
     ("X-Squid-Error", re.compile(""), "a Squid proxy"),
     ("Server", re.compile(r"squid", re.IGNORECASE), "a Squid proxy"),
 )
+"""A header, the pattern of its value, and the server that sends it."""
 _TITLE = re.compile(rb"<title[^>]{0,100}>([^<]{1,300})", re.IGNORECASE)
 _TAG = re.compile(r"<(?:style|script)\b[^<]*(?:<(?!/style|/script)[^<]*)*|<[^>]*>?", re.IGNORECASE)
 
@@ -42,7 +43,7 @@ def describe_impostor(
     """Return a description of the server in place of IMDS; None if it may be IMDS."""
     for header, pattern, name in _OTHERS:
         if (value := response.headers.get(header)) is not None and pattern.search(value):
-            return f"{name}, {_shown(response)}"
+            return f"{name}, {_describe_body(response)}"
     if 300 <= response.status < 400:
         target = response.headers.get("Location", "").partition("?")[0]
         return (
@@ -51,17 +52,18 @@ def describe_impostor(
             else "it redirects, which IMDS never does"
         )
     if document is not None:
-        return _shown(response) if _is_foreign_object(response, document) else None
+        return _describe_body(response) if _is_foreign_object(response, document) else None
     if not _is_foreign_body(response):
         return None
     return (
-        f"{_shown(response)}, which is not a JSON object"
+        f"{_describe_body(response)}, which is not a JSON object"
         if response.status == 200
-        else _shown(response)
+        else _describe_body(response)
     )
 
 
 def _is_foreign_object(response: TokenHttpResponse, document: Mapping[str, Any]) -> bool:
+    """Return whether IMDS does not send such a JSON object with this status."""
     names = {name.lower() for name in document}
     if response.status < 300:
         return response.status != 200 or (bool(names) and not names & _TOKEN_FIELDS)
@@ -69,6 +71,7 @@ def _is_foreign_object(response: TokenHttpResponse, document: Mapping[str, Any])
 
 
 def _is_foreign_body(response: TokenHttpResponse) -> bool:
+    """Return whether IMDS does not send such a body, which is no JSON object, with this status."""
     body = response.body[:_MAX_READ].lstrip(b"\xef\xbb\xbf \t\r\n")
     if response.status < 300:
         # A body that begins like an object may be a truncated one.
@@ -85,22 +88,22 @@ def _is_html(response: TokenHttpResponse, body: bytes) -> bool:
     return body[:1] == b"<" or "html" in response.headers.get("Content-Type", "").lower()
 
 
-def _shown(response: TokenHttpResponse) -> str:
+def _describe_body(response: TokenHttpResponse) -> str:
     """Return the start of the body as text, with the name of its server."""
     body = SecretBytes(response.body[:_MAX_READ])
     title = _TITLE.search(body) if _is_html(response, body.lstrip()) else None
     if body.find(b"access_token") >= 0:
         said = "a text with a token in it, which is not shown"
     elif title is not None:
-        said = f"an HTML page, {_line(title[1].decode('utf-8', 'replace'))!r}"
+        said = f"an HTML page, {_shorten(title[1].decode('utf-8', 'replace'))!r}"
     else:
         text = body.decode("utf-8", "replace")
-        said = _line(_TAG.sub(" ", text) if _is_html(response, body.lstrip()) else text)
+        said = _shorten(_TAG.sub(" ", text) if _is_html(response, body.lstrip()) else text)
         said = f"the text {said!r}" if said else "no text at all"
     server = response.headers.get("Server")
-    return said if not server else f"{said} (server {_line(server)!r})"
+    return said if not server else f"{said} (server {_shorten(server)!r})"
 
 
-def _line(text: str) -> str:
+def _shorten(text: str) -> str:
     printable = "".join(char if char.isprintable() else " " for char in html.unescape(text))
     return without_secrets(printable)[:_MAX_SHOWN]

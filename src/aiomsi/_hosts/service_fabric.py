@@ -12,7 +12,7 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import TokenRequest
-from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header
+from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header, refuse_id
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import Secret, SecretBytes
@@ -51,9 +51,7 @@ def make(
         ConfigurationError: an identity is named, or a variable is missing or malformed.
 
     """
-    if identity.kind is not None:
-        msg = f"Service Fabric can't be asked for an identity by its {identity.kind}"
-        raise ConfigurationError(msg, help=_MANIFEST)
+    refuse_id(ServiceFabric.kind, identity, _MANIFEST)
     return ServiceFabric(
         url=check_endpoint(
             environment.get("IDENTITY_ENDPOINT") or "", "IDENTITY_ENDPOINT", https=True

@@ -16,7 +16,7 @@ from aiomsi._hosts.base import (
     TokenRequest,
     compare_client_id,
 )
-from aiomsi._hosts.endpoint import EndpointHost, make_form_request
+from aiomsi._hosts.endpoint import EndpointHost, make_form_request, refuse_id
 from aiomsi._hosts.identity import Identity, read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -87,9 +87,7 @@ def make(
             is missing or malformed.
 
     """
-    if identity.kind not in (None, "client_id"):
-        msg = f"workload identity can't be asked for an identity by its {identity.kind}"
-        raise ConfigurationError(msg, help=_ONLY_CLIENT)
+    refuse_id(WorkloadIdentity.kind, identity, _ONLY_CLIENT, accepted=("client_id",))
     values = {name: environment.get(name) or "" for name in (_AUTHORITY, _TENANT, _FILE)}
     if missing := [name for name, value in values.items() if not value]:
         msg = f"workload identity needs {' and '.join(missing)}"

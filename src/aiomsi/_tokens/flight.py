@@ -237,8 +237,8 @@ class Flight:
         loop_waiters.ping_timer = None
         if self.is_out or not loop_waiters.waiters:
             return
-        # If this loop was blocked, the whole process may have been, and a missing answer shows no
-        # loss. The flight's loop is then pinged again.
+        # A missing answer shows no loss if this loop itself was blocked, because the whole process
+        # may have been. The flight's loop is then pinged again.
         following, now = Ping(), loop_waiters.loop.time()
         following.due = now + self.policy.loop_ping_timeout
         if (last is None or last.answered or now > last.due + TOLERANCE) and call_threadsafe(
@@ -415,9 +415,9 @@ def find_awaiting_flights() -> tuple[Flight, ...]:
     if not flights:
         return ()
     task = asyncio.current_task()
-    return (
-        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
-    )
+    if any(own is task or _awaits(own, task) for own in list(flights[-1].own)):
+        return flights
+    return ()
 
 
 def _awaits(waiting: object, task: object) -> bool:

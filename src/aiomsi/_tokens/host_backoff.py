@@ -74,14 +74,13 @@ class HostBackoff:
         """Take the ticket's turn and return 0.0, or return the seconds until the next check."""
         limits = self.limits
         with self._lock:
-            delay = self.retry_at - now
-            if delay <= 0.0:
-                idle = limits is None or (not self._waiting and len(self._sent) < limits.at_once)
-                delay = (
-                    0.0
-                    if limits is None or idle
-                    else get_request_delay(self._load(ticket, now), limits, now)
-                )
+            delay = max(0.0, self.retry_at - now)
+            if (
+                not delay
+                and limits is not None
+                and (self._waiting or len(self._sent) >= limits.at_once)
+            ):
+                delay = get_request_delay(self._load(ticket, now), limits, now)
             if delay:
                 ticket.due = now + delay
                 self._waiting[ticket] = None

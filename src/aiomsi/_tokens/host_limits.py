@@ -72,11 +72,14 @@ def get_request_delay(load: Load, limits: RequestLimits, now: float) -> float:
     room_at_once = limits.at_once - load.under_way
     if load.ahead < min(room_in_window, room_at_once):
         return 0.0
-    until_room = max(POLL, load.youngest * PATIENCE) * (load.ahead - room_at_once + 1)
-    missing = load.ahead - room_in_window
-    if missing < 0:
-        return until_room
-    if missing < len(recent):
-        return max(recent[missing] + WINDOW - now, POLL)
+    # This many requests under way must end first; each of them gets the time of one check.
+    must_end = load.ahead - room_at_once + 1
+    # This one of the recent responses must leave the window first; none if the number is negative.
+    must_leave = load.ahead - room_in_window
+    if must_leave < 0:
+        return max(POLL, load.youngest * PATIENCE) * must_end
+    if must_leave < len(recent):
+        return max(recent[must_leave] + WINDOW - now, POLL)
+    # It has not been received yet. The requests until then are as far apart as the limit demands.
     last = recent[-1] + WINDOW - now if recent else 0.0
-    return max(last + (missing - len(recent)) * WINDOW / limits.per_second, POLL)
+    return max(last + (must_leave - len(recent)) * WINDOW / limits.per_second, POLL)

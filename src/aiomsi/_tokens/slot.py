@@ -244,7 +244,7 @@ class Slot:
                 under_way=self._flight is not None,
             )
 
-    # Decisions are synchronous
+    # Decisions, all of them synchronous
 
     def _now(self) -> Now:
         return Now(self.clock.wall(), self.clock.monotonic())

@@ -54,8 +54,7 @@ class SlotTable:
     ) -> Slot:
         """Return the slot of an owner's scope, with the credential registered.
 
-        If the table has no such slot, `make` creates it. The credential must then be registered in
-        the slot that `make` returns.
+        If the table has no such slot, `make` creates one in which the credential is registered.
         """
         key = owner, scope
         with _locks[0]:
@@ -109,7 +108,8 @@ def _get_shared(clock: Clock) -> _Shared:
     return clock.shared.setdefault(_SHARED, _Shared(clock)) if shared is None else shared
 
 
-# Reentrant: a signal handler, or a finalizer that closes a credential, may run while it is held.
+# In a list, so that a forked child can replace it. Reentrant, because a signal handler, or a
+# finalizer that closes a credential, may run while it is held.
 _locks = [threading.RLock()]
 
 

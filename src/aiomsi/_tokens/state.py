@@ -217,11 +217,17 @@ def _decide_span(
 ) -> tuple[float, float]:
     """Return `span` and `ended` of the response to a rejection.
 
-    `before` is the response before if that was one to a rejection of the same kind.
-
     The first new token may be rejected at once. The rejection of its predecessor does not show that
     the service refuses every token, whether the predecessor was new or the host had returned it
     again.
+
+    Args:
+        before: the response before, if it was one to a rejection of the same kind; else None.
+        request: the parameters of the fetch.
+        now: the time of the response.
+        policy: the slot's policy.
+        again: whether the response holds the rejected token again.
+
     """
     is_first = not again and request.claims is None
     if before is None:

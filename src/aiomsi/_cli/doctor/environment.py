@@ -13,19 +13,9 @@ from aiomsi._cli.phrases import translate
 from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
-from aiomsi._hosts.detect import HOSTS
+from aiomsi._hosts.detect import HOSTS, describe_left_over
 from aiomsi._hosts.identity import Identity
 from aiomsi._hosts.instance import InstanceMetadata
-
-_REQUIRED = {
-    "IDENTITY_HEADER": ("IDENTITY_ENDPOINT",),
-    "IDENTITY_SERVER_THUMBPRINT": ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
-    "IMDS_ENDPOINT": ("IDENTITY_ENDPOINT",),
-    "MSI_SECRET": ("MSI_ENDPOINT",),
-    "DEFAULT_IDENTITY_CLIENT_ID": ("MSI_ENDPOINT", "MSI_SECRET"),
-    "AZURE_FEDERATED_TOKEN_FILE": ("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID"),
-}
-"""Variables of hosts, each with the variables without which it has no effect."""
 
 
 def check_host(host: Host | ConfigurationError) -> Check:
@@ -56,16 +46,7 @@ def check_variables(environment: Mapping[str, str], identity: Identity, kind: st
 
     """
     has = {name for name, value in environment.items() if value}
-    lacks = {
-        name: [each for each in needed if each not in has]
-        for name, needed in _REQUIRED.items()
-        if name in has
-    }
-    left_over = [
-        f"{name} is set without {' and '.join(missing)}, so it has no effect"
-        for name, missing in lacks.items()
-        if missing
-    ]
+    left_over = describe_left_over(has)
     if left_over:
         hint = "Unset it, or set the variables that belong to it"
         return Check("variables", WARNING, "; ".join(left_over), hint)

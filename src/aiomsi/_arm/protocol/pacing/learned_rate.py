@@ -25,9 +25,10 @@ class LearnedRate:
     rules: PacingRules
     rate: float
     since: float
-    # `_tokens` at the time `_at`, after request `_number`; `_succeeded` at the last 429, `_began`.
+    # The tokens below are those at this time, after this request.
     _at: float
     _number: int
+    # The requests that had succeeded at the last 429, and the time of that 429.
     _succeeded: int
     _began: float = attrs.field(init=False)
     _tokens: float = attrs.field(default=0.0, init=False)

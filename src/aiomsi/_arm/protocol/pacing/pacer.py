@@ -118,13 +118,13 @@ class Pacer:
     def find_lane(self, keys: tuple[Hashable, ...], rate: str = "") -> Lane:
         """Return the lane of the calls that draw from these meters, and create it if needed.
 
+        A lane may be kept until it is `forgotten`. A forgotten one still takes calls, by way of the
+        lane that has its keys, but none of them is sent at once.
+
         Args:
             keys: the keys of the meters; empty for calls without a limit.
             rate: the name of the user's rate that the calls count in. A name that is not in
                 `rates` has no effect.
-
-        A lane may be kept until it is `forgotten`. A forgotten one still takes calls, by way of the
-        lane that has its keys, but none of them is sent at once.
 
         """
         name = rate if rate in self._groups else ""

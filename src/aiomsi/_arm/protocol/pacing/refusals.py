@@ -14,16 +14,54 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
+import attrs
+
+from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.codes import is_locked
 from aiomsi._arm.protocol.pacing.kinds import Limit, ScopedKind
 from aiomsi._arm.protocol.pacing.pacer import Count
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.protocol.throttling import read_wait
 
 _OWN_BUCKETS = frozenset({"SubscriptionRequestsThrottled", "TenantRequestsThrottled"})
 _OPERATION = re.compile(
     r"\bnumber of '?(read|write|delete)'? requests for (subscription|tenant)\b", re.IGNORECASE
 )
 _ACTION = re.compile(r"\brequests for action '([^']{1,200})'", re.IGNORECASE)
+
+
+@attrs.frozen(eq=False, repr=False)
+class LimitRefusal:
+    """A response by which a limit refuses a request.
+
+    Attributes:
+        limit: the limit.
+        wait: seconds that the response asks to wait; None if it names none.
+        reason: the text of its error.
+
+    """
+
+    limit: Limit
+    wait: float | None
+    reason: str
+
+
+def read_refusal(
+    scoped: ScopedKind, response: ArmResponse, counts: Sequence[Count | None], wall: float
+) -> LimitRefusal | None:
+    """Return the refusal in a response with an error; None if no limit refused the request.
+
+    Args:
+        scoped: the kind of the request, in its scope.
+        response: the response.
+        counts: the counts in the response, as `Kinds.read_counts` returns them.
+        wall: now, in seconds since the epoch.
+
+    """
+    detail = read_detail(response.body, response.headers.get("Content-Type"))
+    wait = read_wait(response.status, response.headers, detail, wall)
+    limit = find_refusing_limit(scoped, response.status, detail, wait, counts)
+    return None if limit is None else LimitRefusal(limit, wait, detail.message)
 
 
 def find_refusing_limit(

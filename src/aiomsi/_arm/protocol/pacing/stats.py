@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import attrs
+
+if TYPE_CHECKING:
+    from aiomsi._arm.protocol.pacing.gauge import Gauge
+    from aiomsi._arm.protocol.pacing.kinds import Limit
+    from aiomsi._arm.protocol.pacing.meter import Meter
+    from aiomsi._arm.protocol.pacing.pacer import Pacer
+    from aiomsi._arm.protocol.pacing.queue_counts import QueueCounts
 
 
 @attrs.frozen(kw_only=True)
@@ -98,3 +106,70 @@ class ArmStats:
     refusals: Mapping[str, int] = attrs.field(factory=dict)
     responses: Mapping[str, int] = attrs.field(factory=dict)
     limits: tuple[LimitStats, ...] = ()
+
+
+def summarize(
+    pacer: Pacer, counts: QueueCounts, unwaited: Mapping[Limit, int], now: float
+) -> ArmStats:
+    """Return the snapshot of a session's queue.
+
+    Args:
+        pacer: the queue's pacer.
+        counts: the queue's counts.
+        unwaited: the last counts of limits that no request waits for.
+        now: the time, in monotonic seconds.
+
+    """
+    limits = [
+        *(
+            _summarize_limit(pacer, counts, cast("Limit", key), meter, now)
+            for key, meter in pacer.iter_meters()
+        ),
+        *(
+            LimitStats(
+                scope=limit.scope, name=limit.name, owner="", is_waited_for=False, count=count
+            )
+            for limit, count in unwaited.items()
+        ),
+    ]
+    return ArmStats(
+        connections=pacer.in_flight,
+        most_connections=pacer.connections,
+        waiting=pacer.waiting,
+        limit_wait=counts.limit_wait,
+        pause_wait=counts.pause_wait,
+        connection_wait=counts.connection_wait,
+        refusals=dict(counts.refusals),
+        responses=dict(counts.responses),
+        limits=tuple(sorted(limits, key=lambda one: (one.scope, one.name, one.owner))),
+    )
+
+
+def _summarize_limit(
+    pacer: Pacer, counts: QueueCounts, limit: Limit, meter: Meter, now: float
+) -> LimitStats:
+    gauges = meter.gauges
+    return LimitStats(
+        scope=limit.scope,
+        name=limit.name,
+        owner=limit.owner,
+        count=max(gauges.values(), key=lambda one: one.at).latest if gauges else None,
+        regions=tuple(_summarize_region(name, gauge, now) for name, gauge in gauges.items()),
+        waiting=pacer.count_waiting(meter),
+        in_flight=meter.in_flight,
+        sent=meter.sent,
+        refused=meter.refusals,
+        paused_for=max(0.0, meter.paused_until - now),
+        pause_reason=counts.get_pause_reason(limit),
+    )
+
+
+def _summarize_region(region: str, gauge: Gauge, now: float) -> RegionStats:
+    return RegionStats(
+        region=region,
+        count=gauge.latest,
+        largest=max(0, int(gauge.capacity) - 1),
+        share=gauge.share,
+        refill=gauge.refill,
+        age=max(0.0, now - gauge.at),
+    )

@@ -1,0 +1,139 @@
+"""`TakenRequest`: a request of a fan-out, from its iterable until its outcome is given back.
+
+It has a call with a task first, and then the answer of that call. A list repeats that for each of
+its pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import attrs
+
+from aiomsi._arm.call import Call
+from aiomsi._arm.protocol.bulk.byte_budget import AnswerSize
+from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope
+from aiomsi._arm.protocol.paging import PageLinks
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._errors import AiomsiError, ArmError, UsageError
+
+
+class AnswerBytes(NamedTuple):
+    """The size of an answer: None without one; and whether it is held as decoded JSON."""
+
+    size: int | None
+    decoded: bool = False
+
+
+@attrs.define(eq=False, repr=False)
+class TakenRequest:
+    """A request that was taken and not given back.
+
+    Attributes:
+        request: the request.
+        kind: the answers among which the byte budget counts its own.
+        call: its call; None before and after it.
+        scope: the scope that an error may close; None if no scopes are skipped.
+        task: the task of the call.
+        response: an answer that is not decoded yet.
+        value: the decoded answer, or the result of a long-running operation.
+        error: the error of the request.
+        done: whether it may be given back, or a page of it.
+        skipped: whether it is not sent because of an earlier error of its scope.
+        parked: whether the byte budget leaves out the call, which waits for a limit.
+        size: the bytes of the answer in the byte budget.
+        links: the links of the list so far; None for a request that is no list.
+        items: the number of the list's items that were given back.
+        attempts: as `Call.attempts`, of all its calls together.
+        waited: as `Call.waited`, of all its calls together.
+        waited_for: as `Call.waited_for`, of the call with the longest such wait.
+        longest_limit_wait: as `Call.longest_limit_wait`, of the same call.
+
+    """
+
+    request: Request
+    kind: AnswerSize
+    call: Call | None = None
+    scope: RequestScope | None = None
+    task: asyncio.Task[Any] | None = None
+    response: ArmResponse | None = None
+    value: Any = None
+    error: BaseException | None = None
+    done: bool = False
+    skipped: bool = False
+    parked: bool = False
+    size: int = 0
+    links: PageLinks | None = None
+    items: int = 0
+    attempts: int = 0
+    waited: float = 0.0
+    waited_for: str | None = None
+    longest_limit_wait: float = 0.0
+
+    def read_result(self, task: asyncio.Task[Any]) -> AnswerBytes:
+        """Keep the result of the call's task, which is done; return the size of the answer."""
+        if task.cancelled():
+            if not self.skipped:
+                self.error = _make_cancelled_error(self.call)
+            return AnswerBytes(None)
+        error = task.exception()
+        if error is not None:
+            self.error, self.skipped = error.with_traceback(None), False
+            return AnswerBytes(len(error.response.body) if isinstance(error, ArmError) else None)
+        result, self.error, self.skipped = task.result(), None, False
+        if isinstance(result, ArmResponse):
+            self.response = result
+            return AnswerBytes(len(result.body))
+        if isinstance(result, tuple):
+            self.value, size = result
+            return AnswerBytes(size, decoded=True)
+        # A task factory may wrap coroutines, and return results that are not theirs.
+        self.value = result
+        return AnswerBytes(None)
+
+    def drop_call(self) -> None:
+        """Add the numbers of the call, which has ended, and drop it."""
+        call, self.call = self.call, None
+        if call is not None:
+            self.attempts += call.attempts
+            self.waited += call.waited
+            if call.longest_limit_wait > self.longest_limit_wait:
+                self.longest_limit_wait, self.waited_for = call.longest_limit_wait, call.waited_for
+
+    def decode(self) -> None:
+        """Decode the answer of a request that is no list."""
+        response, self.response = self.response, None
+        if response is None:
+            return
+        try:
+            self.value = None if response.method == "HEAD" else response.json()
+        except AiomsiError as error:
+            self.error = error.with_traceback(None)
+
+    def make_outcome(self) -> Outcome:
+        """Return the outcome."""
+        return Outcome(
+            self.request,
+            self.value,
+            self.error,
+            attempts=self.attempts,
+            waited=self.waited,
+            waited_for=self.waited_for,
+            skipped=self.skipped,
+            items=self.items,
+        )
+
+
+def _make_cancelled_error(call: Call | None) -> UsageError:
+    """Create the error of a request whose task was cancelled, neither by the fan-out nor skipped.
+
+    A task may be cancelled by any code that iterates over `asyncio.all_tasks`.
+    """
+    error = UsageError(
+        "the task of this request was cancelled",
+        help="To end all requests of a fan-out, close its generator",
+    )
+    error.uncertain = call is not None and call.attempts > 0 and not call.reads
+    return error
