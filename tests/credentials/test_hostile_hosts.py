@@ -400,6 +400,14 @@ def test_endless_401_is_an_error(place: Place) -> None:
     assert len(place.server.received) == (2 if place.kind == "Azure Arc" else 1)
 
 
+def test_agents_text_about_the_key_is_shown(arc: Place) -> None:
+    said = {"error": "unauthorized", "error_description": f"{KEY} has expired"}
+    arc.said = reply(401, said, WWW_Authenticate=f"Basic realm={arc.files / '1.key'}")
+    error = fail(arc)
+    assert (error.status, error.code) == (401, "unauthorized")
+    assert error.message.endswith("1.key: *** has expired")
+
+
 def test_assertion_is_read_for_every_fetch(entra: Place) -> None:
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:

@@ -30,6 +30,8 @@ from aiomsi._hosts.base import (
     TokenHttpResponse,
     TokenRequest,
     parse_retry_after,
+    read_error,
+    read_object,
     read_request_id_header,
 )
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
@@ -349,7 +351,7 @@ class TokenFetch:
                 return parsed
             result = parsed
         file = result if isinstance(result, FileRequest) else None
-        problem = _describe_refused(result) if isinstance(result, FileRequest) else result
+        problem = _describe_refused(result, masked) if isinstance(result, FileRequest) else result
         problem = mask_error(request, problem)
         return _FailedAttempt(
             problem,
@@ -439,8 +441,12 @@ def _describe_unsent(
     return attrs.evolve(before or _FailedAttempt(request, unsent=True), problem=request)
 
 
-def _describe_refused(file: FileRequest) -> TokenError:
-    return TokenError(f"the host did not accept {file.purpose}, {file.path}")
+def _describe_refused(file: FileRequest, answer: TokenHttpResponse | None = None) -> TokenError:
+    said = f"the host did not accept {file.purpose}, {file.path}"
+    if answer is None:
+        return TokenError(said)
+    code, text = read_error(read_object(answer.body), answer.body)
+    return TokenError(f"{said}: {text}", code)
 
 
 def _describe_end(error: OSError, failed: _FailedAttempt) -> _FailedAttempt:
