@@ -695,8 +695,8 @@ async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
 
     requests = [
         Request("GET", vaults[0], api_version=VERSION),
-        *(Request("GET", path) for path in vaults[1:]),
         Request("POST", f"{vaults[1]}/listKeys"),
+        *(Request("GET", path) for path in vaults[1:]),
     ]
     async with (
         served(answer) as (arm, own),
@@ -949,6 +949,26 @@ async def test_failing_task_factory_is_an_outcome(ordered: bool) -> None:
             loop.set_task_factory(None)
     errors = {outcome.request.tag: type(outcome.error) for outcome in found}
     assert errors == {1: LookupError, 2: type(None)}
+
+
+async def test_result_of_a_wrapping_task_factory_is_the_value() -> None:
+    async def wrap(work: Any) -> str:
+        await work
+        return "of the factory"
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        inner = wrap(work) if "send" in work.__qualname__ else work
+        return asyncio.Task(inner, loop=loop, **more)
+
+    loop = asyncio.get_running_loop()
+    async with served() as (_, own):
+        await own.get(path_of(0), api_version=VERSION)
+        loop.set_task_factory(make)
+        try:
+            (outcome,) = [one async for one in own.fan_out([get(1)])]
+        finally:
+            loop.set_task_factory(None)
+    assert outcome.result() == "of the factory"
 
 
 async def test_error_of_no_package_class_is_an_outcome() -> None:

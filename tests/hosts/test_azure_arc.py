@@ -162,6 +162,7 @@ def test_windows_has_a_directory_of_keys(environment: dict[str, str], directory:
         ("win32", rf"{WINDOWS}\..\x.key", "does not lie in"),
         ("win32", r"\\server\share\x.key", "does not lie in"),
         ("win32", rf"{WINDOWS}\x.txt", "does not end in .key"),
+        ("win32", rf"{WINDOWS}\x.txt:y.key", "names a stream of a file"),
         ("win32", f"{KEYS}/x.key", "does not lie in"),
     ],
 )

@@ -69,6 +69,14 @@ def test_key_is_that_of_the_requested_identity() -> None:
     assert SECRET not in repr(named.cache_key)
 
 
+@pytest.mark.parametrize("value", ["  ", "x", f"{GUID}&resource=y"])
+def test_malformed_default_identity_is_an_error(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="DEFAULT_IDENTITY_CLIENT_ID is malformed"):
+        compute(DEFAULT_IDENTITY_CLIENT_ID=value)
+    named = compute(Identity("client_id", GUID), DEFAULT_IDENTITY_CLIENT_ID=value)
+    assert named.client_id == GUID
+
+
 @pytest.mark.parametrize("kind", ["object_id", "resource_id"])
 def test_other_ids_are_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=f"for an identity by its {kind}") as raised:

@@ -345,7 +345,11 @@ MUTANTS = (
     ),
     Mutant(
         "send requests without taking turns",
-        Change("_tokens/host_backoff", "idle = limits is None or (", "idle = True or ("),
+        Change(
+            "_tokens/host_backoff",
+            "and (self._waiting or len(self._sent) >= limits.at_once)",
+            "and False",
+        ),
     ),
     Mutant(
         "forget the requests of the last second",

@@ -176,6 +176,9 @@ class AzureArc(EndpointHost):
         if self.windows:
             where, found = (ntpath.normcase(ntpath.normpath(one)) for one in (self.directory, path))
             inside = found.startswith(f"{where}\\")
+            if inside and ":" in found[len(where) :]:
+                # On NTFS a file of any name has streams, whose names end the path.
+                return "names a stream of a file"
         else:
             where, found = self.directory, posixpath.normpath(path)
             inside = found.startswith(f"{where}/")

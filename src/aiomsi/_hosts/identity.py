@@ -51,6 +51,20 @@ class Identity:
 SYSTEM_ASSIGNED = Identity()
 
 
+def read_client_id(client_id: str, variable: str) -> Identity:
+    """Return the identity that a variable of the environment names.
+
+    Raises:
+        ConfigurationError: the client id is malformed.
+
+    """
+    try:
+        return Identity.of(client_id, None, None)
+    except ConfigurationError as error:
+        msg = f"{variable} is malformed: {error.args[0]}"
+        raise ConfigurationError(msg) from None
+
+
 def _check_id(kind: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         msg = f"{kind} is empty or no string: {value!r}"

@@ -13,7 +13,7 @@ from aiomsi._hosts.base import (
     compare_client_id,
 )
 from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header, refuse_id
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import Identity, read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
@@ -99,10 +99,13 @@ def make(
 
     """
     refuse_id(MachineLearning.kind, identity, _ONLY_CLIENT, accepted=("client_id",))
+    client_id = identity.value or environment.get(_DEFAULT_VARIABLE) or None
+    if client_id is not None:
+        read_client_id(client_id, _DEFAULT_VARIABLE)
     return MachineLearning(
         url=check_endpoint(environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
         secret=read_header(environment, "MSI_SECRET"),
-        client_id=identity.value or environment.get(_DEFAULT_VARIABLE) or None,
+        client_id=client_id,
         identity=identity,
         chosen_by=chosen_by,
         surroundings=surroundings,

@@ -17,7 +17,7 @@ from aiomsi._hosts.base import (
     compare_client_id,
 )
 from aiomsi._hosts.endpoint import EndpointHost, make_form_request, refuse_id
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import Identity, read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
@@ -127,11 +127,7 @@ def _find_client(environment: Mapping[str, str], identity: Identity) -> Identity
     if not client_id:
         msg = f"workload identity needs a client id: neither client_id= nor {_CLIENT} is given"
         raise ConfigurationError(msg, help=f"{_ONLY_CLIENT}. {_WEBHOOK}")
-    try:
-        return Identity.of(client_id, None, None)
-    except ConfigurationError as error:
-        msg = f"{_CLIENT} is malformed: {error.args[0]}"
-        raise ConfigurationError(msg) from None
+    return read_client_id(client_id, _CLIENT)
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
