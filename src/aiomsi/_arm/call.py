@@ -58,7 +58,6 @@ class OwnCredential(Protocol):
         """Close the credential."""
 
 
-@attrs.frozen(eq=False, repr=False)
 class NoResponse:
     """The reason why a request got no readable response.
 
@@ -72,12 +71,24 @@ class NoResponse:
 
     """
 
-    why: str
-    arrived: bool = True
-    untrusted: bool = False
-    permanent: bool = False
-    unreadable: bool = False
-    help: str = ""
+    # Each import creates this class, so it is plain.
+    __slots__ = ("arrived", "help", "permanent", "unreadable", "untrusted", "why")
+
+    def __init__(
+        self,
+        why: str,
+        arrived: bool = True,
+        untrusted: bool = False,
+        permanent: bool = False,
+        unreadable: bool = False,
+        help: str = "",  # noqa: A002 (the attribute's name is the field's term)
+    ) -> None:
+        self.why = why
+        self.arrived = arrived
+        self.untrusted = untrusted
+        self.permanent = permanent
+        self.unreadable = unreadable
+        self.help = help
 
 
 def new_request_id() -> str:

@@ -2,12 +2,9 @@
 
 import errno
 
-import attrs
-
 EXHAUSTED, DENIED, NO_ROUTE = "exhausted", "denied", "no route"
 
 
-@attrs.frozen(eq=False, repr=False)
 class LocalCause:
     """A cause on this machine's side of a connection.
 
@@ -19,9 +16,13 @@ class LocalCause:
 
     """
 
-    kind: str
-    message: str
-    help: str
+    # Each import creates this class, so it is plain.
+    __slots__ = ("help", "kind", "message")
+
+    def __init__(self, kind: str, message: str, help: str) -> None:  # noqa: A002 (as in AiomsiError)
+        self.kind = kind
+        self.message = message
+        self.help = help
 
 
 _FILES = LocalCause(

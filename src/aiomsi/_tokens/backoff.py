@@ -2,15 +2,12 @@
 
 import math
 
-import attrs
-
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._util.jitter import Uniform, draw_full_jitter, grow_delay
 
 _GONE_DELAY = 8.0
 
 
-@attrs.frozen(eq=False, repr=False)
 class Attempt:
     """A failed token request, and its fetch up to then.
 
@@ -26,14 +23,37 @@ class Attempt:
 
     """
 
-    number: int
-    elapsed: float
-    status: int | None = None
-    passing: bool = True
-    retry_after: float | None = None
-    connected: bool = True
-    gone: bool = False
-    gated: float = 0.0
+    # Each import creates this class, so it is plain.
+    __slots__ = (
+        "connected",
+        "elapsed",
+        "gated",
+        "gone",
+        "number",
+        "passing",
+        "retry_after",
+        "status",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        elapsed: float,
+        status: int | None = None,
+        passing: bool = True,
+        retry_after: float | None = None,
+        connected: bool = True,
+        gone: bool = False,
+        gated: float = 0.0,
+    ) -> None:
+        self.number = number
+        self.elapsed = elapsed
+        self.status = status
+        self.passing = passing
+        self.retry_after = retry_after
+        self.connected = connected
+        self.gone = gone
+        self.gated = gated
 
 
 def get_deadline(attempt: Attempt, policy: RefreshPolicy) -> float:

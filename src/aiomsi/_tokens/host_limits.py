@@ -19,8 +19,6 @@ Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
 """
 
-import attrs
-
 WINDOW = 1.0
 POLL, PATIENCE = 0.02, 0.25
 """The first waiting ticket checks whether a request under way has ended after the longer of two
@@ -29,7 +27,6 @@ GRACE = 0.5
 LEASE = 15.0
 
 
-@attrs.frozen(eq=False, repr=False)
 class RequestLimits:
     """The limits of one host for the requests of this process.
 
@@ -39,8 +36,12 @@ class RequestLimits:
 
     """
 
-    per_second: int
-    at_once: int
+    # Each import creates this class, so it is plain.
+    __slots__ = ("at_once", "per_second")
+
+    def __init__(self, per_second: int, at_once: int) -> None:
+        self.per_second = per_second
+        self.at_once = at_once
 
 
 class Load:

@@ -19,7 +19,6 @@ from aiomsi._tokens.token import (
 from aiomsi._util.jitter import Uniform
 
 
-@attrs.frozen(eq=False, repr=False)
 class FetchRequest:
     """The parameters of the next fetch beyond the resource.
 
@@ -29,8 +28,15 @@ class FetchRequest:
 
     """
 
-    claims: str | None = None
-    rejected: str | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = ("claims", "rejected")
+
+    def __init__(self, claims: str | None = None, rejected: str | None = None) -> None:
+        self.claims = claims
+        self.rejected = rejected
+
+
+_PLAIN = FetchRequest()
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -81,7 +87,7 @@ class SlotState:
     """
 
     token: Token | None = None
-    request: FetchRequest = FetchRequest()
+    request: FetchRequest = _PLAIN
     failure: Failure | None = None
     failing: int = 0
     losses: int = 0

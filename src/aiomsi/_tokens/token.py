@@ -16,12 +16,15 @@ from aiomsi._util.secret import Secret
 BEARER = "Bearer"
 
 
-@attrs.frozen(eq=False, repr=False)
 class Now:
     """One reading of both clocks, in seconds."""
 
-    wall: float
-    monotonic: float
+    # Each import creates this class, so it is plain.
+    __slots__ = ("monotonic", "wall")
+
+    def __init__(self, wall: float, monotonic: float) -> None:
+        self.wall = wall
+        self.monotonic = monotonic
 
 
 class Freshness(enum.Enum):
