@@ -220,14 +220,14 @@ def test_emulator_serves_a_generated_tenant(
 def test_environment_is_that_of_the_kind(
     monkeypatch: pytest.MonkeyPatch, kind: str, names: set[str], tmp_path: Path
 ) -> None:
-    directory = ("--arc-key-directory", str(tmp_path))
+    directory = ("--arc-key-directory", str(tmp_path)) if kind == "azure-arc" else ()
     said, _ = run_emulator(monkeypatch, "--kind", kind, "--shell", "sh", *directory)
 
     assert said.code == 0
     assert set(variables_of(said.out)) == names | {"AIOMSI_RESOURCE_MANAGER"}
     assert "#" not in said.out
     assert "runs, with 1 resource group. Ctrl-C" in said.err
-    assert f"\nRequests of {kind}: 0 (0 tokens)\nIMDS requests: 0 (" in said.err
+    assert said.err.count(f"\nRequests of {kind}: 0 (0 tokens)\n") == (kind != "imds")
 
 
 def test_addresses_names_audiences_and_keys_are_options(
@@ -319,7 +319,7 @@ def test_a_port_that_is_taken_is_wrong_configuration(
 
     assert said.code == 2
     assert "in use" in said.complaint[0] or "address" in said.complaint[0]
-    assert said.complaint[1].startswith("Choose another --imds-port, --arm-port or --kind-port")
+    assert said.complaint[1].startswith("Choose other ports or addresses (--imds-port")
 
 
 def test_what_the_embedded_azure_lacks_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,3 +352,21 @@ def test_the_emulator_in_a_process_of_its_own_ends_cleanly(end: signal.Signals) 
     assert client.code == 0
     assert (process.returncode, out) == (0, "")
     assert err.startswith("IMDS requests: 1 (1 tokens, 0 answers 429)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--kind-port", "8080"), "--kind-port is the port of another host than IMDS"),
+        (("--arc-key-directory", "keys"), "--arc-key-directory belongs to Azure Arc"),
+        (("--arm-address", ""), "--imds-address or --arm-address is empty"),
+        (("--imds-address", ""), "--imds-address or --arm-address is empty"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    run: Run, arguments: tuple[str, ...], text: str
+) -> None:
+    said = run("emulator", *arguments)
+
+    assert said.code == 2
+    assert text in said.complaint[0]

@@ -59,6 +59,7 @@ def test_the_version_is_the_packages_own(run: Run) -> None:
         (("demo", "--calls", "0"), "See 'aiomsi demo --help'"),
         (("emulator", "--shell", "fish"), "See 'aiomsi emulator --help'"),
         (("token", "--frobnicate"), "See 'aiomsi token --help'"),
+        (("emulator", "--reads", "1"), "See 'aiomsi emulator --help'"),
     ],
 )
 def test_wrong_usage_is_two_lines_and_exit_code_2(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import aiomsi
+from aiomsi._cli.main import commands
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 ROOT = Path(__file__).parents[2]
@@ -114,3 +115,18 @@ def test_architecture_names_every_folder() -> None:
     folders = {path.parent for path in source.rglob("*.py")} - {source}
     for folder in folders:
         assert f"{folder.name}/" in said, folder
+
+
+def test_options_of_commands_in_the_docs_exist() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    used = [
+        (commands.commands[name], option)
+        for name, rest in re.findall(r"\baiomsi ([a-z]+) ([^`\n]*)", text)
+        if name in commands.commands
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", rest)
+    ]
+    assert len(used) > 10
+    for command, option in used:
+        known = {each for parameter in command.params for each in parameter.opts}
+        assert option in known, (command.name, option)

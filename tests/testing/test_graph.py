@@ -223,6 +223,10 @@ def test_wrong_query_is_refused_with_details(
     ("body", "code"),
     [
         ({"query": None}, "InvalidQuery"),
+        ({"subscriptions": {}}, "InvalidQuery"),
+        ({"managementGroups": [1]}, "InvalidQuery"),
+        ({"options": 1}, "InvalidQueryOptions"),
+        ({"options": {"resultFormat": "xml"}}, "InvalidQueryOptions"),
         (
             {"subscriptions": ["11111111-2222-3333-4444-555555555555"]},
             "NoValidSubscriptionsInQueryRequest",

@@ -294,6 +294,11 @@ def test_invalid_requests_are_rejected(
     assert message in reply.json["error"]["message"]
 
 
+def test_body_that_is_not_compressed_as_said_is_refused(azure: EmbeddedAzure) -> None:
+    assert put(azure, body=b"{}", Content_Encoding="gzip").status == 400
+    assert put(azure).status in (200, 201)
+
+
 def test_half_of_a_surrogate_pair_is_kept(azure: EmbeddedAzure) -> None:
     body = b'{"location": "westus", "tags": {"a": "\\ud83d"}}'
 

@@ -211,6 +211,12 @@ def emulator(
     if resources and not subscriptions:
         msg = "--resources needs subscriptions to hold them"
         raise ConfigurationError(msg, help="Add for example --subscriptions 100")
+    _check_options(
+        kind,
+        has_port=bool(kind_port),
+        keys=arc_key_directory,
+        addresses=(imds_address, arm_address),
+    )
     buckets = ArmBuckets() if reads is None else ArmBuckets(reads=ArmBucket(*reads))
     try:
         azure = EmbeddedAzure(
@@ -253,6 +259,30 @@ def emulator(
                 time.sleep(3600)
     except KeyboardInterrupt:
         click.echo(_format_counts(azure, kind), err=True)
+
+
+def _check_options(
+    kind: str, *, has_port: bool, keys: str | None, addresses: tuple[str, str]
+) -> None:
+    """Check the options that would be ignored, or mean something else.
+
+    Raises:
+        ConfigurationError: an option belongs to another ``--kind``, or an address is empty.
+
+    """
+    if has_port and kind == "imds":
+        raise ConfigurationError(
+            "--kind-port is the port of another host than IMDS", help="Add --kind, or --imds-port"
+        )
+    if keys is not None and kind != "azure-arc":
+        raise ConfigurationError(
+            "--arc-key-directory belongs to Azure Arc", help="Add --kind azure-arc"
+        )
+    if "" in addresses:
+        # A socket would be bound to every interface.
+        raise ConfigurationError(
+            "--imds-address or --arm-address is empty", help="0.0.0.0 means every interface"
+        )
 
 
 def find_agent_directory(platform: str, environment: Mapping[str, str]) -> str:
@@ -323,7 +353,8 @@ def _started(azure: EmbeddedAzure) -> Iterator[None]:
             raise ConfigurationError(str(error), help=advice) from error
         raise ConfigurationError(
             str(error),
-            help="Choose another --imds-port, --arm-port or --kind-port, or leave them out",
+            help="Choose other ports or addresses (--imds-port, --arm-port, --kind-port, "
+            "--imds-address, --arm-address), or leave them out",
         ) from error
     try:
         yield

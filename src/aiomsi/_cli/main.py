@@ -44,8 +44,14 @@ class _Commands(click.Group):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ending_quietly():
-            return super().invoke(ctx)
+        try:
+            with _ending_quietly():
+                return super().invoke(ctx)
+        except click.UsageError as error:
+            # click's parser does not know the command whose arguments it reads.
+            if error.ctx is None and (name := ctx.invoked_subcommand):
+                error.ctx = click.Context(self.commands[name], parent=ctx, info_name=name)
+            raise
 
 
 @contextmanager

@@ -52,9 +52,9 @@ def query_resources(call: ArmCall) -> Answer:
     check_type(call, ResourcePath("", "Microsoft.ResourceGraph", ("resources",), ()))
     headers = _take_quota(call)
     body = call.document()
-    options = body.get("options") if isinstance(body.get("options"), dict) else {}
-    if not isinstance(body.get("query"), str) or not isinstance(options, dict):
+    if not isinstance(body.get("query"), str):
         raise _make_bad_request(call, "InvalidQuery", "The request has no query.")
+    options = _read_options(call, body)
     if body.get("facets"):
         text = "The embedded Resource Graph computes no facets: send a query for each of them."
         raise _make_bad_request(call, "FacetsNotSupported", text)
@@ -69,6 +69,30 @@ def query_resources(call: ArmCall) -> Answer:
         raise _make_refusal(call, error.list_details()) from None
     page = _build_page(call, table, options, body["query"], query.operators)
     return json_answer(200, page, headers)
+
+
+def _read_options(call: ArmCall, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of a request; nothing of another type is ignored.
+
+    Raises:
+        RefusedError: the scopes are no lists of texts, or the options no object that is understood.
+
+    """
+    for name in ("subscriptions", "managementGroups"):
+        ids = body.get(name)
+        if ids is not None and not (
+            isinstance(ids, list) and all(isinstance(one, str) for one in ids)
+        ):
+            raise _make_bad_request(call, "InvalidQuery", f"'{name}' is not an array of texts.")
+    options = body.get("options")
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise _make_bad_request(call, "InvalidQueryOptions", "'options' is not an object.")
+    if options.get("resultFormat") not in (None, "table", "objectArray"):
+        text = "'resultFormat' is 'table' or 'objectArray'."
+        raise _make_bad_request(call, "InvalidQueryOptions", text)
+    return options
 
 
 def _take_quota(call: ArmCall) -> dict[str, str]:

@@ -128,7 +128,7 @@ class HttpService:
         try:
             base_url = f"{request.scheme}://{request.host}"
             # request.read() fails beyond 1 MiB; ARM accepts more.
-            body = await request.content.read()
+            body = await _read_body(request)
             asked = Asked.parse(request.method, base_url, request.raw_path, request.headers, body)
             return await self._serve(request, asked, refusal)
         finally:
@@ -219,6 +219,19 @@ class HttpService:
         await response.write(answer.body[: len(answer.body) // 2])
         cast(asyncio.Transport, request.transport).close()
         return response
+
+
+async def _read_body(request: web.BaseRequest) -> bytes:
+    """Return the body, decompressed.
+
+    Raises:
+        HTTPBadRequest: the body is not compressed as its Content-Encoding says.
+
+    """
+    try:
+        return await request.content.read()
+    except web.RequestPayloadError as error:
+        raise web.HTTPBadRequest from error
 
 
 @lru_cache(maxsize=16)
