@@ -61,6 +61,11 @@ class GraphFaults:
         most_bytes: most bytes of a response's rows; a page with more gets an error.
         unstable: whether a further page of an unsorted query repeats a row and misses another.
         held_back: number of a query's last rows that no page contains, although they are counted.
+        hidden: lower-case ids of subscriptions that no query covers, without an error.
+        lost: number of the last resources of a subscription that queries without a count miss.
+        lag: seconds after its creation in which a resource has no row.
+        token_seconds: seconds after which a skip token expires; None for never.
+        most_subscriptions: most subscriptions of a query that names none.
         quota_ends: end of the time in which quotas are used up, on the monotonic clock; None for
             no such time.
 
@@ -69,6 +74,11 @@ class GraphFaults:
     most_bytes: int = 16 * 1024 * 1024
     unstable: bool = False
     held_back: int = 0
+    hidden: frozenset[str] = frozenset()
+    lost: dict[str, int] = attrs.field(factory=dict)
+    lag: float = 0.0
+    token_seconds: float | None = None
+    most_subscriptions: int = 10_000
     quota_ends: float | None = None
 
 
@@ -93,6 +103,7 @@ class ArmState:
         empty_pages: rules for empty pages, latest first.
         documents: documents that a GET of a path returns, by folded path.
         tag_names: predefined tag names with their values, by lower-case subscription.
+        token_seconds: seconds after which a list's skip token expires; None for never.
         login_url: address of Entra in the metadata of the cloud.
         refused: earlier 409 responses by request, repeated for the same
             ``x-ms-client-request-id``.
@@ -115,6 +126,7 @@ class ArmState:
     empty_pages: tuple[EmptyPages, ...] = ()
     documents: dict[str, Any] = attrs.field(factory=dict)
     tag_names: dict[str, dict[str, list[str]]] = attrs.field(factory=dict)
+    token_seconds: float | None = None
     login_url: str = "https://login.microsoftonline.com"
     refused: dict[tuple[str, str, str], Answer] = attrs.field(factory=dict)
 

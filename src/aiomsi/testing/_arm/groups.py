@@ -28,7 +28,7 @@ _NAME = re.compile(r"[-\w.()]{0,89}[-\w()]")
 def list_groups(call: ArmCall) -> Answer:
     """Return a page of the resource groups that the caller may read."""
     principal, scope = call.caller.object_id, call.names["scope"]
-    everything = call.azure.has_role(principal, scope)
+    everything = call.azure.sees_all(principal, scope)
     wanted = parse_filter(call)
     readable = call.azure.groups(call.names["subscription"])
     if not everything or not wanted.fits_all:
@@ -36,7 +36,8 @@ def list_groups(call: ArmCall) -> Answer:
             group
             for group in readable
             if (
-                everything or call.azure.has_role(principal, f"{scope}/resourceGroups/{group.name}")
+                everything
+                or call.azure.has_role(principal, f"{scope}/resourceGroups/{group.name}")
             )
             and wanted.fits({"name": group.name, "location": group.location, "tags": group.tags})
         ]

@@ -56,7 +56,7 @@ def list_resources(call: ArmCall) -> Answer:
 
 def _filter_readable(call: ArmCall, found: Sequence[Resource]) -> Sequence[Resource]:
     principal, scope = call.caller.object_id, call.names["scope"]
-    if call.azure.has_role(principal, scope):
+    if call.azure.sees_all(principal, scope):
         return found
     return [resource for resource in found if call.azure.has_role(principal, resource.id)]
 

@@ -62,14 +62,20 @@ def _count_empty_pages(call: ArmCall) -> int:
 
 def _parse_token(call: ArmCall, token: str) -> tuple[int, int]:
     try:
-        start, blank = base64.urlsafe_b64decode(token).split(b".")
-        return int(start), int(blank)
+        start, blank, *made = base64.urlsafe_b64decode(token).split(b".")
+        place, age = (int(start), int(blank)), call.state.monotonic() - int(made[0] if made else 0)
     except ValueError:
         raise call.refuse(400, "InvalidSkipToken", "The provided skip token is invalid.") from None
+    if call.state.token_seconds is not None and age >= call.state.token_seconds:
+        raise call.refuse(400, "InvalidSkipToken", "The provided skip token has expired.")
+    return place
 
 
 def _build_link(call: ArmCall, start: int, blank: int) -> str:
     kept = [(name, value) for name, value in call.request.query if name.lower() != "$skiptoken"]
-    token = base64.urlsafe_b64encode(f"{start}.{blank}".encode()).decode()
+    text = f"{start}.{blank}"
+    if call.state.token_seconds is not None:
+        text = f"{text}.{int(call.state.monotonic())}"
+    token = base64.urlsafe_b64encode(text.encode()).decode()
     query = urlencode([*kept, ("$skiptoken", token)])
     return f"{call.request.base_url}{quote(call.path)}?{query}"
