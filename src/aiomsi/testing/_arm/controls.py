@@ -11,6 +11,7 @@ from typing import Any, get_args
 from aiomsi.testing._arm.call import Action, ArmState, EmptyPages
 from aiomsi.testing._arm.services.children import put_resource_and_children
 from aiomsi.testing._arm.tenant.group_controls import EmbeddedManagementGroups
+from aiomsi.testing._arm.tenant.troubles import give_troubles
 from aiomsi.testing._limits.arm_limits import ArmLimits, BucketKind
 from aiomsi.testing._limits.graph_controls import EmbeddedGraph
 from aiomsi.testing._limits.throttle import ArmUsage
@@ -119,6 +120,29 @@ class EmbeddedArm(Endpoint):
         self._state.azure.set_generated(tenant.subscriptions)
         self._state.resources.generated = tenant
         return tuple(one.subscription_id for one in tenant.subscriptions)
+
+    def add_troubles(self, seed: int = 1) -> dict[str, str]:
+        """Give each trouble of large tenants to one generated subscription; return their ids.
+
+        The keys are the troubles: ``forbidden`` (403), ``listed-only`` (404), ``wrong-tenant``
+        (401), ``failing`` (500), ``throttled`` (429), ``page-lost`` (500 from the second page on),
+        ``link-repeats``, ``body-cut``, ``group-denied`` (one group is missing, without a sign),
+        ``graph-hidden`` (no rows in Resource Graph), ``graph-loses-rows``, ``warned``,
+        ``past-due``, ``disabled``, ``expired`` and ``deleted``. The troubles of pages are in the
+        largest subscriptions, and need a `page_size` or ``$top`` below their size.
+
+        `EmbeddedAzure.clear_faults` ends those that are faults of HTTP.
+
+        Args:
+            seed: seed of the choice of the other subscriptions.
+
+        Raises:
+            ValueError: too few subscriptions are generated.
+
+        """
+        tenant = self._state.resources.generated
+        subscriptions = tenant.subscriptions if isinstance(tenant, GeneratedTenant) else ()
+        return give_troubles(self, subscriptions, seed)
 
     def add_resource_groups(
         self,
@@ -465,6 +489,15 @@ class EmbeddedArm(Endpoint):
         The response is 400 ``InvalidSkipToken``. Links of earlier pages expire at once.
         """
         self._state.token_seconds = seconds
+
+    def repeat_pages(self, path: str) -> None:
+        """Let each next link of some lists lead to the same page again.
+
+        Args:
+            path: regular expression that the path and query of the list must contain.
+
+        """
+        self._state.repeated_pages = (*self._state.repeated_pages, re.compile(path))
 
     def challenge_tokens(self, claims: Mapping[str, Any] | None = None) -> None:
         """Reject every token issued so far with a 401 ``insufficient_claims``.

@@ -46,8 +46,14 @@ def make_page(
         )
     body: dict[str, object] = {"value": [as_json(item) for item in items[start : start + top]]}
     if start + top < len(items):
-        body["nextLink"] = _build_link(call, start + top, 0)
+        following = start if _is_repeated(call) else start + top
+        body["nextLink"] = _build_link(call, following, 0)
     return json_answer(200, body | extra)
+
+
+def _is_repeated(call: ArmCall) -> bool:
+    target = f"{call.path}?{call.request.raw_query}"
+    return any(pattern.search(target) for pattern in call.state.repeated_pages)
 
 
 def _count_empty_pages(call: ArmCall) -> int:

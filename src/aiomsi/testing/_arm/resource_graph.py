@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,7 +72,7 @@ def query_resources(call: ArmCall) -> Answer:
             call.state.resources,
             call.caller,
             subscriptions,
-            _make_view(call, query.operators),
+            _make_view(call, body, query.operators, subscriptions),
         )
         table = run_query(query, tables.by_name(), now)
     except QueryError as error:
@@ -147,10 +147,21 @@ def _is_below(call: ArmCall, subscription: SubscriptionState, groups: Collection
     return any(group.name.lower() in groups for group in path)
 
 
-def _make_view(call: ArmCall, stages: frozenset[str]) -> View:
-    faults = call.state.graph_faults
-    newest = call.state.wall() - faults.lag if faults.lag else math.inf
-    return View(newest, {} if stages & {"count", "summarize"} else dict(faults.lost))
+def _make_view(
+    call: ArmCall,
+    body: Mapping[str, Any],
+    stages: frozenset[str],
+    subscriptions: Iterable[SubscriptionState],
+) -> View:
+    faults, lost = call.state.graph_faults, {}
+    if not stages & {"count", "summarize"}:
+        lost = faults.take_losses([one.subscription_id.lower() for one in subscriptions])
+    groups = None
+    if body.get("subscriptions"):
+        groups = []
+    elif body.get("managementGroups"):
+        groups = [str(one).lower() for one in body["managementGroups"]]
+    return View(call.state.wall() - faults.lag if faults.lag else math.inf, lost, groups)
 
 
 def _build_page(

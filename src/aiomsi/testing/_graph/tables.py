@@ -6,7 +6,7 @@ Rows of a generated tenant are computed when they are read; a table is listed wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
@@ -57,11 +57,13 @@ class View:
     Attributes:
         newest: time of the creation of the newest resource that has rows.
         lost: number of the last resources that have no rows, by lower-case subscription.
+        groups: lower-case names of the management groups whose insides have rows; None for all.
 
     """
 
     newest: float = math.inf
     lost: Mapping[str, int] = attrs.field(factory=dict)
+    groups: Collection[str] | None = None
 
 
 Part: TypeAlias = tuple[str, Sequence[Row]]
@@ -129,17 +131,16 @@ class GraphTables:
         return _chain(parts)
 
     def _list_management_groups(self) -> list[Part]:
-        tree, tenant = self._azure.tree, self._caller.tenant_id
-        readable = [
-            group
-            for group in tree.list_groups()
-            if self._may_read(f"{MANAGEMENT_GROUPS}/{group.name}")
-        ]
-        rows = [
-            build_management_group(tenant, group, self._list_chain(group.parent))
-            for group in readable
-        ]
-        return [(MANAGEMENT_GROUPS, rows)]
+        parts: list[Part] = []
+        for group in self._azure.tree.list_groups():
+            name = f"{MANAGEMENT_GROUPS}/{group.name.lower()}"
+            chain = self._list_chain(group.parent)
+            around = {group.name.lower(), *(outer.lower() for outer, _ in chain)}
+            wanted = self._view.groups
+            if (wanted is None or not around.isdisjoint(wanted)) and self._may_read(name):
+                row = build_management_group(self._caller.tenant_id, group, chain)
+                parts.append((name, [row]))
+        return parts
 
     def _build_subscription(self, one: SubscriptionState) -> Row:
         place = self._azure.tree.get_place(one.subscription_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiomsi.testing._arm.call import ArmState
+from aiomsi.testing._arm.call import ArmState, LostRows
 
 
 class EmbeddedGraph:
@@ -39,12 +39,18 @@ class EmbeddedGraph:
         """
         self._state.graph_faults.hidden = frozenset(one.lower() for one in subscription_ids)
 
-    def lose_rows(self, subscription_id: str, number: int) -> None:
+    def lose_rows(self, subscription_id: str, number: int, *, pages: int | None = None) -> None:
         """Omit the last resources of a subscription, except from queries that count.
 
-        ``count`` and ``summarize`` still count them, unlike ``totalRecords``; 0 ends it.
+        ``count`` and ``summarize`` still count them, unlike ``totalRecords``.
+
+        Args:
+            subscription_id: id of the subscription.
+            number: number of resources without rows; 0 ends it.
+            pages: number of responses about the subscription that omit them; None for all.
+
         """
-        self._state.graph_faults.lost[subscription_id.lower()] = number
+        self._state.graph_faults.lost[subscription_id.lower()] = LostRows(number, pages)
 
     def lag_behind(self, seconds: float) -> None:
         """Let a resource that is written to ARM appear only `seconds` after its creation."""
