@@ -85,7 +85,8 @@ def test_listed_subscription_is_not_found(azure: EmbeddedAzure, change: dict[str
 
 def test_subscription_shows_offer_and_tags(azure: EmbeddedAzure) -> None:
     third = azure.arm.add_subscription(
-        None, Subscription("Other", quota_id="MSDN_2014-09-01", tags={"env": "test"}, state="Warned")
+        None,
+        Subscription("Other", quota_id="MSDN_2014-09-01", tags={"env": "test"}, state="Warned"),
     )
     shown = listed(azure)[third]
     rows = query(azure, f"ResourceContainers | where subscriptionId == '{third}'")

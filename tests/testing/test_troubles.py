@@ -39,7 +39,7 @@ def test_each_trouble_has_its_own_subscription(
     listed = ask_arm(azure, "/subscriptions?$top=50", "2022-12-01").json["value"]
     states = {one["subscriptionId"]: one["state"] for one in listed}
 
-    assert len(set(troubles.values())) == len(troubles) == 16
+    assert len(set(troubles.values())) == len(troubles) == 17
     assert set(troubles.values()) <= set(azure.arm.subscription_ids)
     assert [states.get(troubles[name]) for name in ("warned", "past-due", "disabled")] == [
         "Warned",
@@ -64,6 +64,14 @@ def test_scope_says_no(
     reply = list_resources(azure, troubles[trouble])
 
     assert (reply.status, reply.code) == (status, code)
+
+
+def test_delegated_subscription_is_listed(azure: EmbeddedAzure, troubles: dict[str, str]) -> None:
+    listed = ask_arm(azure, "/subscriptions?$top=50", "2022-12-01").json["value"]
+    found = {one["subscriptionId"]: one for one in listed}[troubles["delegated"]]
+
+    assert found["managedByTenants"] == [{"tenantId": "72f3ad12-8a51-4b2e-9d44-5b0c1f5d6e01"}]
+    assert list_resources(azure, troubles["delegated"]).status == 200
 
 
 def test_throttling_never_ends(azure: EmbeddedAzure, troubles: dict[str, str]) -> None:

@@ -127,9 +127,10 @@ class EmbeddedArm(Endpoint):
         The keys are the troubles: ``forbidden`` (403), ``listed-only`` (404), ``wrong-tenant``
         (401), ``failing`` (500), ``throttled`` (429), ``page-lost`` (500 from the second page on),
         ``link-repeats``, ``body-cut``, ``group-denied`` (one group is missing, without a sign),
-        ``graph-hidden`` (no rows in Resource Graph), ``graph-loses-rows``, ``warned``,
-        ``past-due``, ``disabled``, ``expired`` and ``deleted``. The troubles of pages are in the
-        largest subscriptions, and need a `page_size` or ``$top`` below their size.
+        ``graph-hidden`` (no rows in Resource Graph), ``graph-loses-rows``, ``delegated`` (of
+        another tenant, by Azure Lighthouse), ``warned``, ``past-due``, ``disabled``, ``expired``
+        and ``deleted``. The troubles of pages are in the largest subscriptions, and need a
+        `page_size` or ``$top`` below their size.
 
         `EmbeddedAzure.clear_faults` ends those that are faults of HTTP.
 

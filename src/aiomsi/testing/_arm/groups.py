@@ -36,8 +36,7 @@ def list_groups(call: ArmCall) -> Answer:
             group
             for group in readable
             if (
-                everything
-                or call.azure.has_role(principal, f"{scope}/resourceGroups/{group.name}")
+                everything or call.azure.has_role(principal, f"{scope}/resourceGroups/{group.name}")
             )
             and wanted.fits({"name": group.name, "location": group.location, "tags": group.tags})
         ]

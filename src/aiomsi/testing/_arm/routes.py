@@ -38,6 +38,7 @@ from aiomsi.testing._arm.subscriptions import (
     list_tenants,
 )
 from aiomsi.testing._arm.tags import delete_tags, get_tags, patch_tags, put_tags
+from aiomsi.testing._arm.templates.deployments import put_deployment, validate_deployment
 from aiomsi.testing._arm.tenant.management_groups import (
     delete_management_group,
     delete_placed_subscription,
@@ -49,7 +50,6 @@ from aiomsi.testing._arm.tenant.management_groups import (
     list_placed_subscriptions,
     put_placed_subscription,
 )
-from aiomsi.testing._arm.templates.deployments import put_deployment, validate_deployment
 
 _SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
 _GROUP = rf"{_SUBSCRIPTION}/resourcegroups/(?P<group>[^/]+)"
@@ -127,9 +127,7 @@ ROUTES = (
         {"PUT": put_tag_value, "DELETE": delete_tag_value},
         f"{_ROLE}/tagNames/tagValues",
     ),
-    Route(
-        f"{_MANAGEMENT}/managementGroups", {"GET": list_management_groups}, builtin_type=False
-    ),
+    Route(f"{_MANAGEMENT}/managementGroups", {"GET": list_management_groups}, builtin_type=False),
     Route(f"{_MANAGEMENT}/getEntities", {"POST": list_entities}, builtin_type=False),
     Route(
         f"(?P<scope>{_MANAGED})",

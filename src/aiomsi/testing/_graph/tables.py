@@ -50,6 +50,8 @@ _POLICY_TYPES = (
     "Microsoft.Authorization/policyAssignments",
     "Microsoft.Authorization/policyDefinitions",
 )
+
+
 @attrs.frozen(eq=False, repr=False)
 class View:
     """What of the state the rows show: Resource Graph lags behind ARM, and loses rows.

@@ -112,13 +112,6 @@ class ManagementTree:
         """Return the ids of the subscriptions directly in a group, sorted."""
         return sorted(one for one, place in self._places.items() if place == name.lower())
 
-    def list_below(self, name: str | None) -> list[ManagementGroup]:
-        """Return all groups inside a group, or inside the root for None, parents first."""
-        found = self.list_children(name)
-        for group in found:  # grows meanwhile
-            found += self.list_children(group.name)
-        return found
-
     def list_path(self, name: str) -> list[ManagementGroup]:
         """Return a group and the groups around it, innermost first."""
         path: list[ManagementGroup] = []

@@ -35,7 +35,7 @@ def list_management_groups(call: ArmCall) -> Answer:
 
 
 def get_management_group(call: ArmCall) -> Answer:
-    """Return a management group; ``$expand=children`` adds those below, ``$recurse`` all of them."""
+    """Return a management group; ``$expand=children`` adds those below, ``$recurse`` all."""
     group = _require_group(call)
     call.state.operations.poll_resource(_get_id(call, group))
     parent = None if group is None else _get_parent(call, group)
@@ -116,9 +116,7 @@ def list_entities(call: ArmCall) -> Answer:
     root: list[tuple[_Entity | None, ManagementGroup | None]]
     root = [(None, None)] if _may_read(call, None) else []
     found = [*root, *_iter_below(call, None)]
-    return make_page(
-        call, found, lambda one: _render_entity(call, *one), count=len(found)
-    )
+    return make_page(call, found, lambda one: _render_entity(call, *one), count=len(found))
 
 
 def _check_version(call: ArmCall) -> None:
@@ -243,16 +241,15 @@ def _render_children(
         if deep:
             shown["children"] = _render_children(call, child, deep=True)
         children.append(shown)
-    for held in _list_placed(call, group):
-        children.append(
-            {
-                "id": f"/subscriptions/{held.subscription_id}",
-                "type": "/subscriptions",
-                "name": held.subscription_id,
-                "displayName": held.display_name,
-            }
-        )
-    return children
+    return children + [
+        {
+            "id": f"/subscriptions/{held.subscription_id}",
+            "type": "/subscriptions",
+            "name": held.subscription_id,
+            "displayName": held.display_name,
+        }
+        for held in _list_placed(call, group)
+    ]
 
 
 def _render_descendant(
