@@ -129,6 +129,9 @@ def test_denied_group_shortens_lists(azure: EmbeddedAzure) -> None:
     azure.arm.deny(f"{scope}/resourceGroups/A")
 
     assert names(azure, f"{scope}/resources") == ["kv-b"]
+    assert names(azure, f"{scope}/resources?$expand=changedTime") == ["kv-b"]
+    vaults = ask_arm(azure, f"{scope}/{VAULTS}", "2023-07-01").json["value"]
+    assert [one["name"] for one in vaults] == ["kv-b"]
     assert names(azure, f"{scope}/resourcegroups") == ["b"]
     assert [row["name"] for row in query(azure, "Resources | project id, name")] == ["kv-b"]
     assert ask_arm(azure, f"{scope}/resourceGroups/a/resources").code == "AuthorizationFailed"
@@ -169,6 +172,18 @@ def test_generated_subscription_changes_its_state(azure: EmbeddedAzure) -> None:
     created = ask_arm(azure, path, method="PUT", body={"location": "westus"})
     assert created.code == "ReadOnlyDisabledSubscription"
     assert ask_arm(azure, path, method="DELETE").code == "ScopeLocked"
+
+
+def test_role_at_one_generated_resource_suffices(azure: EmbeddedAzure) -> None:
+    (one,) = azure.arm.generate(subscriptions=1, resources=200)
+    resources = ask_arm(azure, f"/subscriptions/{one}/resources").json["value"]
+    wanted = resources[17]["id"]
+    azure.arm.revoke(PRINCIPAL)
+    azure.arm.grant(PRINCIPAL, wanted)
+
+    found = ask_arm(azure, f"/subscriptions/{one}/resources").json["value"]
+    assert [item["id"] for item in found] == [wanted]
+    assert [row["id"] for row in query(azure, "Resources | project id")] == [wanted]
 
 
 def test_impossible_changes_are_refused(azure: EmbeddedAzure) -> None:

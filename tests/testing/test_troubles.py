@@ -9,6 +9,7 @@ from testing.embedded_client import Reply, ask_arm, follow
 from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
+DISKS = "providers/Microsoft.Compute/disks"
 GRAPH = "/providers/Microsoft.ResourceGraph/resources"
 
 
@@ -26,6 +27,15 @@ def troubles(azure: EmbeddedAzure) -> dict[str, str]:
 
 def list_resources(azure: EmbeddedAzure, subscription_id: str) -> Reply:
     return ask_arm(azure, f"/subscriptions/{subscription_id}/resources")
+
+
+def list_all(azure: EmbeddedAzure, path: str, version: str = "2021-04-01") -> list[str]:
+    body = ask_arm(azure, path, version).json
+    found = [one["id"] for one in body["value"]]
+    while "nextLink" in body:
+        body = follow(azure, body["nextLink"]).json
+        found += [one["id"] for one in body["value"]]
+    return found
 
 
 def query(azure: EmbeddedAzure, text: str, subscription_id: str) -> Reply:
@@ -107,8 +117,14 @@ def test_group_is_missing_silently(azure: EmbeddedAzure, troubles: dict[str, str
     listed = ask_arm(azure, f"{scope}/resourcegroups").json["value"]
     rows = query(azure, "ResourceContainers | project id, type", troubles["group-denied"])
     count = query(azure, "Resources | count", troubles["group-denied"]).json["data"][0]["Count"]
+    found = list_all(azure, f"{scope}/resources")
 
     assert [one["name"] for one in listed] == names[:-1]
+    assert len(set(found)) == len(found) == count
+    assert list_all(azure, f"{scope}/{DISKS}", "2024-03-02") == [
+        one for one in found if f"/{DISKS}/" in one
+    ]
+    assert not any(f"/{names[-1]}/" in one for one in found)
     assert len(rows.json["data"]) == len(names)
     assert count == generated.size - len(generated.list_resources(names[-1]))
 

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 
 import attrs
 
+from aiomsi.testing._arm.tenant.readable import list_readable
 from aiomsi.testing._graph.rows import (
     ADVISED_TYPES,
     COLUMNS,
@@ -216,7 +217,9 @@ class GraphTables:
         parts: list[Part] = []
         for one in self._subscriptions:
             scope = f"/subscriptions/{one.subscription_id}"
-            resources = self._resources.list_below(scope, wanted)
+            resources = list_readable(
+                self._azure, self._resources, self._caller.object_id, scope, wanted
+            )
             if not isinstance(resources, LazySequence):
                 resources = [
                     item
@@ -226,7 +229,7 @@ class GraphTables:
                 ]
             lost = self._view.lost.get(one.subscription_id.lower(), 0)
             resources = resources[: max(0, len(resources) - lost)]
-            parts.append(self._keep_readable(one, _map(resources, partial(build, one))))
+            parts.append((scope, _map(resources, partial(build, one))))
         return parts
 
     def _keep_readable(self, subscription: SubscriptionState, rows: Sequence[Row]) -> Part:
