@@ -112,6 +112,10 @@ def test_delegated_subscription_is_readable(azure: EmbeddedAzure) -> None:
     assert (before["tenantId"], "managedByTenants" in before) == (tenant, False)
     assert listed(azure, "2018-06-01")[home]["tenantId"] == tenant
     assert names(azure, f"/subscriptions/{OTHER}/resources") == ["kv-a", "kv-b"]
+    linked = {"linked": f"/subscriptions/{OTHER}/resourceGroups/a"}
+    body = {"location": "westus", "properties": linked}
+    path = f"/subscriptions/{OTHER}/resourceGroups/a/{VAULTS}/new"
+    assert ask_arm(azure, path, "2023-07-01", method="PUT", body=body).status == 201
 
 
 def test_denied_subscription_is_listed(azure: EmbeddedAzure) -> None:
