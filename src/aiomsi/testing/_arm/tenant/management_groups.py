@@ -46,17 +46,24 @@ def get_management_group(call: ArmCall) -> Answer:
     if (call.request.parameter("$expand") or "").lower() == "children":
         deep = (call.request.parameter("$recurse") or "").lower() == "true"
         properties["children"] = _render_children(call, group, deep=deep)
-    return json_answer(200, _render_item(call, group, properties))
+    shown = _render_item(call, group, properties)
+    stored = call.state.resources.get(shown["id"])
+    if stored is not None:
+        document = stored.as_json()
+        shown = document | shown | {"properties": document["properties"] | shown["properties"]}
+    return json_answer(200, shown)
 
 
 def delete_management_group(call: ArmCall) -> Answer:
     """Delete a management group without children."""
-    group = _require_group(call)
-    tree = call.azure.tree
+    _check_version(call)
+    name, tree = call.names["managed"], call.azure.tree
+    is_root = name.lower() == call.caller.tenant_id.lower()
     try:
-        tree.remove("" if group is None else group.name)
+        if is_root or tree.get(name) is not None:
+            tree.remove(name)
     except ValueError:
-        text = f"The management group '{call.names['managed']}' has children, or is the root group."
+        text = f"The management group '{name}' has children, or is the root group."
         raise call.refuse(400, "BadRequest", text) from None
     return delete_resource(call)
 
