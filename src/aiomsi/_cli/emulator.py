@@ -146,6 +146,11 @@ _PEM = click.Path(exists=True, dir_okay=False)
     help="Seed of the generated subscriptions: the same one gives the same tenant.",
 )
 @click.option(
+    "--troubles",
+    is_flag=True,
+    help="Give each trouble of large tenants to one generated subscription; stderr names them.",
+)
+@click.option(
     "--strict-versions",
     is_flag=True,
     help="Accept only the api-versions that a type's provider lists, no later ones.",
@@ -194,6 +199,7 @@ def emulator(
     subscriptions: int,
     resources: int,
     seed: int,
+    troubles: bool,
     strict_versions: bool,
     tls: bool,
     tls_names: tuple[str, ...],
@@ -235,6 +241,8 @@ def emulator(
     azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
     if subscriptions:
         azure.arm.generate(subscriptions=subscriptions, resources=resources, seed=seed)
+    if troubles:
+        _add_troubles(azure, seed)
     secure = bool(tls or tls_names or certificate or authority)
     try:
         with _terminable(), _started(azure):
@@ -252,6 +260,21 @@ def emulator(
                 time.sleep(3600)
     except KeyboardInterrupt:
         click.echo(_format_counts(azure), err=True)
+
+
+def _add_troubles(azure: EmbeddedAzure, seed: int) -> None:
+    """Give the troubles to generated subscriptions, and print these.
+
+    Raises:
+        ConfigurationError: the subscriptions are too few.
+
+    """
+    try:
+        found = azure.arm.add_troubles(seed)
+    except ValueError as error:
+        raise ConfigurationError(str(error), help="Add for example --subscriptions 100") from error
+    for name, subscription_id in found.items():
+        click.echo(f"{subscription_id} {name}", err=True)
 
 
 def find_agent_directory(platform: str, environment: Mapping[str, str]) -> str:
