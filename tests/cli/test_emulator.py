@@ -191,6 +191,26 @@ def test_emulator_serves_a_generated_tenant(
     assert created[0].arm.subscription_ids[1:] == generated
 
 
+def test_emulator_names_the_troubles(
+    monkeypatch: pytest.MonkeyPatch, created: list[EmbeddedAzure]
+) -> None:
+    said, _ = run_emulator(monkeypatch, "--subscriptions", "20", "--seed", "2", "--troubles")
+    expected = EmbeddedAzure()
+    expected.arm.generate(subscriptions=20, resources=0, seed=2)
+
+    assert said.code == 0
+    for name, subscription_id in expected.arm.add_troubles(seed=2).items():
+        assert f"{subscription_id} {name}\n" in said.err
+    assert created[0].arm.subscription_ids == expected.arm.subscription_ids
+
+
+def test_troubles_without_subscriptions_are_wrong_usage(run: Run) -> None:
+    said = run("emulator", "--troubles")
+
+    assert said.code == 2
+    assert "17 troubles need as many generated subscriptions" in said.complaint[0]
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [

@@ -399,7 +399,7 @@ def test_management_group_is_made_with_a_record(azure: EmbeddedAzure) -> None:
 
     assert record.json["status"] == "Succeeded"
     assert (made["displayName"], made["details"]["parent"]["name"]) == ("team", TENANT_ID)
-    assert below["details"]["parent"] == {"id": path}
+    assert below["details"]["parent"]["id"] == path
 
 
 def test_user_assigned_identity_has_ids(azure: EmbeddedAzure) -> None:

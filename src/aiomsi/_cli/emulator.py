@@ -146,6 +146,11 @@ _PEM = click.Path(exists=True, dir_okay=False)
     help="Seed of the generated subscriptions: the same one gives the same tenant.",
 )
 @click.option(
+    "--troubles",
+    is_flag=True,
+    help="Give each trouble of large tenants to one generated subscription; stderr names them.",
+)
+@click.option(
     "--strict-versions",
     is_flag=True,
     help="Accept only the api-versions that a type's provider lists, no later ones.",
@@ -194,6 +199,7 @@ def emulator(
     subscriptions: int,
     resources: int,
     seed: int,
+    troubles: bool,
     strict_versions: bool,
     tls: bool,
     tls_names: tuple[str, ...],
@@ -241,6 +247,8 @@ def emulator(
     azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
     if subscriptions:
         azure.arm.generate(subscriptions=subscriptions, resources=resources, seed=seed)
+    if troubles:
+        _add_troubles(azure, seed)
     secure = bool(tls or tls_names or certificate or authority)
     try:
         with _terminable(), _started(azure):
@@ -283,6 +291,21 @@ def _check_options(
         raise ConfigurationError(
             "--imds-address or --arm-address is empty", help="0.0.0.0 means every interface"
         )
+
+
+def _add_troubles(azure: EmbeddedAzure, seed: int) -> None:
+    """Give the troubles to generated subscriptions, and print these.
+
+    Raises:
+        ConfigurationError: the subscriptions are too few.
+
+    """
+    try:
+        found = azure.arm.add_troubles(seed)
+    except ValueError as error:
+        raise ConfigurationError(str(error), help="Add for example --subscriptions 100") from error
+    for name, subscription_id in found.items():
+        click.echo(f"{subscription_id} {name}", err=True)
 
 
 def find_agent_directory(platform: str, environment: Mapping[str, str]) -> str:

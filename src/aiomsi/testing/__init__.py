@@ -10,6 +10,7 @@ from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
     from aiomsi.testing._arm.controls import EmbeddedArm
+    from aiomsi.testing._arm.tenant.group_controls import EmbeddedManagementGroups
     from aiomsi.testing._azure import EmbeddedAzure
     from aiomsi.testing._clock import ManualClock
     from aiomsi.testing._hosts.app_service import EmbeddedAppService
@@ -65,6 +66,7 @@ else:
         "EmbeddedHosts": "_hosts.embedded_hosts",
         "EmbeddedImds": "_hosts.controls",
         "EmbeddedMachineLearning": "_hosts.machine_learning",
+        "EmbeddedManagementGroups": "_arm.tenant.group_controls",
         "EmbeddedServiceFabric": "_hosts.service_fabric",
         "EmbeddedWorkloadIdentity": "_hosts.entra",
         "Fault": "_server.faults",
@@ -108,6 +110,7 @@ __all__ = [
     "EmbeddedHosts",
     "EmbeddedImds",
     "EmbeddedMachineLearning",
+    "EmbeddedManagementGroups",
     "EmbeddedServiceFabric",
     "EmbeddedWorkloadIdentity",
     "Fault",

@@ -20,13 +20,14 @@ from aiomsi.testing._arm.call import ArmCall, ArmState, RefusedError, Route
 from aiomsi.testing._arm.errors import (
     make_error,
     make_forbidden,
+    make_read_only,
     make_unauthorized,
     make_wrong_tenant,
 )
 from aiomsi.testing._arm.routes import ROUTES
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
 from aiomsi.testing._state.api_versions import ARM_VERSIONS
-from aiomsi.testing._state.azure_state import TENANT_ID
+from aiomsi.testing._state.azure_state import READ_ONLY_PHASES, TENANT_ID
 from aiomsi.testing._state.paths import ResourcePath, fold_path, parse_subscription_id
 from aiomsi.testing._state.tokens import Caller, RejectedTokenError, TokenAuthority
 
@@ -192,11 +193,11 @@ def _call_handler(call: ArmCall, route: Route) -> Answer:
 def _check_access(call: ArmCall, route: Route) -> Answer | None:
     subscription = call.names.get("subscription")
     if subscription is not None:
-        tenant = call.azure.tenant_of(subscription)
-        if tenant is None:
+        found = call.azure.find_subscription(subscription)
+        if found is None:
             return _make_no_subscription(subscription)
-        if tenant != call.caller.tenant_id:
-            return make_wrong_tenant(call.caller, tenant)
+        if not found.accepts_tenant(call.caller.tenant_id):
+            return make_wrong_tenant(call.caller, found.tenant_id)
     scope, principal, method = call.names.get("scope"), call.caller.object_id, call.request.method
     if scope is None or call.azure.has_role(principal, scope, write=method not in ("GET", "HEAD")):
         return None
@@ -216,9 +217,14 @@ def _make_no_subscription(subscription: str) -> Answer:
 
 
 def _check_lock(call: ArmCall) -> Answer | None:
-    """Reject a write to a generated subscription, as if it had a read-only lock."""
+    """Reject a write to a generated subscription, as by a lock, or to a disabled one."""
     subscription = call.names.get("subscription")
-    if call.request.method in ("GET", "HEAD") or not call.azure.is_generated(subscription):
+    if call.request.method in ("GET", "HEAD"):
+        return None
+    found = call.azure.find_subscription(subscription)
+    if found is not None and found.state in READ_ONLY_PHASES and call.request.method != "DELETE":
+        return make_read_only(found.subscription_id)
+    if not call.azure.is_generated(subscription):
         return None
     scope = f"/subscriptions/{subscription}"
     verb = "delete" if call.request.method == "DELETE" else "write"

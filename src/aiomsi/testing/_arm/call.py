@@ -54,6 +54,20 @@ class Action:
 
 
 @attrs.define
+class LostRows:
+    """Rows that Resource Graph loses in one subscription.
+
+    Attributes:
+        number: number of the last resources that have no rows.
+        pages: number of further responses that lose them; None for all.
+
+    """
+
+    number: int
+    pages: int | None = None
+
+
+@attrs.define
 class GraphFaults:
     """Faults of Resource Graph's pages, which tests set.
 
@@ -61,6 +75,11 @@ class GraphFaults:
         most_bytes: most bytes of a response's rows; a page with more gets an error.
         unstable: whether a further page of an unsorted query repeats a row and misses another.
         held_back: number of a query's last rows that no page contains, although they are counted.
+        hidden: lower-case ids of subscriptions that no query covers, without an error.
+        lost: rows that queries without a count lose, by lower-case subscription.
+        lag: seconds after its creation in which a resource has no row.
+        token_seconds: seconds after which a skip token expires; None for never.
+        most_subscriptions: most subscriptions of a query that names none.
         quota_ends: end of the time in which quotas are used up, on the monotonic clock; None for
             no such time.
 
@@ -69,7 +88,26 @@ class GraphFaults:
     most_bytes: int = 16 * 1024 * 1024
     unstable: bool = False
     held_back: int = 0
+    hidden: frozenset[str] = frozenset()
+    lost: dict[str, LostRows] = attrs.field(factory=dict)
+    lag: float = 0.0
+    token_seconds: float | None = None
+    most_subscriptions: int = 10_000
     quota_ends: float | None = None
+
+    def take_losses(self, covered: Collection[str]) -> dict[str, int]:
+        """Return the numbers of lost rows in the subscriptions of one response, and count it."""
+        found: dict[str, int] = {}
+        for key in covered:
+            loss = self.lost.get(key)
+            if loss is None:
+                continue
+            found[key] = loss.number
+            if loss.pages is not None:
+                loss.pages -= 1
+                if loss.pages <= 0:
+                    del self.lost[key]
+        return found
 
 
 @attrs.define(eq=False)
@@ -93,6 +131,8 @@ class ArmState:
         empty_pages: rules for empty pages, latest first.
         documents: documents that a GET of a path returns, by folded path.
         tag_names: predefined tag names with their values, by lower-case subscription.
+        token_seconds: seconds after which a list's skip token expires; None for never.
+        repeated_pages: patterns of lists whose pages have a link to themselves.
         login_url: address of Entra in the metadata of the cloud.
         refused: earlier 409 responses by request, repeated for the same
             ``x-ms-client-request-id``.
@@ -115,6 +155,8 @@ class ArmState:
     empty_pages: tuple[EmptyPages, ...] = ()
     documents: dict[str, Any] = attrs.field(factory=dict)
     tag_names: dict[str, dict[str, list[str]]] = attrs.field(factory=dict)
+    token_seconds: float | None = None
+    repeated_pages: tuple[re.Pattern[str], ...] = ()
     login_url: str = "https://login.microsoftonline.com"
     refused: dict[tuple[str, str, str], Answer] = attrs.field(factory=dict)
 

@@ -237,8 +237,8 @@ def check_linked(call: ArmCall, path: ResourcePath, document: object) -> None:
     """
     for linked in _iter_strings(document):
         subscription = parse_subscription_id(linked)
-        tenant = call.azure.tenant_of(subscription)
-        if tenant is not None and tenant not in call.tenants:
+        held = call.azure.find_subscription(subscription)
+        if held is not None and not any(map(held.accepts_tenant, call.tenants)):
             text = (
                 f"The client has permission to write scope '{path.id}', however the current tenant "
                 f"'{call.caller.tenant_id}' is not authorized to access linked subscription "

@@ -10,6 +10,8 @@ from typing import Any, get_args
 
 from aiomsi.testing._arm.call import Action, ArmState, EmptyPages
 from aiomsi.testing._arm.services.children import put_resource_and_children
+from aiomsi.testing._arm.tenant.group_controls import EmbeddedManagementGroups
+from aiomsi.testing._arm.tenant.troubles import give_troubles
 from aiomsi.testing._limits.arm_limits import ArmLimits, BucketKind
 from aiomsi.testing._limits.graph_controls import EmbeddedGraph
 from aiomsi.testing._limits.throttle import ArmUsage
@@ -44,6 +46,7 @@ class EmbeddedArm(Endpoint):
 
     Attributes:
         graph: the embedded Resource Graph.
+        management_groups: the tree of management groups.
 
     """
 
@@ -58,6 +61,7 @@ class EmbeddedArm(Endpoint):
         self._state = state
         self._authority = authority
         self.graph = EmbeddedGraph(state)
+        self.management_groups = EmbeddedManagementGroups(state)
 
     @property
     def subscription_ids(self) -> tuple[str, ...]:
@@ -76,6 +80,21 @@ class EmbeddedArm(Endpoint):
         chosen = str(uuid.uuid4()) if subscription_id is None else subscription_id
         self._state.azure.add_subscription(chosen, subscription or Subscription())
         return chosen
+
+    def change_subscription(self, subscription_id: str, **changes: Any) -> None:
+        """Change attributes of a subscription, which may be a generated one.
+
+        Args:
+            subscription_id: id of the subscription.
+            changes: `state`, `quota_id`, `managed_by`, `tags`, `listed_only`, `display_name` or
+                `tenant_id`, as in `Subscription`.
+
+        Raises:
+            ValueError: the subscription does not exist, or a state is unknown.
+            TypeError: there is no such attribute.
+
+        """
+        self._state.azure.change_subscription(subscription_id, changes)
 
     def generate(
         self, *, subscriptions: int = 1_000, resources: int = 1_000_000, seed: int = 1
@@ -101,6 +120,30 @@ class EmbeddedArm(Endpoint):
         self._state.azure.set_generated(tenant.subscriptions)
         self._state.resources.generated = tenant
         return tuple(one.subscription_id for one in tenant.subscriptions)
+
+    def add_troubles(self, seed: int = 1) -> dict[str, str]:
+        """Give each trouble of large tenants to one generated subscription; return their ids.
+
+        The keys are the troubles: ``forbidden`` (403), ``listed-only`` (404), ``wrong-tenant``
+        (401), ``failing`` (500), ``throttled`` (429), ``page-lost`` (500 from the second page on),
+        ``link-repeats``, ``body-cut``, ``group-denied`` (one group is missing, without a sign),
+        ``graph-hidden`` (no rows in Resource Graph), ``graph-loses-rows``, ``delegated`` (of
+        another tenant, by Azure Lighthouse), ``warned``, ``past-due``, ``disabled``, ``expired``
+        and ``deleted``. The troubles of pages are in the largest subscriptions, and need a
+        `page_size` or ``$top`` below their size.
+
+        `EmbeddedAzure.clear_faults` ends those that are faults of HTTP.
+
+        Args:
+            seed: seed of the choice of the other subscriptions.
+
+        Raises:
+            ValueError: too few subscriptions are generated.
+
+        """
+        tenant = self._state.resources.generated
+        subscriptions = tenant.subscriptions if isinstance(tenant, GeneratedTenant) else ()
+        return give_troubles(self, subscriptions, seed)
 
     def add_resource_groups(
         self,
@@ -156,6 +199,23 @@ class EmbeddedArm(Endpoint):
 
         """
         self._state.azure.revoke(object_id, scope)
+
+    def deny(self, scope: str, identity: Identity = SYSTEM_ASSIGNED) -> None:
+        """Deny a principal everything at a scope and inside it, whatever its roles are.
+
+        Requests get 403 ``AuthorizationFailed``; lists of outer scopes and Resource Graph omit what
+        is inside, without a sign. The list of subscriptions still shows a denied one.
+        """
+        self._state.azure.deny(identity.object_id, scope)
+
+    def allow(self, scope: str, identity: Identity = SYSTEM_ASSIGNED) -> None:
+        """Remove a denial.
+
+        Raises:
+            ValueError: the principal is not denied anything at exactly this scope.
+
+        """
+        self._state.azure.allow(identity.object_id, scope)
 
     def add_provider(
         self,
@@ -423,6 +483,22 @@ class EmbeddedArm(Endpoint):
         """
         rule = EmptyPages(number, None if path is None else re.compile(path))
         self._state.empty_pages = (rule, *self._state.empty_pages)
+
+    def expire_skip_tokens(self, seconds: float | None) -> None:
+        """Reject a next link of a list `seconds` after its page; None for never.
+
+        The response is 400 ``InvalidSkipToken``. Links of earlier pages expire at once.
+        """
+        self._state.token_seconds = seconds
+
+    def repeat_pages(self, path: str) -> None:
+        """Let each next link of some lists lead to the same page again.
+
+        Args:
+            path: regular expression that the path and query of the list must contain.
+
+        """
+        self._state.repeated_pages = (*self._state.repeated_pages, re.compile(path))
 
     def challenge_tokens(self, claims: Mapping[str, Any] | None = None) -> None:
         """Reject every token issued so far with a 401 ``insufficient_claims``.

@@ -65,3 +65,12 @@ def make_forbidden(caller: Caller, action: str, scope: str) -> Answer:
         "If access was recently granted, please refresh your credentials."
     )
     return make_error(403, "AuthorizationFailed", text)
+
+
+def make_read_only(subscription_id: str) -> Answer:
+    """Return the 409 for a write to a subscription whose state allows none."""
+    text = (
+        f"The subscription '{subscription_id}' is disabled and therefore marked as read only. "
+        "You cannot perform any write actions on this subscription until it is re-enabled."
+    )
+    return make_error(409, "ReadOnlyDisabledSubscription", text)

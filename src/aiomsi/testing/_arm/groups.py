@@ -28,7 +28,7 @@ _NAME = re.compile(r"[-\w.()]{0,89}[-\w()]")
 def list_groups(call: ArmCall) -> Answer:
     """Return a page of the resource groups that the caller may read."""
     principal, scope = call.caller.object_id, call.names["scope"]
-    everything = call.azure.has_role(principal, scope)
+    everything = call.azure.sees_all(principal, scope)
     wanted = parse_filter(call)
     readable = call.azure.groups(call.names["subscription"])
     if not everything or not wanted.fits_all:

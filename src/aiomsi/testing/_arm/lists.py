@@ -12,6 +12,7 @@ from aiomsi.testing._arm.checks import require_group
 from aiomsi.testing._arm.filters import parse_filter
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.registry import render_resource
+from aiomsi.testing._arm.tenant.readable import list_readable
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
@@ -23,10 +24,8 @@ def list_collection(call: ArmCall, path: ResourcePath) -> Answer:
     It contains the resources that the caller may read.
     """
     wanted = f"{path.namespace}/{path.type}"
-    found = call.state.resources.list_below(path.parent or path.scope, wanted)
-    return make_page(
-        call, _filter_readable(call, found), lambda resource: render_resource(call, resource)
-    )
+    found = _list_readable(call, path.parent or path.scope, wanted)
+    return make_page(call, found, lambda resource: render_resource(call, resource))
 
 
 def list_resources(call: ArmCall) -> Answer:
@@ -36,7 +35,7 @@ def list_resources(call: ArmCall) -> Answer:
         require_group(call, scope)
     wanted = parse_filter(call)
     expand = call.request.parameter("$expand") or ""
-    found = call.state.resources.list_below(scope, wanted.resource_type)
+    found = _list_readable(call, scope, wanted.resource_type)
     if not wanted.fits_all:
         found = [
             resource
@@ -51,14 +50,11 @@ def list_resources(call: ArmCall) -> Answer:
             shown.pop("tags", None)
         return shown
 
-    return make_page(call, _filter_readable(call, found), item)
+    return make_page(call, found, item)
 
 
-def _filter_readable(call: ArmCall, found: Sequence[Resource]) -> Sequence[Resource]:
-    principal, scope = call.caller.object_id, call.names["scope"]
-    if call.azure.has_role(principal, scope):
-        return found
-    return [resource for resource in found if call.azure.has_role(principal, resource.id)]
+def _list_readable(call: ArmCall, scope: str, wanted: str | None) -> Sequence[Resource]:
+    return list_readable(call.azure, call.state.resources, call.caller.object_id, scope, wanted)
 
 
 def _get_facts(resource: Resource) -> dict[str, object]:

@@ -46,8 +46,14 @@ def make_page(
         )
     body: dict[str, object] = {"value": [as_json(item) for item in items[start : start + top]]}
     if start + top < len(items):
-        body["nextLink"] = _build_link(call, start + top, 0)
+        following = start if _is_repeated(call) else start + top
+        body["nextLink"] = _build_link(call, following, 0)
     return json_answer(200, body | extra)
+
+
+def _is_repeated(call: ArmCall) -> bool:
+    target = f"{call.path}?{call.request.raw_query}"
+    return any(pattern.search(target) for pattern in call.state.repeated_pages)
 
 
 def _count_empty_pages(call: ArmCall) -> int:
@@ -62,14 +68,20 @@ def _count_empty_pages(call: ArmCall) -> int:
 
 def _parse_token(call: ArmCall, token: str) -> tuple[int, int]:
     try:
-        start, blank = base64.urlsafe_b64decode(token).split(b".")
-        return int(start), int(blank)
+        start, blank, *made = base64.urlsafe_b64decode(token).split(b".")
+        place, age = (int(start), int(blank)), call.state.monotonic() - int(made[0] if made else 0)
     except ValueError:
         raise call.refuse(400, "InvalidSkipToken", "The provided skip token is invalid.") from None
+    if call.state.token_seconds is not None and age >= call.state.token_seconds:
+        raise call.refuse(400, "InvalidSkipToken", "The provided skip token has expired.")
+    return place
 
 
 def _build_link(call: ArmCall, start: int, blank: int) -> str:
     kept = [(name, value) for name, value in call.request.query if name.lower() != "$skiptoken"]
-    token = base64.urlsafe_b64encode(f"{start}.{blank}".encode()).decode()
+    text = f"{start}.{blank}"
+    if call.state.token_seconds is not None:
+        text = f"{text}.{int(call.state.monotonic())}"
+    token = base64.urlsafe_b64encode(text.encode()).decode()
     query = urlencode([*kept, ("$skiptoken", token)])
     return f"{call.request.base_url}{quote(call.path)}?{query}"

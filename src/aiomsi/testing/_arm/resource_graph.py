@@ -13,15 +13,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from aiomsi.testing._arm.call import ArmCall, RefusedError
 from aiomsi.testing._arm.checks import check_type
 from aiomsi.testing._arm.subscriptions import get_readable_subscriptions
-from aiomsi.testing._graph.tables import GraphTables
+from aiomsi.testing._graph.tables import GraphTables, View
 from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
@@ -58,12 +59,21 @@ def query_resources(call: ArmCall) -> Answer:
     if body.get("facets"):
         text = "The embedded Resource Graph computes no facets: send a query for each of them."
         raise _make_bad_request(call, "FacetsNotSupported", text)
-    tables = GraphTables(
-        call.azure, call.state.resources, call.caller, _select_subscriptions(call, body)
-    )
+    subscriptions = _select_subscriptions(call, body)
+    most = call.state.graph_faults.most_subscriptions
+    if len(subscriptions) > most and not body.get("subscriptions"):
+        headers["x-ms-tenant-subscription-limit-hit"] = "true"
+        subscriptions = subscriptions[:most]
     now = datetime.fromtimestamp(call.state.wall(), UTC)
     try:
         query = parse_query(body["query"])
+        tables = GraphTables(
+            call.azure,
+            call.state.resources,
+            call.caller,
+            subscriptions,
+            _make_view(call, body, query.operators, subscriptions),
+        )
         table = run_query(query, tables.by_name(), now)
     except QueryError as error:
         raise _make_refusal(call, error.list_details()) from None
@@ -129,11 +139,17 @@ def _make_refusal(call: ArmCall, details: list[dict[str, object]]) -> RefusedErr
 
 
 def _select_subscriptions(call: ArmCall, body: Mapping[str, Any]) -> list[SubscriptionState]:
-    """Return the subscriptions of a query; a management group holds all of the tenant."""
-    readable = get_readable_subscriptions(call)
+    """Return the subscriptions of a query: those it names, those below its groups, or all."""
+    hidden = call.state.graph_faults.hidden
+    readable = [
+        one
+        for one in get_readable_subscriptions(call)
+        if one.exists and one.subscription_id.lower() not in hidden
+    ]
     wanted = body.get("subscriptions")
     if not wanted:
-        return readable
+        groups = {str(one).lower() for one in body.get("managementGroups") or ()}
+        return [one for one in readable if _is_below(call, one, groups)]
     wanted_ids = {str(one).lower() for one in wanted}
     found = [
         subscription
@@ -144,6 +160,32 @@ def _select_subscriptions(call: ArmCall, body: Mapping[str, Any]) -> list[Subscr
         text = "There must be at least one subscription that the caller may read."
         raise _make_bad_request(call, "NoValidSubscriptionsInQueryRequest", text)
     return found
+
+
+def _is_below(call: ArmCall, subscription: SubscriptionState, groups: Collection[str]) -> bool:
+    """Return whether a subscription is inside one of the management groups, or there are none."""
+    if not groups or call.caller.tenant_id.lower() in groups:
+        return True
+    place = call.azure.tree.get_place(subscription.subscription_id)
+    path = [] if place is None else call.azure.tree.list_path(place.name)
+    return any(group.name.lower() in groups for group in path)
+
+
+def _make_view(
+    call: ArmCall,
+    body: Mapping[str, Any],
+    stages: frozenset[str],
+    subscriptions: Iterable[SubscriptionState],
+) -> View:
+    faults, lost = call.state.graph_faults, {}
+    if not stages & {"count", "summarize"}:
+        lost = faults.take_losses([one.subscription_id.lower() for one in subscriptions])
+    groups = None
+    if body.get("subscriptions"):
+        groups = []
+    elif body.get("managementGroups"):
+        groups = [str(one).lower() for one in body["managementGroups"]]
+    return View(call.state.wall() - faults.lag if faults.lag else math.inf, lost, groups)
 
 
 def _build_page(
@@ -191,20 +233,23 @@ def _build_page(
     }
     if has_next:
         page["$skipToken"] = base64.urlsafe_b64encode(
-            json.dumps([skip + top, digest]).encode()
+            json.dumps([skip + top, digest, call.state.monotonic()]).encode()
         ).decode()
     return page
 
 
 def _parse_token(call: ArmCall, token: str, digest: str) -> int:
     try:
-        start, of = json.loads(base64.urlsafe_b64decode(token))
+        start, of, made = json.loads(base64.urlsafe_b64decode(token))
     except (ValueError, TypeError):
-        start, of = 0, None
+        start, of, made = 0, None, 0.0
     if of != digest or not isinstance(start, int):
         raise _make_bad_request(
             call, "InvalidSkipToken", "The skip token does not belong to this query."
         )
+    life = call.state.graph_faults.token_seconds
+    if life is not None and call.state.monotonic() - made >= life:
+        raise _make_bad_request(call, "InvalidSkipToken", "The skip token has expired.")
     return start
 
 

@@ -39,6 +39,17 @@ from aiomsi.testing._arm.subscriptions import (
 )
 from aiomsi.testing._arm.tags import delete_tags, get_tags, patch_tags, put_tags
 from aiomsi.testing._arm.templates.deployments import put_deployment, validate_deployment
+from aiomsi.testing._arm.tenant.management_groups import (
+    delete_management_group,
+    delete_placed_subscription,
+    get_management_group,
+    get_placed_subscription,
+    list_descendants,
+    list_entities,
+    list_management_groups,
+    list_placed_subscriptions,
+    put_placed_subscription,
+)
 
 _SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
 _GROUP = rf"{_SUBSCRIPTION}/resourcegroups/(?P<group>[^/]+)"
@@ -49,6 +60,9 @@ _DEPLOYMENT = (
     rf"(?P<target>{_SUBSCRIPTION}(/resourcegroups/(?P<group>[^/]+))?)"
     r"/providers/Microsoft\.Resources/deployments/(?P<deployment>[^/]+)"
 )
+_MANAGEMENT = r"/providers/Microsoft\.Management"
+_MANAGED = rf"{_MANAGEMENT}/managementGroups/(?P<managed>[^/]+)"
+_MANAGED_ROLE = "Microsoft.Management/managementGroups"
 _ROLE = "Microsoft.Resources/subscriptions"
 
 ROUTES = (
@@ -112,6 +126,41 @@ ROUTES = (
         f"(?P<scope>{_TAG}/tagValues/(?P<value>[^/]+))",
         {"PUT": put_tag_value, "DELETE": delete_tag_value},
         f"{_ROLE}/tagNames/tagValues",
+    ),
+    Route(f"{_MANAGEMENT}/managementGroups", {"GET": list_management_groups}, builtin_type=False),
+    Route(f"{_MANAGEMENT}/getEntities", {"POST": list_entities}, builtin_type=False),
+    Route(
+        f"(?P<scope>{_MANAGED})",
+        {
+            "GET": get_management_group,
+            "PUT": put_resource,
+            "PATCH": patch_resource,
+            "DELETE": delete_management_group,
+        },
+        _MANAGED_ROLE,
+        builtin_type=False,
+    ),
+    Route(
+        f"(?P<scope>{_MANAGED})/descendants",
+        {"GET": list_descendants},
+        f"{_MANAGED_ROLE}/descendants",
+        builtin_type=False,
+    ),
+    Route(
+        f"(?P<scope>{_MANAGED})/subscriptions",
+        {"GET": list_placed_subscriptions},
+        f"{_MANAGED_ROLE}/subscriptions",
+        builtin_type=False,
+    ),
+    Route(
+        f"(?P<scope>{_MANAGED})/subscriptions/(?P<placed>[^/]+)",
+        {
+            "GET": get_placed_subscription,
+            "PUT": put_placed_subscription,
+            "DELETE": delete_placed_subscription,
+        },
+        f"{_MANAGED_ROLE}/subscriptions",
+        builtin_type=False,
     ),
     Route("/providers", {"GET": list_providers}),
     Route(_PROVIDER, {"GET": get_provider}),

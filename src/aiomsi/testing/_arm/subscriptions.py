@@ -14,6 +14,9 @@ from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.published import LOCATIONS
 from aiomsi.testing._state.regions import REGIONS
 
+_FIRST_VERSION_WITH_MANAGERS = "2019-06-01"
+"""Earlier ones show the managing tenant as the tenant of a subscription."""
+
 
 def get_readable_subscriptions(call: ArmCall) -> list[SubscriptionState]:
     """Return the subscriptions of the caller's tenant in which the caller has any role."""
@@ -21,9 +24,9 @@ def get_readable_subscriptions(call: ArmCall) -> list[SubscriptionState]:
     return [
         subscription
         for subscription in azure.subscriptions()
-        if subscription.tenant_id == call.caller.tenant_id
+        if subscription.accepts_tenant(call.caller.tenant_id)
         and (
-            azure.has_role(principal, f"/subscriptions/{subscription.subscription_id}")
+            azure.is_assigned(principal, f"/subscriptions/{subscription.subscription_id}")
             or azure.has_role_below(principal, f"/subscriptions/{subscription.subscription_id}")
         )
     ]
@@ -32,12 +35,17 @@ def get_readable_subscriptions(call: ArmCall) -> list[SubscriptionState]:
 def list_subscriptions(call: ArmCall) -> Answer:
     """Return a page of the subscriptions that the caller may read."""
     visible = get_readable_subscriptions(call)
-    return make_page(call, visible, _render, count={"type": "Total", "value": len(visible)})
+    return make_page(
+        call,
+        visible,
+        lambda subscription: _render(call, subscription),
+        count={"type": "Total", "value": len(visible)},
+    )
 
 
 def get_subscription(call: ArmCall) -> Answer:
     """Return a subscription."""
-    return json_answer(200, _render(call.azure.subscription(call.names["subscription"])))
+    return json_answer(200, _render(call, call.azure.subscription(call.names["subscription"])))
 
 
 def list_locations(call: ArmCall) -> Answer:
@@ -81,19 +89,23 @@ def list_tenants(call: ArmCall) -> Answer:
     return make_page(call, [tenant])
 
 
-def _render(subscription: SubscriptionState) -> dict[str, object]:
-    tags = {"tags": dict(subscription.tags)} if subscription.tags else {}
-    return tags | {
+def _render(call: ArmCall, subscription: SubscriptionState) -> dict[str, object]:
+    shown: dict[str, object] = {"tags": dict(subscription.tags)} if subscription.tags else {}
+    tenant_id = subscription.tenant_id
+    if call.version >= _FIRST_VERSION_WITH_MANAGERS:
+        shown["managedByTenants"] = [{"tenantId": one} for one in subscription.managed_by]
+    elif call.caller.tenant_id in subscription.managed_by:
+        tenant_id = call.caller.tenant_id
+    return shown | {
         "id": f"/subscriptions/{subscription.subscription_id}",
         "authorizationSource": "RoleBased",
-        "managedByTenants": [],
         "subscriptionId": subscription.subscription_id,
-        "tenantId": subscription.tenant_id,
+        "tenantId": tenant_id,
         "displayName": subscription.display_name,
-        "state": "Enabled",
+        "state": subscription.state,
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01",
-            "quotaId": "PayAsYouGo_2014-09-01",
+            "quotaId": subscription.quota_id,
             "spendingLimit": "Off",
         },
     }

@@ -9,15 +9,19 @@ Source: https://learn.microsoft.com/azure/governance/resource-graph/reference/su
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from aiomsi.testing._kql.syntax import Type
 from aiomsi.testing._state.azure_state import ResourceGroup, Role, SubscriptionState
+from aiomsi.testing._state.management_tree import ManagementGroup
 from aiomsi.testing._state.resource_store import Resource, format_time
 
 Row: TypeAlias = Mapping[str, Any]
+Chain: TypeAlias = Sequence[tuple[str, str]]
+"""Names and display names of the management groups around an object, innermost first."""
+_MANAGEMENT_GROUPS = "/providers/Microsoft.Management/managementGroups"
 
 COLUMNS: dict[str, Type] = {
     "id": "string",
@@ -60,6 +64,8 @@ _ADVICE: dict[str, tuple[str, str, str]] = {
 }
 """The types of resources that an advice is about: its category, impact and text."""
 ADVISED_TYPES = tuple(_ADVICE)
+WATCHED_TYPE = "Microsoft.Compute/virtualMachines"
+"""The type of the resources whose availability has a row."""
 
 
 def _make_id(*parts: str) -> str:
@@ -94,14 +100,49 @@ def build_resource(subscription: SubscriptionState, resource: Resource) -> Row:
     return _build_row(subscription, shown)
 
 
-def build_subscription(subscription: SubscriptionState) -> Row:
-    """Return the row of a subscription."""
+def build_management_group(tenant_id: str, group: ManagementGroup, outer: Chain) -> Row:
+    """Return the row of a management group inside others, innermost first."""
+    parent = {"name": outer[0][0], "displayName": outer[0][1]}
+    shown = {
+        "id": f"{_MANAGEMENT_GROUPS}/{group.name}",
+        "name": group.name,
+        "type": "microsoft.management/managementgroups",
+        "tenantId": tenant_id,
+        "properties": {
+            "displayName": group.display_name,
+            "tenantId": tenant_id,
+            "details": {
+                "parent": {"id": f"{_MANAGEMENT_GROUPS}/{outer[0][0]}", **parent},
+                "managementGroupAncestors": [name for name, _ in outer],
+                "managementGroupAncestorsChain": _render_chain(outer),
+            },
+        },
+    }
+    return _build_row(None, shown)
+
+
+def _render_chain(outer: Chain) -> list[dict[str, str]]:
+    return [{"name": name, "displayName": title} for name, title in outer]
+
+
+def build_subscription(subscription: SubscriptionState, outer: Chain = ()) -> Row:
+    """Return the row of a subscription inside management groups, innermost first."""
     shown = {
         "id": f"/subscriptions/{subscription.subscription_id}",
         "name": subscription.display_name,
         "type": "microsoft.resources/subscriptions",
         "tags": dict(subscription.tags),
-        "properties": {"provisioningState": "Succeeded", "state": "Enabled"},
+        "properties": {
+            "provisioningState": "Succeeded",
+            "state": subscription.state,
+            "subscriptionPolicies": {
+                "locationPlacementId": "Public_2014-09-01",
+                "quotaId": subscription.quota_id,
+                "spendingLimit": "Off",
+            },
+            "managedByTenants": [{"tenantId": one} for one in subscription.managed_by],
+            "managementGroupAncestorsChain": _render_chain(outer),
+        },
     }
     return _build_row(subscription, shown)
 
@@ -222,6 +263,43 @@ def build_advice(subscription: SubscriptionState, resource: Resource) -> Row:
             "recommendationTypeId": _make_id("advice", category, text),
             "resourceMetadata": {"resourceId": resource.id},
             "shortDescription": {"problem": text, "solution": text},
+        },
+    }
+    return _build_row(subscription, shown)
+
+
+def build_health(subscription: SubscriptionState, resource: Resource) -> Row:
+    """Return the row of a virtual machine's availability."""
+    shown = {
+        "id": f"{resource.id}/providers/Microsoft.ResourceHealth/availabilityStatuses/current",
+        "name": "current",
+        "type": "microsoft.resourcehealth/availabilitystatuses",
+        "resourceGroup": _get_group(resource.id),
+        "location": resource.location,
+        "properties": {
+            "targetResourceId": resource.id,
+            "targetResourceType": resource.type,
+            "availabilityState": "Unavailable" if _hash(resource.id) % 8 == 0 else "Available",
+            "occurredTime": format_time(resource.changed),
+        },
+    }
+    return _build_row(subscription, shown)
+
+
+def build_assessment(subscription: SubscriptionState, resource: Resource) -> Row:
+    """Return the row of a security assessment of a resource of `ADVISED_TYPES`."""
+    _, impact, text = _ADVICE[resource.type.lower()]
+    name = _make_id("assessment", resource.type, text)
+    shown = {
+        "id": f"{resource.id}/providers/Microsoft.Security/assessments/{name}",
+        "name": name,
+        "type": "microsoft.security/assessments",
+        "resourceGroup": _get_group(resource.id),
+        "properties": {
+            "displayName": text,
+            "resourceDetails": {"Source": "Azure", "Id": resource.id},
+            "status": {"code": "Healthy" if _hash(resource.id) % 3 else "Unhealthy"},
+            "metadata": {"severity": impact},
         },
     }
     return _build_row(subscription, shown)

@@ -5,19 +5,28 @@ Rows of a generated tenant are computed when they are read; a table is listed wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
+import attrs
+
+from aiomsi.testing._arm.tenant.readable import list_readable
 from aiomsi.testing._graph.rows import (
     ADVISED_TYPES,
     COLUMNS,
     ROLE_DEFINITIONS,
+    WATCHED_TYPE,
+    Chain,
     Row,
     build_advice,
+    build_assessment,
     build_change,
     build_group,
+    build_health,
+    build_management_group,
     build_policy_assignment,
     build_policy_state,
     build_resource,
@@ -28,6 +37,7 @@ from aiomsi.testing._graph.rows import (
 from aiomsi.testing._kql.tables import Table
 from aiomsi.testing._state.azure_state import AzureState, SubscriptionState
 from aiomsi.testing._state.lazy_sequence import LazySequence, is_in_order
+from aiomsi.testing._state.management_tree import MANAGEMENT_GROUPS, ROOT_NAME
 from aiomsi.testing._state.paths import parse_subscription_id
 from aiomsi.testing._state.resource_store import Resource, ResourceStore
 from aiomsi.testing._state.tokens import Caller
@@ -41,6 +51,24 @@ _POLICY_TYPES = (
     "Microsoft.Authorization/policyAssignments",
     "Microsoft.Authorization/policyDefinitions",
 )
+
+
+@attrs.frozen(eq=False, repr=False)
+class View:
+    """What of the state the rows show: Resource Graph lags behind ARM, and loses rows.
+
+    Attributes:
+        newest: time of the creation of the newest resource that has rows.
+        lost: number of the last resources that have no rows, by lower-case subscription.
+        groups: lower-case names of the management groups whose insides have rows; None for all.
+
+    """
+
+    newest: float = math.inf
+    lost: Mapping[str, int] = attrs.field(factory=dict)
+    groups: Collection[str] | None = None
+
+
 Part: TypeAlias = tuple[str, Sequence[Row]]
 """The id of a subscription, and the rows of its objects of one kind."""
 
@@ -53,6 +81,7 @@ class GraphTables:
         resources: all resources.
         caller: principal of the query's token.
         subscriptions: subscriptions that the query covers.
+        view: what of the state the rows show.
 
     """
 
@@ -62,10 +91,12 @@ class GraphTables:
         resources: ResourceStore,
         caller: Caller,
         subscriptions: Iterable[SubscriptionState],
+        view: View,
     ) -> None:
         self._azure = azure
         self._resources = resources
         self._caller = caller
+        self._view = view
         # In order of ids, so that the rows of generated subscriptions need no sorting.
         self._subscriptions = sorted(subscriptions, key=lambda one: one.subscription_id)
 
@@ -78,6 +109,8 @@ class GraphTables:
             "policyresources": self._list_policies,
             "advisorresources": self._list_advice,
             "resourcechanges": self._list_changes,
+            "healthresources": self._list_health,
+            "securityresources": self._list_assessments,
         }
         return {name: partial(_make_table, function) for name, function in functions.items()}
 
@@ -91,14 +124,36 @@ class GraphTables:
         return _chain(self._map_resources(build_resource, wanted))
 
     def _list_containers(self) -> Sequence[Row]:
-        parts: list[Part] = []
+        parts: list[Part] = self._list_management_groups()
         for one in self._subscriptions:
             groups = self._azure.groups(one.subscription_id)
             parts += [
-                self._keep_readable(one, [build_subscription(one)]),
+                self._keep_readable(one, [self._build_subscription(one)]),
                 self._keep_readable(one, _map(groups, partial(build_group, one))),
             ]
         return _chain(parts)
+
+    def _list_management_groups(self) -> list[Part]:
+        parts: list[Part] = []
+        for group in self._azure.tree.list_groups():
+            name = f"{MANAGEMENT_GROUPS}/{group.name.lower()}"
+            chain = self._list_chain(group.parent)
+            around = {group.name.lower(), *(outer.lower() for outer, _ in chain)}
+            wanted = self._view.groups
+            if (wanted is None or not around.isdisjoint(wanted)) and self._may_read(name):
+                row = build_management_group(self._caller.tenant_id, group, chain)
+                parts.append((name, [row]))
+        return parts
+
+    def _build_subscription(self, one: SubscriptionState) -> Row:
+        place = self._azure.tree.get_place(one.subscription_id)
+        return build_subscription(one, self._list_chain(None if place is None else place.name))
+
+    def _list_chain(self, name: str | None) -> Chain:
+        """Return the names of a management group and those around it, up to the root group."""
+        path = self._azure.tree.list_path(name or "")
+        inner = [(group.name, group.display_name) for group in path]
+        return [*inner, (self._caller.tenant_id, ROOT_NAME)]
 
     def _list_roles(self) -> Sequence[Row]:
         """Return the roles that are granted in the query's subscriptions, or above all of them.
@@ -133,6 +188,16 @@ class GraphTables:
             part for wanted in ADVISED_TYPES for part in self._map_resources(build_advice, wanted)
         )
 
+    def _list_health(self) -> Sequence[Row]:
+        return _chain(self._map_resources(build_health, WATCHED_TYPE))
+
+    def _list_assessments(self) -> Sequence[Row]:
+        return _chain(
+            part
+            for wanted in ADVISED_TYPES
+            for part in self._map_resources(build_assessment, wanted)
+        )
+
     def _list_changes(self) -> Sequence[Row]:
         created = self._map_resources(partial(build_change, created=True))
         updated = self._map_resources(partial(build_change, created=False), changed=True)
@@ -152,15 +217,24 @@ class GraphTables:
         parts: list[Part] = []
         for one in self._subscriptions:
             scope = f"/subscriptions/{one.subscription_id}"
-            resources = self._resources.list_below(scope, wanted)
-            if changed and not isinstance(resources, LazySequence):
-                resources = [item for item in resources if item.changed > item.created]
-            parts.append(self._keep_readable(one, _map(resources, partial(build, one))))
+            resources = list_readable(
+                self._azure, self._resources, self._caller.object_id, scope, wanted
+            )
+            if not isinstance(resources, LazySequence):
+                resources = [
+                    item
+                    for item in resources
+                    if item.created <= self._view.newest
+                    and (not changed or item.changed > item.created)
+                ]
+            lost = self._view.lost.get(one.subscription_id.lower(), 0)
+            resources = resources[: max(0, len(resources) - lost)]
+            parts.append((scope, _map(resources, partial(build, one))))
         return parts
 
     def _keep_readable(self, subscription: SubscriptionState, rows: Sequence[Row]) -> Part:
         scope = f"/subscriptions/{subscription.subscription_id}"
-        if self._may_read(scope):
+        if self._azure.sees_all(self._caller.object_id, scope):
             return scope, rows
         return scope, [row for row in rows if self._may_read(row["id"])]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiomsi.testing._arm.call import ArmState
+from aiomsi.testing._arm.call import ArmState, LostRows
 
 
 class EmbeddedGraph:
@@ -31,6 +31,45 @@ class EmbeddedGraph:
         ``totalRecords`` still counts them, and the last page has no skip token.
         """
         self._state.graph_faults.held_back = number
+
+    def hide_subscriptions(self, *subscription_ids: str) -> None:
+        """Leave subscriptions out of every query, without an error, in place of earlier ones.
+
+        A query over hidden ones alone gets the same error as one over unreadable ones.
+        """
+        self._state.graph_faults.hidden = frozenset(one.lower() for one in subscription_ids)
+
+    def lose_rows(self, subscription_id: str, number: int, *, pages: int | None = None) -> None:
+        """Omit the last resources of a subscription, except from queries that count.
+
+        ``count`` and ``summarize`` still count them, unlike ``totalRecords``.
+
+        Args:
+            subscription_id: id of the subscription.
+            number: number of resources without rows; 0 ends it.
+            pages: number of responses about the subscription that omit them; None for all.
+
+        """
+        self._state.graph_faults.lost[subscription_id.lower()] = LostRows(number, pages)
+
+    def lag_behind(self, seconds: float) -> None:
+        """Let a resource that is written to ARM appear only `seconds` after its creation."""
+        self._state.graph_faults.lag = seconds
+
+    def expire_skip_tokens(self, seconds: float | None) -> None:
+        """Reject a skip token `seconds` after its page; None for never.
+
+        The error's code and lifetime in Azure are not documented.
+        """
+        self._state.graph_faults.token_seconds = seconds
+
+    def limit_subscriptions(self, number: int) -> None:
+        """Set how many subscriptions a query covers that names none.
+
+        Beyond them, the response has ``x-ms-tenant-subscription-limit-hit: true``, and no rows of
+        the others. The limit is 10,000 by default.
+        """
+        self._state.graph_faults.most_subscriptions = number
 
     def use_up_quota(self, seconds: float) -> None:
         """Set each principal's quota so that it allows one more query in the next `seconds`.

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import attrs
+
+from aiomsi.testing._state.management_tree import MANAGEMENT_GROUPS, ManagementTree
 
 DEFAULT_SUBSCRIPTION_ID = "98f51385-2edc-4b79-bed9-7718de4cb861"
 TENANT_ID = "72f3ad12-8a51-4b2e-9d44-5b0c1f5d6e01"
 
 Role = Literal["Reader", "Contributor"]
+SubscriptionPhase = Literal["Enabled", "Warned", "PastDue", "Disabled", "Expired", "Deleted"]
+READ_ONLY_PHASES = frozenset({"Warned", "Disabled", "Expired"})
+"""The states in which ARM refuses PUT, PATCH and POST.
+
+Source: https://learn.microsoft.com/azure/cost-management-billing/manage/subscription-states
+"""
 
 
 def _freeze_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
@@ -48,12 +56,25 @@ class Subscription:
         display_name: name of the subscription in lists.
         resource_groups: resource groups at the start.
         tenant_id: id of the subscription's tenant; by default that of the VM.
+        state: state of the subscription; ARM refuses writes in some, and everything if deleted.
+        quota_id: offer of the subscription, for example ``"MSDN_2014-09-01"``.
+        managed_by: ids of the tenants that manage the subscription (Azure Lighthouse).
+        tags: tags of the subscription by name.
+        listed_only: whether the list of subscriptions is the only response that shows it; any
+            other request gets 404 ``SubscriptionNotFound``.
 
     """
 
     display_name: str = "Embedded subscription"
     resource_groups: tuple[ResourceGroup, ...] = attrs.field(default=(), converter=_freeze_groups)
     tenant_id: str = TENANT_ID
+    state: SubscriptionPhase = attrs.field(
+        default="Enabled", validator=attrs.validators.in_(get_args(SubscriptionPhase)), kw_only=True
+    )
+    quota_id: str = attrs.field(default="PayAsYouGo_2014-09-01", kw_only=True)
+    managed_by: tuple[str, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
+    tags: Mapping[str, str] = attrs.field(factory=dict, converter=_freeze_tags, kw_only=True)
+    listed_only: bool = attrs.field(default=False, kw_only=True)
 
 
 @attrs.frozen
@@ -94,6 +115,19 @@ class SubscriptionState:
     tenant_id: str
     groups: dict[str, ResourceGroup]
     tags: Mapping[str, str] = attrs.field(factory=dict)
+    state: SubscriptionPhase = "Enabled"
+    quota_id: str = "PayAsYouGo_2014-09-01"
+    managed_by: tuple[str, ...] = ()
+    listed_only: bool = False
+
+    @property
+    def exists(self) -> bool:
+        """Whether ARM finds the subscription, beyond the list of subscriptions."""
+        return self.state != "Deleted" and not self.listed_only
+
+    def accepts_tenant(self, tenant_id: str) -> bool:
+        """Return whether a token of the tenant reaches the subscription."""
+        return tenant_id in (self.tenant_id, *self.managed_by)
 
 
 class ReadOnlySubscription(Protocol):
@@ -124,6 +158,8 @@ class AzureState:
         self._generated_states: dict[str, SubscriptionState] = {}
         self._identities: list[Identity] = [SYSTEM_ASSIGNED]
         self._roles: dict[str, dict[str, set[Role]]] = {}
+        self._denials: dict[str, set[str]] = {}
+        self.tree = ManagementTree()
         self.grant(SYSTEM_ASSIGNED.object_id, "/", "Contributor")
         for subscription_id, subscription in subscriptions.items():
             self.add_subscription(subscription_id, subscription)
@@ -138,9 +174,41 @@ class AzureState:
         with self._lock:
             groups = {group.name.lower(): group for group in subscription.resource_groups}
             state = SubscriptionState(
-                subscription_id, subscription.display_name, subscription.tenant_id, groups
+                subscription_id,
+                subscription.display_name,
+                subscription.tenant_id,
+                groups,
+                dict(subscription.tags),
+                subscription.state,
+                subscription.quota_id,
+                subscription.managed_by,
+                subscription.listed_only,
             )
             self._subscriptions[subscription_id.lower()] = state
+
+    def change_subscription(self, subscription_id: str, changes: Mapping[str, Any]) -> None:
+        """Change attributes of a subscription, which may be a generated one.
+
+        Raises:
+            ValueError: the subscription does not exist, or a value is not possible.
+            TypeError: a subscription has no such attribute, or another method changes it.
+
+        """
+        wanted = attrs.evolve(Subscription(), **changes)
+        if "resource_groups" in changes:
+            msg = "The groups of a subscription change by add_resource_groups()"
+            raise TypeError(msg)
+        with self._lock:
+            state = self._require(subscription_id)
+            for name in changes:
+                setattr(state, name, getattr(wanted, name))
+
+    def find_subscription(self, subscription_id: str | None) -> SubscriptionState | None:
+        """Return a subscription; None if it does not exist, or if only the list shows it."""
+        with self._lock:
+            key = (subscription_id or "").lower()
+            found = self._subscriptions.get(key) or self._generated_states.get(key)
+            return found if found is not None and found.exists else None
 
     def set_generated(self, subscriptions: Iterable[ReadOnlySubscription]) -> None:
         """Add the subscriptions of a generated tenant, in place of an earlier one's."""
@@ -306,24 +374,76 @@ class AzureState:
                 for role in roles
             )
 
-    def has_role(self, object_id: str, scope: str, *, write: bool = False) -> bool:
-        """Return whether a role at the scope, or at an outer scope, allows a read, or a write."""
-        rest = _normalize_scope(scope)
+    def deny(self, object_id: str, scope: str) -> None:
+        """Deny a principal everything at a scope, whatever its roles are."""
+        with self._lock:
+            self._denials.setdefault(object_id.lower(), set()).add(_normalize_scope(scope))
+
+    def allow(self, object_id: str, scope: str) -> None:
+        """Remove a denial.
+
+        Raises:
+            ValueError: the principal has no denial at exactly this scope.
+
+        """
+        with self._lock:
+            denied = self._denials.get(object_id.lower(), set())
+            if _normalize_scope(scope) not in denied:
+                msg = f"{object_id} is not denied anything at {scope!r}"
+                raise ValueError(msg)
+            denied.remove(_normalize_scope(scope))
+
+    def is_assigned(self, object_id: str, scope: str) -> bool:
+        """Return whether a role is granted at the scope or an outer one, denials aside."""
         with self._lock:
             scopes = self._roles.get(object_id.lower(), {})
-            while True:
-                roles = scopes.get(rest, ())
-                if "Contributor" in roles or (roles and not write):
-                    return True
-                if not rest:
+            return any(scopes.get(outer) for outer in self._iter_outer(scope))
+
+    def has_role(self, object_id: str, scope: str, *, write: bool = False) -> bool:
+        """Return whether a role at the scope, or at an outer scope, allows a read, or a write."""
+        allowed = False
+        with self._lock:
+            scopes = self._roles.get(object_id.lower(), {})
+            denied = self._denials.get(object_id.lower(), ())
+            for outer in self._iter_outer(scope):
+                if outer in denied:
                     return False
-                rest = rest.rpartition("/")[0]
+                roles = scopes.get(outer, ())
+                allowed = allowed or "Contributor" in roles or (bool(roles) and not write)
+                if allowed and not denied:
+                    return True
+        return allowed
+
+    def _iter_outer(self, scope: str) -> Iterator[str]:
+        """Yield a scope and all outer ones: a subscription lies in its management groups."""
+        rest = _normalize_scope(scope)
+        while rest:
+            yield rest
+            outer = rest.rpartition("/")[0]
+            if outer in ("/subscriptions", MANAGEMENT_GROUPS):
+                yield from self.tree.list_ancestors(rest)
+                yield f"{MANAGEMENT_GROUPS}/{TENANT_ID}"
+                break
+            rest = outer
+        yield ""
+
+    def sees_all(self, object_id: str, scope: str) -> bool:
+        """Return whether a principal may read everything inside a scope."""
+        if not self.has_role(object_id, scope):
+            return False
+        prefix = _normalize_scope(scope) + "/"
+        with self._lock:
+            denied = self._denials.get(object_id.lower(), ())
+            return not any(where.startswith(prefix) for where in denied)
 
     def has_role_below(self, object_id: str, scope: str) -> bool:
         """Return whether a principal may read a resource or group inside the scope."""
         prefix = _normalize_scope(scope) + "/"
         with self._lock:
-            return any(where.startswith(prefix) for where in self._roles.get(object_id.lower(), {}))
+            granted = self._roles.get(object_id.lower(), {})
+            return any(
+                where.startswith(prefix) and self.has_role(object_id, where) for where in granted
+            )
 
 
 def _normalize_scope(scope: str) -> str:

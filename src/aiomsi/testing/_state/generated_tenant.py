@@ -87,7 +87,7 @@ class GeneratedSubscription:
 
     """
 
-    __slots__ = ("_key", "display_name", "group_count", "size", "subscription_id")
+    __slots__ = ("_key", "_last_group", "display_name", "group_count", "size", "subscription_id")
 
     def __init__(self, key: int, subscription_id: str, display_name: str, size: int) -> None:
         self._key = key
@@ -95,6 +95,7 @@ class GeneratedSubscription:
         self.display_name = display_name
         self.size = size
         self.group_count = max(1, math.ceil(size / _PER_GROUP))
+        self._last_group: tuple[int, ResourceGroup] | None = None
 
     def list_groups(self) -> LazySequence[ResourceGroup]:
         """Return all groups, sorted by name."""
@@ -171,6 +172,13 @@ class GeneratedSubscription:
         end = bound(kind + 1) if kind < _KINDS[-1] else self._get_start(group + 1)
         return range(start, end)
 
+    def _get_group(self, index: int) -> ResourceGroup:
+        """Return a group; that of the resource before is kept, since most share it."""
+        last = self._last_group
+        if last is None or last[0] != index:
+            last = self._last_group = (index, self._make_group(index))
+        return last[1]
+
     def _make_group(self, index: int) -> ResourceGroup:
         bits = _mix(self._key, index, 2)
         workload = _WORKLOADS[bits % len(_WORKLOADS)]
@@ -191,7 +199,7 @@ class GeneratedSubscription:
 
     def _make_resource(self, position: int) -> Resource:
         number = self._get_group_of(position)
-        group = self._make_group(number)
+        group = self._get_group(number)
         kind, prefix, _, members = _TYPES[self._get_type(number, position)]
         bits = _mix(self._key, position, 3)
         document: dict[str, Any] = {

@@ -105,28 +105,29 @@ class Resource:
     def as_item(self, expand: str) -> dict[str, Any]:
         """Return the item of a ``/resources`` list.
 
-        It has no properties; times and state are included where `$expand` names them.
+        It has no properties; times and state are included where `$expand` names them. Its values
+        are the document's own, which nothing changes in place.
         """
         shown = {name: self.document[name] for name in _SHOWN_IN_LISTS if name in self.document}
-        more = {
-            "createdTime": format_time(self.created),
-            "changedTime": format_time(self.changed),
-            "provisioningState": self.state,
-        }
-        wanted = expand.lower()
-        expanded = {name: value for name, value in more.items() if name.lower() in wanted}
+        wanted, expanded = expand.lower(), {}
+        if "createdtime" in wanted:
+            expanded["createdTime"] = format_time(self.created)
+        if "changedtime" in wanted:
+            expanded["changedTime"] = format_time(self.changed)
+        if "provisioningstate" in wanted:
+            expanded["provisioningState"] = self.state
         return {
             "id": self.id,
             "name": self.name,
             "type": self.type,
-            **copy.deepcopy(shown),
+            **shown,
             **expanded,
         }
 
 
 def format_time(moment: float) -> str:
     """Return a time in ARM's format, ISO 8601."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _drop_arm_members(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Management groups, and a tenant with one trouble of each kind."""
