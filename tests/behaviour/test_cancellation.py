@@ -292,9 +292,28 @@ async def a_request_that_needs_a_file(stage: Stage) -> SlotCredential:
     WithFile.path = str(stage.folder / "key")
     credential = ManagedIdentityCredential(share=False)
     credential._host = WithFile(stage.azure.imds.url)
+    free_in_some_turns(asyncio.get_running_loop())
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
+
+
+def free_in_some_turns(loop: asyncio.AbstractEventLoop, turns: int = 8) -> None:
+    """Keep the only thread of a loop's executor busy until the loop has made some turns.
+
+    Otherwise the thread may read a file before the loop's next turn, and no task stands there.
+    """
+    executor, free = ThreadPoolExecutor(1), threading.Event()
+    loop.set_default_executor(executor)
+    executor.submit(free.wait)
+
+    def count(left: int) -> None:
+        if left:
+            loop.call_soon(count, left - 1)
+        else:
+            free.set()
+
+    count(turns)
 
 
 async def get_token_info(stage: Stage) -> SlotCredential:
