@@ -8,6 +8,7 @@ from aiomsi._util import lazy as _lazy
 from aiomsi.inventory._errors import EmptyInventoryError, IncompleteInventoryError
 from aiomsi.inventory._manifest import Manifest, OutputFile
 from aiomsi.inventory._output import assemble, read_manifest
+from aiomsi.inventory._parts import read_plan
 from aiomsi.inventory._plan import Plan
 from aiomsi.inventory._planning import plan
 from aiomsi.inventory._results import Scope, ScopeError, ScopeResult
@@ -32,6 +33,7 @@ __all__ = [
     "assemble",
     "plan",
     "read_manifest",
+    "read_plan",
     "rows",
     "run_shard",
 ]

@@ -42,7 +42,8 @@ def assemble(
         clock: the clock of `Manifest.ended_at`.
 
     Raises:
-        ConfigurationError: the format is not known, or a worksheet has too few rows.
+        ConfigurationError: the format is not known, a worksheet has too few rows, or the folder has
+            another run.
         OSError: a file can't be written; the files of the output are whole or as before.
 
     """
@@ -54,6 +55,7 @@ def assemble(
         msg = "excel= is an option of CSV"
         raise ConfigurationError(msg)
     parts = PartFolder(Path(folder))
+    parts.check_plan(plan)
     results = [each for scope in plan.scopes if (each := parts.read_result(scope)) is not None]
     read = [result.scope for result in results if result.state == "read"]
     manifest = make_manifest(plan, results, make_now(clock.wall)())

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import attrs
 
-from aiomsi._errors import UsageError
+from aiomsi._errors import ConfigurationError, UsageError
 from aiomsi._util import json
 from aiomsi.inventory._encoders import encode_json, encode_lines
 from aiomsi.inventory._files import PRIVATE, TEMPORARY, name_aside, write_file
@@ -147,6 +147,20 @@ class PartFolder:
             return None
         return Plan.from_json(json.loads(data))
 
+    def check_plan(self, plan: Plan) -> None:
+        """Check that the parts are those of a plan; create the folder with it if it has none.
+
+        Raises:
+            ConfigurationError: the parts are those of another run.
+            OSError: the folder can't be written.
+
+        """
+        if self.open(plan).run_id != plan.run_id:
+            msg = f"the folder {str(self.path)!r} has the parts of another run"
+            raise ConfigurationError(
+                msg, help="Use its plan: aiomsi.inventory.read_plan(folder), or another folder"
+            )
+
     def remove_unfinished(self) -> None:
         """Remove the files that a killed run left; call it under the lock."""
         for path in self.path.glob(f"*{TEMPORARY}*"):
@@ -265,3 +279,13 @@ def _lock(handle: int) -> None:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def read_plan(folder: str | os.PathLike[str]) -> Plan | None:
+    """Return the plan of the run in a folder; None without one.
+
+    Raises:
+        ConfigurationError: a version with another schema wrote it.
+
+    """
+    return PartFolder(Path(folder)).read_plan()

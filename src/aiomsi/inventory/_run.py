@@ -64,13 +64,13 @@ async def run_shard(
         clock: as for `plan`.
 
     Raises:
-        ConfigurationError: a scope is not part of the plan.
+        ConfigurationError: a scope is not part of the plan, or the folder has another run.
         OSError: the folder can't be written.
 
     """
     plan.check_scopes(scopes)
     parts = PartFolder(Path(folder))
-    parts.path.mkdir(parents=True, exist_ok=True)
+    parts.check_plan(plan)
     resume = Resume(make_now(clock.wall), retry_failed, max_age)
     async with aclosing(read_scopes(arm, plan, scopes, parts, resume)) as results:
         known = {result.scope: result async for result in results}
