@@ -2,12 +2,14 @@
 
 import csv
 import errno
+import importlib.util
 import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -278,3 +280,23 @@ def test_folder_is_locked_until_the_process_is_killed(tmp_path: Path) -> None:
         pass
     with FolderLock(tmp_path):
         pass
+
+
+def test_lock_of_windows_covers_one_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, ...]] = []
+    module = ModuleType("msvcrt")
+    vars(module).update(LK_NBLCK=2, locking=lambda *given: calls.append(given))
+    monkeypatch.setitem(sys.modules, "msvcrt", module)
+    parts_module._lock(7, "nt")
+    assert calls == [(7, 2, 1)]
+
+
+def test_rows_are_encoded_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row_of(1, tags={"ä": "1"}, properties={"a": [1, 2.5, None, True]})]
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    spec = importlib.util.find_spec("aiomsi.inventory._encoders")
+    assert spec is not None
+    assert spec.loader is not None
+    slow = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slow)
+    assert slow.encode_lines(rows) == encode_lines(rows)

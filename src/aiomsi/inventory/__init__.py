@@ -12,7 +12,7 @@ from aiomsi.inventory._parts import read_plan
 from aiomsi.inventory._plan import Plan
 from aiomsi.inventory._planning import plan
 from aiomsi.inventory._results import Scope, ScopeError, ScopeResult
-from aiomsi.inventory._row import COLUMNS
+from aiomsi.inventory._row import COLUMNS, Row, Source
 from aiomsi.inventory._rows import InventoryRows, rows
 from aiomsi.inventory._run import run_shard
 from aiomsi.inventory._subscriptions import Choice, Subscription
@@ -26,9 +26,11 @@ __all__ = [
     "Manifest",
     "OutputFile",
     "Plan",
+    "Row",
     "Scope",
     "ScopeError",
     "ScopeResult",
+    "Source",
     "Subscription",
     "assemble",
     "plan",

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -245,7 +245,7 @@ class FolderLock:
     """
 
     folder: Path
-    _handle: int | None = attrs.field(default=None, init=False)
+    _handle: int = attrs.field(init=False)
 
     def __enter__(self) -> Self:
         """Take the lock.
@@ -265,19 +265,16 @@ class FolderLock:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            os.close(handle)
+        os.close(self._handle)
 
 
-def _lock(handle: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
+def _lock(handle: int, system: str = os.name) -> None:
+    """Lock an open file, or raise OSError if it is locked; only one of the modules exists."""
+    if system == "nt":
+        msvcrt = import_module("msvcrt")
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
     else:
-        import fcntl
-
+        fcntl = import_module("fcntl")
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -92,10 +92,9 @@ class Reading:
 
         """
         error = None if outcome.error is None else make_error(outcome.error)
-        if error is None:
-            if self._context is None:
-                self.add(())
-            error = self._malformed
+        if error is None and self._context is None:
+            self.add(())
+        error = error or self._malformed
         result = self._make_result(outcome, error)
         self.writer.finish(result)
         return result

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from aiomsi._arm.connection import closed_error
 from aiomsi._arm.protocol.bulk.outcomes import Outcome
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
@@ -106,12 +107,19 @@ async def read_scopes(
                 if not isinstance(part, Outcome):
                     readings[request.tag].add(part)
                     continue
-                if isinstance(part.error, UsageError):
-                    raise part.error
+                _check_open(arm, part.error)
                 yield readings.pop(request.tag).finish(part)
     finally:
         for reading in readings.values():
             reading.writer.discard()
+
+
+def _check_open(arm: ArmSession, error: BaseException | None) -> None:
+    """Raise UsageError if an error is due to a closed session: the scope has not failed."""
+    if isinstance(error, UsageError):
+        raise error
+    if error is not None and arm._connection.closed:  # noqa: SLF001 (of this package)
+        raise closed_error(ours=True)
 
 
 def _make_readings(
