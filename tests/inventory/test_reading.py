@@ -11,6 +11,7 @@ from aiomsi import Outcome, UsageError, inventory
 from aiomsi.inventory import Plan, Scope, Subscription
 from aiomsi.inventory._parts import PartFolder
 from aiomsi.inventory._reading import Reading, make_request
+from aiomsi.inventory._row import Source
 
 ID = "00000001-0000-0000-0000-000000000000"
 ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
@@ -35,7 +36,7 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "rows"), [("list", 0), ("container", 1)])
-def test_list_without_pages_is_read(tmp_path: Path, source: inventory.Source, rows: int) -> None:
+def test_list_without_pages_is_read(tmp_path: Path, source: Source, rows: int) -> None:
     scope = Scope(ID, source)
     result = reading_of(scope, tmp_path).finish(Outcome(make_request(scope)))
     assert (result.state, result.rows, result.read_at) == ("read", rows, "now")

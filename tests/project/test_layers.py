@@ -42,6 +42,7 @@ PURE = (
     "_tokens.token_identity",
     "_tokens.backoff",
     "_tokens.host_limits",
+    "inventory._diff",
     "inventory._encoders",
     "inventory._errors",
     "inventory._manifest",

@@ -13,7 +13,7 @@ Source: TypeAlias = Literal["list", "graph", "types", "container"]
 Row: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["text", "dictionary", "map", "list", "json", "time"]
 
-COLUMNS: dict[str, Kind] = {
+COLUMN_KINDS: dict[str, Kind] = {
     "id": "text",
     "name": "text",
     "type": "dictionary",
@@ -44,6 +44,7 @@ COLUMNS: dict[str, Kind] = {
     "read_at": "time",
 }
 """The columns of a row, in order, with their kinds; "dictionary" is text of few values."""
+COLUMNS = tuple(COLUMN_KINDS)
 
 GROUP_TYPE = "microsoft.resources/subscriptions/resourcegroups"
 SUBSCRIPTION_TYPE = "microsoft.resources/subscriptions"
