@@ -29,7 +29,7 @@ from aiomsi.inventory import (
 )
 from aiomsi.inventory._manifest import make_manifest
 from aiomsi.inventory._results import State, find_state, make_error
-from aiomsi.inventory._subscriptions import choose, parse_subscription
+from aiomsi.inventory._subscriptions import choose, find_members, parse_subscription
 
 IDS = [f"{number:08}-0000-0000-0000-00000000000a" for number in range(6)]
 FAILURE = ScopeError("AuthorizationFailed", "No", 403, "r1", "c1")
@@ -88,6 +88,22 @@ def test_subscription_is_parsed_by_its_id() -> None:
 )
 def test_choice_selects_subscriptions(choice: dict[str, Any], numbers: list[int]) -> None:
     assert numbers_of(**choice) == numbers
+
+
+def test_members_of_management_groups_are_chosen_with_given_ids() -> None:
+    items = [
+        {"id": f"/subscriptions/{IDS[1].upper()}", "type": "/subscriptions"},
+        {"id": f"/subscriptions/{IDS[5]}", "type": "/subscriptions"},
+        {"id": "/providers/Microsoft.Management/managementGroups/nested"},
+        {"name": "no id"},
+    ]
+    members = find_members(items)
+    assert members == {IDS[1], IDS[5]}
+    of_groups = Choice(management_groups=("root",))
+    assert [one.id for one in choose(VISIBLE, of_groups, members)] == [IDS[1], IDS[5]]
+    both = Choice(subscriptions=(IDS[0], IDS[1]), management_groups=("root",))
+    assert [one.id for one in choose(VISIBLE, both, members)] == [IDS[0], IDS[1], IDS[5]]
+    assert choose(VISIBLE, of_groups, ()) == []
 
 
 def test_name_of_several_subscriptions_is_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from arm_server import Asked, Says, canned, error, session
 
-from aiomsi import inventory
+from aiomsi import AuthorizationError, inventory
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +91,28 @@ async def test_tenant_with_one_of_each_trouble_keeps_all_other_rows() -> None:
     assert manifest.exit_code == 3
     assert manifest.summarize().startswith("incomplete: 9 of 14 subscriptions")
     assert len([row for row in rows if row["source"] == "container"]) == 14
+
+
+async def test_plan_of_management_groups_reads_every_page() -> None:
+    group = "/providers/Microsoft.Management/managementGroups"
+
+    def respond(asked: Asked) -> Says:
+        if asked.target.startswith("/subscriptions?"):
+            return Says(body={"value": [{"subscriptionId": id_of(1), "state": "Enabled"}]})
+        if asked.target.startswith(f"{group}/refused/descendants"):
+            return Says(403, error("AuthorizationFailed"))
+        assert asked.target.startswith(f"{group}/root/descendants?api-version=2020-05-01")
+        if "skip" in asked.target:
+            return Says(body={"value": [{"id": f"/subscriptions/{id_of(2)}"}]})
+        link = f"http://{asked.headers['Host']}{asked.target}&skip=1"
+        items = [{"id": f"/subscriptions/{id_of(1)}"}, {"id": f"{group}/nested"}]
+        return Says(body={"value": items, "nextLink": link})
+
+    async with canned() as server:
+        server.usual = respond
+        async with session(server) as arm:
+            plan = await inventory.plan(arm, management_groups=["root"])
+            with pytest.raises(AuthorizationError):
+                await inventory.plan(arm, management_groups=["root", "refused"])
+    assert [one.id for one in plan.subscriptions] == [id_of(1), id_of(2)]
+    assert plan.choice.management_groups == ("root",)

@@ -77,12 +77,23 @@ def parse_subscription(item: Mapping[str, Any]) -> Subscription:
     )
 
 
+def find_members(items: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the ids of the subscriptions among the descendants of a management group.
+
+    Source: https://learn.microsoft.com/rest/api/managementgroups/management-groups/get-descendants
+    """
+    paths = (str(item.get("id", "")).lower().strip("/").split("/") for item in items)
+    return {path[1] for path in paths if len(path) == 2 and path[0] == "subscriptions"}
+
+
 @attrs.frozen
 class Choice:
     """The choice of subscriptions.
 
     Attributes:
-        subscriptions: ids, or names that only one subscription has; None for all that are visible.
+        subscriptions: ids, or names that only one subscription has; None for all that are visible,
+            or for those of the management groups only.
+        management_groups: names of management groups, whose subscriptions at any depth are chosen.
         exclude: ids or names to leave out.
         states: the states to read.
         quota_ids: offers to read; None for all.
@@ -91,6 +102,7 @@ class Choice:
     """
 
     subscriptions: tuple[str, ...] | None = None
+    management_groups: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     states: tuple[str, ...] = READABLE_STATES
     quota_ids: tuple[str, ...] | None = None
@@ -101,19 +113,27 @@ class Choice:
         return attrs.asdict(self)
 
 
-def choose(visible: Sequence[Subscription], choice: Choice) -> list[Subscription]:
+def choose(
+    visible: Sequence[Subscription], choice: Choice, members: Iterable[str] = ()
+) -> list[Subscription]:
     """Return the chosen subscriptions without repetition, sorted by id.
 
-    A given id that is not visible is chosen, so that its error is part of the result.
+    An id that was given, or is in a management group, is chosen even if it is not visible, so that
+    its error is part of the result.
+
+    Args:
+        visible: the subscriptions in ARM's list.
+        choice: the choice.
+        members: the ids of the subscriptions in the management groups.
 
     Raises:
         ConfigurationError: a name belongs to no subscription or to several.
 
     """
     known = {one.id: one for one in visible}
-    chosen = set(known)
-    if choice.subscriptions is not None:
-        chosen = {_resolve(name, visible) for name in choice.subscriptions}
+    chosen = {*members, *(_resolve(name, visible) for name in choice.subscriptions or ())}
+    if choice.subscriptions is None and choice.management_groups is None:
+        chosen = set(known)
     chosen -= {_resolve(name, visible) for name in choice.exclude}
     found = (known.get(id_) or Subscription(id_) for id_ in sorted(chosen))
     return [one for one in found if one.id not in known or _matches(one, choice)]
