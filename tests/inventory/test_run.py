@@ -1,7 +1,9 @@
 """Inventories of the embedded Azure: every row once, or an error with its scope."""
 
+import errno
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from aiomsi.inventory import (
     Manifest,
     Plan,
 )
+from aiomsi.inventory._parts import PartWriter
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -267,3 +270,57 @@ async def test_closed_session_ends_the_run(embedded_azure: EmbeddedAzure, tmp_pa
 def test_public_errors_are_errors_of_the_package() -> None:
     assert issubclass(IncompleteInventoryError, aiomsi.AiomsiError)
     assert issubclass(EmptyInventoryError, aiomsi.AiomsiError)
+
+
+@pytest.mark.anyio
+async def test_faults_lose_no_row_and_repeat_none(embedded_azure: EmbeddedAzure) -> None:
+    ids = embedded_azure.arm.generate(subscriptions=8, resources=2_000)
+    async with make_session() as arm:
+        expected, _ = await collect(arm)
+        faults = [Fault.reset(), Fault(503), Fault.truncate(), Fault(429)]
+        for number, one in enumerate(ids):
+            embedded_azure.arm.inject(faults[number % len(faults)], 2, f"{one}/resources")
+        rows, manifest = await collect(arm)
+    assert manifest.errors == ()
+    assert manifest.completeness == "complete"
+    assert sorted(row["id"] for row in rows) == sorted(row["id"] for row in expected)
+    assert len({row["id"].lower() for row in rows}) == len(rows)
+    # The faults happened.
+    assert sum(result.attempts for result in manifest.results) > len(manifest.results)
+
+
+@pytest.mark.anyio
+async def test_full_disk_ends_the_run_and_a_later_one_resumes(
+    embedded_azure: EmbeddedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded_azure.arm.generate(subscriptions=4, resources=40)
+    async with make_session() as arm:
+        plan = await inventory.plan(arm)
+        with monkeypatch.context() as patch:
+            patch.setattr(PartWriter, "_write", refuse_after(3, PartWriter._write))
+            with pytest.raises(OSError, match="No space"):
+                await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
+        assert not [name for name in names_in(tmp_path) if ".tmp-" in name]
+        results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
+    assert all(result.state == "read" for result in results)
+
+
+def refuse_after(number: int, write: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that writes that many times, and then finds the disk full."""
+    left = [number]
+
+    def try_to_write(writer: PartWriter, data: bytes) -> None:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        write(writer, data)
+
+    return try_to_write
+
+
+@pytest.mark.anyio
+async def test_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
+    async with make_session() as arm, aclosing(inventory.rows(arm, folder=tmp_path)) as first:
+        assert await anext(first)
+        with pytest.raises(UsageError, match="another run uses the folder"):
+            await read(arm, folder=tmp_path)

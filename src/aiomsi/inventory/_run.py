@@ -108,7 +108,9 @@ async def read_scopes(
                     readings[request.tag].add(part)
                     continue
                 _check_open(arm, part.error)
-                yield readings.pop(request.tag).finish(part)
+                result = readings[request.tag].finish(part)
+                del readings[request.tag]
+                yield result
     finally:
         for reading in readings.values():
             reading.writer.discard()
