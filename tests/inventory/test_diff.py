@@ -23,7 +23,7 @@ def test_rows_of_one_side_are_added_and_removed() -> None:
     assert compare(old, new, KNOWN, KNOWN) == [("/c", "added"), ("/a", "removed")]
 
 
-def test_scope_that_is_incomplete_gives_neither_removals_nor_additions() -> None:
+def test_incomplete_scope_gives_neither_removals_nor_additions() -> None:
     old, new = [row_of("a"), row_of("b")], [row_of("b"), row_of("c")]
     assert compare(old, new, KNOWN, frozenset()) == [("/c", "added"), ("/a", "unknown")]
     assert compare(old, new, frozenset(), KNOWN) == [("/c", "unknown"), ("/a", "removed")]

@@ -90,7 +90,7 @@ def test_choice_selects_subscriptions(choice: dict[str, Any], numbers: list[int]
     assert numbers_of(**choice) == numbers
 
 
-def test_members_of_management_groups_are_chosen_with_given_ids() -> None:
+def test_members_of_groups_are_chosen_with_given_ids() -> None:
     items = [
         {"id": f"/subscriptions/{IDS[1].upper()}", "type": "/subscriptions"},
         {"id": f"/subscriptions/{IDS[5]}", "type": "/subscriptions"},

@@ -79,7 +79,7 @@ async def test_every_resource_group_and_subscription_is_one_row(
 
 
 @pytest.mark.anyio
-async def test_forbidden_subscription_is_one_error_and_the_others_are_read(
+async def test_forbidden_subscription_is_one_error(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     ids = embedded_azure.arm.generate(subscriptions=4, resources=400)

@@ -32,7 +32,7 @@ TROUBLES: dict[int, tuple[Says, int | None, str]] = {
 }
 
 
-async def test_tenant_with_one_of_each_trouble_keeps_all_other_rows() -> None:
+async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
     states = {9: "Disabled"}
 
     def respond(asked: Asked) -> Says:
