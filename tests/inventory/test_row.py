@@ -112,7 +112,7 @@ def test_row_of_resource_graph_equals_that_of_the_list() -> None:
     assert by_list == by_graph
 
 
-def test_times_and_state_come_from_properties_and_system_data_too() -> None:
+def test_times_and_state_come_from_other_members_too() -> None:
     row = row_of(
         properties={"provisioningState": "Failed"},
         systemData={"createdAt": "2026-01-01T00:00:00Z", "lastModifiedAt": "2026-01-02T00:00:00Z"},
