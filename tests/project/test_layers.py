@@ -14,6 +14,7 @@ HOME = Path(aiomsi.__file__).parent
 
 ORDER = (
     "_cli",
+    "inventory",
     "",
     "_arm",
     "_credentials",
@@ -41,6 +42,15 @@ PURE = (
     "_tokens.token_identity",
     "_tokens.backoff",
     "_tokens.host_limits",
+    "inventory._diff",
+    "inventory._encoders",
+    "inventory._errors",
+    "inventory._manifest",
+    "inventory._plan",
+    "inventory._results",
+    "inventory._row",
+    "inventory._subscriptions",
+    "inventory._times",
 )
 """Values and functions: no I/O, and no waiting."""
 DISCOVER = ("_clouds", "_arm.discovery")

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 import aiomsi
-from aiomsi import testing
+from aiomsi import inventory, testing
 from aiomsi._arm.protocol import retry
 from aiomsi._version import VERSION
 
-PACKAGES = [aiomsi, testing]
+PACKAGES = [aiomsi, inventory, testing]
 CLASSES = sorted(
     {
         value
@@ -29,7 +29,7 @@ CLASSES = sorted(
     },
     key=str,
 )
-SUBMODULES = {"arm", "cli", "hosts", "testing"}
+SUBMODULES = {"arm", "cli", "hosts", "inventory", "testing"}
 
 
 def sort_key(name: str) -> tuple[int, str]:

@@ -1,0 +1,77 @@
+"""Inventories of many subscriptions, which are complete or say that they are not.
+
+`rows` yields the rows in the process of the caller. `plan`, `run_shard` and `assemble` are the
+steps of a run on one or many machines, with part files between them.
+"""
+
+from typing import TYPE_CHECKING
+
+from aiomsi._util import lazy as _late
+
+if TYPE_CHECKING:
+    from aiomsi.inventory._diff import Difference, compare_rows, find_known_scopes
+    from aiomsi.inventory._errors import EmptyInventoryError, IncompleteInventoryError
+    from aiomsi.inventory._manifest import Manifest, OutputFile
+    from aiomsi.inventory._output import assemble, read_manifest
+    from aiomsi.inventory._parts import read_plan
+    from aiomsi.inventory._plan import Plan
+    from aiomsi.inventory._planning import plan
+    from aiomsi.inventory._results import Scope, ScopeError, ScopeResult
+    from aiomsi.inventory._row import COLUMNS
+    from aiomsi.inventory._rows import InventoryRows, rows
+    from aiomsi.inventory._run import run_shard
+    from aiomsi.inventory._subscriptions import Choice, Subscription
+else:
+    # Imported at their first use, so that a worker imports only its part.
+    _HOMES = {
+        "COLUMNS": "_row",
+        "Choice": "_subscriptions",
+        "Difference": "_diff",
+        "EmptyInventoryError": "_errors",
+        "IncompleteInventoryError": "_errors",
+        "InventoryRows": "_rows",
+        "Manifest": "_manifest",
+        "OutputFile": "_manifest",
+        "Plan": "_plan",
+        "Scope": "_results",
+        "ScopeError": "_results",
+        "ScopeResult": "_results",
+        "Subscription": "_subscriptions",
+        "assemble": "_output",
+        "compare_rows": "_diff",
+        "find_known_scopes": "_diff",
+        "plan": "_planning",
+        "read_manifest": "_output",
+        "read_plan": "_parts",
+        "rows": "_rows",
+        "run_shard": "_run",
+    }
+    __getattr__ = _late.late(__name__, _HOMES)
+
+__all__ = [
+    "COLUMNS",
+    "Choice",
+    "Difference",
+    "EmptyInventoryError",
+    "IncompleteInventoryError",
+    "InventoryRows",
+    "Manifest",
+    "OutputFile",
+    "Plan",
+    "Scope",
+    "ScopeError",
+    "ScopeResult",
+    "Subscription",
+    "assemble",
+    "compare_rows",
+    "find_known_scopes",
+    "plan",
+    "read_manifest",
+    "read_plan",
+    "rows",
+    "run_shard",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,138 @@
+"""`Manifest`: the description of a whole run, with its completeness as a value. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from aiomsi._version import VERSION
+from aiomsi.inventory._plan import Plan
+from aiomsi.inventory._results import Scope, ScopeResult
+from aiomsi.inventory._row import SCHEMA_VERSION
+
+Completeness: TypeAlias = Literal["complete", "incomplete", "interrupted"]
+CAVEAT = (
+    "Complete means that every planned scope was read to its end. ARM leaves out the resource "
+    "groups that the identity may not read, without any sign."
+)
+_COMPLETE, _NOTHING_READ, _INCOMPLETE = 0, 1, 3
+
+
+@attrs.frozen
+class OutputFile:
+    """A file of the output.
+
+    Attributes:
+        name: the file's name.
+        sha256: the digest of its bytes.
+        size: the number of its bytes.
+
+    """
+
+    name: str
+    sha256: str
+    size: int
+
+
+@attrs.frozen
+class Manifest:
+    """The scopes of a run, and how each one ended.
+
+    Attributes:
+        plan: the plan of the run.
+        results: one result for each scope of the plan, in its order.
+        ended_at: the time of the manifest.
+        files: the files that were written.
+        version: the version of this package.
+        schema_version: the version of the rows' schema.
+
+    """
+
+    plan: Plan
+    results: tuple[ScopeResult, ...]
+    ended_at: str = ""
+    files: tuple[OutputFile, ...] = ()
+    version: str = VERSION
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def completeness(self) -> Completeness:
+        """Whether all scopes ended, and without errors."""
+        states = {result.state for result in self.results}
+        if "pending" in states:
+            return "interrupted"
+        return "incomplete" if "failed" in states else "complete"
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code: 0 if complete, 1 if no scope was read, 3 if incomplete."""
+        if not any(result.is_known for result in self.results):
+            return _NOTHING_READ
+        return _COMPLETE if self.completeness == "complete" else _INCOMPLETE
+
+    @property
+    def errors(self) -> tuple[ScopeResult, ...]:
+        """The results of the scopes that were not read, and are not known to be empty."""
+        return tuple(result for result in self.results if not result.is_known)
+
+    @property
+    def unknown_subscriptions(self) -> frozenset[str]:
+        """The ids of the subscriptions that were not read whole."""
+        return frozenset(result.scope.subscription_id for result in self.errors)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return sum(result.rows for result in self.results)
+
+    def summarize(self) -> str:
+        """Return the first line of a summary."""
+        short = {each.scope.subscription_id for each in self.results if each.is_short}
+        total = len(self.plan.subscriptions)
+        missing = f": {len(short)} of {total} subscriptions" if short else ""
+        return f"{self.completeness}{missing}, {self.rows:,} rows of {total} subscriptions"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON values."""
+        read = [each.read_at for each in self.results if each.read_at is not None]
+        return {
+            "version": self.version,
+            "schema_version": self.schema_version,
+            "completeness": self.completeness,
+            "caveat": CAVEAT,
+            "rows": self.rows,
+            "requests": sum(result.attempts for result in self.results),
+            "waited": sum(result.waited for result in self.results),
+            "read_from": min(read, default=None),
+            "read_to": max(read, default=None),
+            "ended_at": self.ended_at,
+            "plan": self.plan.to_json(),
+            "results": [result.to_json() for result in self.results],
+            "files": [attrs.asdict(file) for file in self.files],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Manifest:
+        """Return the manifest that `to_json` returned."""
+        return cls(
+            Plan.from_json(document["plan"]),
+            tuple(ScopeResult.from_json(result) for result in document["results"]),
+            document["ended_at"],
+            tuple(OutputFile(**file) for file in document["files"]),
+            document["version"],
+            document["schema_version"],
+        )
+
+
+def make_manifest(
+    plan: Plan,
+    results: Iterable[ScopeResult],
+    ended_at: str,
+    files: Iterable[OutputFile] = (),
+) -> Manifest:
+    """Return the manifest; scopes without a result are pending."""
+    known: dict[Scope, ScopeResult] = {result.scope: result for result in results}
+    ordered = (known.get(scope) or ScopeResult(scope) for scope in plan.scopes)
+    return Manifest(plan, tuple(ordered), ended_at, tuple(files))

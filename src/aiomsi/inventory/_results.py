@@ -1,0 +1,156 @@
+"""`Scope`, `ScopeResult` and `ScopeError`: the unit of an inventory, and its end. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from aiomsi._arm.protocol.errors.codes import is_nothing_there
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, CredentialError
+from aiomsi.inventory._row import Source
+
+State: TypeAlias = Literal["read", "empty", "unavailable", "failed", "pending"]
+MALFORMED = "MalformedItem"
+
+
+@attrs.frozen
+class Scope:
+    """One list of one subscription: it is read whole, or counts as not read.
+
+    Attributes:
+        subscription_id: the subscription's id, in lower case.
+        source: the list.
+
+    """
+
+    subscription_id: str
+    source: Source
+
+    @property
+    def key(self) -> str:
+        """The name of the scope, which is unique in a plan and may name a file."""
+        return f"{self.subscription_id}.{self.source}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scope as JSON values."""
+        return {"subscription_id": self.subscription_id, "source": self.source}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Scope:
+        """Return the scope that `to_json` returned."""
+        return cls(document["subscription_id"], document["source"])
+
+
+@attrs.frozen
+class ScopeError:
+    """The error that ended a scope.
+
+    Attributes:
+        code: the service's error code, or the name of the exception's class if it has none.
+        message: the service's text, or that of the exception.
+        status: the HTTP status; None without a response.
+        request_id: the service's id of the request.
+        client_request_id: the client's id of the request.
+
+    """
+
+    code: str
+    message: str
+    status: int | None = None
+    request_id: str | None = None
+    client_request_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as JSON values."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ScopeError:
+        """Return the error that `to_json` returned."""
+        return cls(**document)
+
+
+@attrs.frozen
+class ScopeResult:
+    """The end of a scope.
+
+    Attributes:
+        scope: the scope.
+        state: ``"read"``; ``"empty"``, as the subscription cannot have such resources;
+            ``"unavailable"``, as the subscription is disabled, expired or deleted; ``"failed"``; or
+            ``"pending"``, if the scope was not read to its end.
+        rows: the number of rows; 0 unless the scope was read.
+        duplicates: the number of items left out because of their ids, which came before.
+        error: the error of a scope that was not read.
+        attempts: the number of requests that were sent.
+        waited: seconds in the queue.
+        read_at: the time of the first page, or of the end if none came.
+
+    """
+
+    scope: Scope
+    state: State = "pending"
+    rows: int = 0
+    duplicates: int = 0
+    error: ScopeError | None = None
+    attempts: int = 0
+    waited: float = 0.0
+    read_at: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the rows of the scope are all that the service listed."""
+        return self.state in ("read", "empty")
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the scope makes an inventory incomplete."""
+        return self.state in ("failed", "pending")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        document = attrs.asdict(self, recurse=False)
+        error = None if self.error is None else self.error.to_json()
+        return document | {"scope": self.scope.to_json(), "error": error}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ScopeResult:
+        """Return the result that `to_json` returned."""
+        error = None if document["error"] is None else ScopeError.from_json(document["error"])
+        return cls(**{**document, "scope": Scope.from_json(document["scope"]), "error": error})
+
+
+def make_error(error: BaseException) -> ScopeError:
+    """Return the facts of an exception; it holds neither a response nor a token."""
+    if isinstance(error, ArmError):
+        return ScopeError(
+            error.code or type(error).__name__,
+            error.message,
+            error.status,
+            error.request_id,
+            error.client_request_id,
+        )
+    name = type(error).__name__
+    if isinstance(error, ArmConnectionError):
+        return ScopeError(name, str(error), client_request_id=error.client_request_id)
+    if isinstance(error, CredentialError):
+        return ScopeError(error.code or name, str(error), error.status, error.request_id)
+    if isinstance(error, AiomsiError):
+        return ScopeError(name, str(error))
+    return ScopeError(MALFORMED, str(error))
+
+
+def find_state(error: ScopeError, *, is_lost: bool, ignore: Collection[str] = ()) -> State:
+    """Return the state of a scope that ended in an error.
+
+    Args:
+        error: the error.
+        is_lost: whether the subscription is disabled, expired or deleted.
+        ignore: codes that stand for an empty scope, compared without case.
+
+    """
+    if is_nothing_there(error.code) or error.code.lower() in {code.lower() for code in ignore}:
+        return "empty"
+    return "unavailable" if is_lost else "failed"

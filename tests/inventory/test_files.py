@@ -1,0 +1,302 @@
+"""Encoders, whole files, part files and the lock of a folder."""
+
+import csv
+import errno
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+
+from aiomsi import ConfigurationError, UsageError
+from aiomsi.inventory import COLUMNS, Choice, Plan, Scope, ScopeError, ScopeResult, Subscription
+from aiomsi.inventory import _encoders as encoders
+from aiomsi.inventory import _files as files
+from aiomsi.inventory import _parts as parts_module
+from aiomsi.inventory._encoders import CsvEncoder, encode_json, encode_lines
+from aiomsi.inventory._files import write_file
+from aiomsi.inventory._parts import FolderLock, PartFolder, PartWriter, is_reusable
+
+SCOPE = Scope("0000", "list")
+PLAN = Plan("run", (Subscription("0000"),))
+FAILED = ScopeResult(
+    SCOPE, "failed", error=ScopeError("Code", "No"), read_at="2026-01-01T00:00:00Z"
+)
+
+
+def row_of(number: int, **members: Any) -> dict[str, Any]:
+    return dict.fromkeys(COLUMNS) | {"id": f"/r/{number}"} | members
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Encoders
+
+
+def test_json_line_has_the_columns_in_order() -> None:
+    data = encode_lines([row_of(1, tags={"ä": "\r\n\u2028"}), row_of(2, properties={"a": [1]})])
+    first, second, rest = data.split(b"\n")
+    assert rest == b""
+    assert list(json.loads(first)) == list(COLUMNS)
+    assert json.loads(first)["tags"] == {"ä": "\r\n\u2028"}
+    assert "ä".encode() in first
+    assert b'"properties":{"a":[1]}' in second
+
+
+@pytest.mark.parametrize("value", ["\ud800", 1 << 70, {"a": ["\udc00"]}])
+def test_value_that_orjson_refuses_is_encoded(value: object) -> None:
+    assert json.loads(encode_json(value)) == value
+
+
+def test_csv_reads_back_the_same_cells() -> None:
+    values = {"name": 'a"b,c\r\nd', "tags": {"k": "=1+1"}, "zones": ["1"], "kind": "=1+1"}
+    encoder = CsvEncoder()
+    data = encoder.begin() + encoder.encode([row_of(1, **values)])
+    assert data.endswith(b"\r\n")
+    assert not data.startswith(b"\xef\xbb\xbf")
+    (row,) = csv.DictReader(io.StringIO(data.decode(), newline=""))
+    assert list(row) == list(COLUMNS)
+    assert row["name"] == values["name"]
+    assert row["kind"] == "=1+1"
+    assert (row["tags"], row["zones"]) == ('{"k":"=1+1"}', '["1"]')
+    assert row["location"] == ""
+
+
+@pytest.mark.parametrize("start", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
+def test_cell_of_a_spreadsheet_is_no_formula(start: str) -> None:
+    encoder = CsvEncoder(excel=True)
+    data = encoder.begin() + encoder.encode([row_of(1, name=f"{start}1+1", kind=f"1{start}")])
+    assert data.startswith(b"\xef\xbb\xbf")
+    (row,) = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    assert row["name"] == f"'{start}1+1"
+    assert row["kind"] == f"1{start}"
+
+
+def test_half_surrogate_is_escaped_in_csv() -> None:
+    assert rb"\ud800" in CsvEncoder().encode([row_of(1, name="\ud800")])
+
+
+def test_more_rows_than_a_worksheet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "EXCEL_ROWS", 2)
+    encoder = CsvEncoder(excel=True)
+    encoder.encode([row_of(1), row_of(2)])
+    with pytest.raises(ConfigurationError, match="worksheet"):
+        encoder.encode([row_of(3)])
+    CsvEncoder().encode([row_of(number) for number in range(3)])
+
+
+# Whole files
+
+
+def test_file_is_replaced_whole_and_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    written = write_file(path, [b"ab", b"c"])
+    assert path.read_bytes() == b"abc"
+    assert attrs.astuple(written) == (
+        "x",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        3,
+    )
+    assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o600
+    assert names_in(tmp_path) == ["x"]
+
+
+def test_file_stays_as_it_was_if_the_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+
+    def fill() -> Any:
+        yield b"new"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_file(path, fill())
+    assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["x"]
+
+
+def test_windows_has_no_sync_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(files, "os", _Os(opened))
+    files._sync_folder(tmp_path)
+    assert opened == []
+
+
+class _Os:
+    name = "nt"
+
+    def __init__(self, opened: list[object]) -> None:
+        self.open = opened.append
+
+
+# Parts
+
+
+def write(folder: Path, *rows: dict[str, Any]) -> PartWriter:
+    writer = PartFolder(folder).make_writer(SCOPE)
+    for row in rows:
+        writer.add([row])
+    return writer
+
+
+def finish(folder: Path, *rows: dict[str, Any]) -> ScopeResult:
+    writer = write(folder, *rows)
+    result = ScopeResult(SCOPE, "read", writer.rows, writer.duplicates)
+    writer.finish(result)
+    return result
+
+
+def test_part_exists_after_its_end_only(tmp_path: Path) -> None:
+    folder = PartFolder(tmp_path)
+    writer = write(tmp_path, row_of(1))
+    assert folder.read_result(SCOPE) is None
+    writer.finish(ScopeResult(SCOPE, "read", 1))
+    assert folder.read_result(SCOPE) == ScopeResult(SCOPE, "read", 1)
+    assert list(folder.iter_rows(SCOPE)) == [row_of(1)]
+    assert names_in(tmp_path) == ["0000.list.part"]
+
+
+def test_part_has_each_id_once(tmp_path: Path) -> None:
+    rows = [row_of(1, id="/A"), row_of(2, id="/b"), row_of(3, id="/a")]
+    result = finish(tmp_path, *rows)
+    assert (result.rows, result.duplicates) == (2, 1)
+    assert list(PartFolder(tmp_path).iter_rows(SCOPE)) == rows[:2]
+
+
+def test_part_of_a_failed_scope_has_no_rows(tmp_path: Path) -> None:
+    write(tmp_path, row_of(1)).finish(FAILED)
+    assert PartFolder(tmp_path).read_result(SCOPE) == FAILED
+    assert list(PartFolder(tmp_path).iter_rows(SCOPE)) == []
+    assert names_in(tmp_path) == ["0000.list.part"]
+
+
+def test_part_without_rows_is_read(tmp_path: Path) -> None:
+    finish(tmp_path)
+    assert PartFolder(tmp_path).read_result(SCOPE) == ScopeResult(SCOPE, "read")
+    assert list(PartFolder(tmp_path).iter_chunks(SCOPE)) == []
+
+
+def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
+    finish(tmp_path, row_of(1), row_of(2))
+    path = tmp_path / "0000.list.part"
+    whole = path.read_bytes()
+    rows = whole.index(b'{"part"')
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        assert PartFolder(tmp_path).read_result(SCOPE) is None
+    for at in range(0, rows, 7):
+        path.write_bytes(whole[:at] + b"!" + whole[at + 1 :])
+        assert PartFolder(tmp_path).read_result(SCOPE) is None
+    path.write_bytes(whole)
+    assert PartFolder(tmp_path).read_result(SCOPE) is not None
+
+
+def test_large_part_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "_CHUNK", 1)
+    rows = [row_of(number) for number in range(3)]
+    finish(tmp_path, *rows)
+    assert len(list(PartFolder(tmp_path).iter_chunks(SCOPE))) == 3
+    assert list(PartFolder(tmp_path).iter_rows(SCOPE)) == rows
+
+
+def test_part_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
+    writer = write(tmp_path, row_of(1))
+    PartFolder(tmp_path).remove_unfinished()
+    with pytest.raises(FileNotFoundError):
+        writer.add([row_of(2)])
+    assert names_in(tmp_path) == []
+
+
+def test_unfinished_part_is_discarded(tmp_path: Path) -> None:
+    write(tmp_path, row_of(1)).discard()
+    assert names_in(tmp_path) == []
+
+
+def test_folder_keeps_the_plan_of_its_first_run(tmp_path: Path) -> None:
+    folder = PartFolder(tmp_path / "new" / "folder")
+    assert folder.read_plan() is None
+    assert folder.open(PLAN) == PLAN
+    later = attrs.evolve(PLAN, run_id="later")
+    assert folder.open(later) == PLAN
+    folder.check_plan(PLAN)
+    with pytest.raises(ConfigurationError, match="another run"):
+        folder.check_plan(later)
+    with pytest.raises(ConfigurationError, match="choice"):
+        folder.open(attrs.evolve(PLAN, choice=Choice(exclude=("x",))))
+
+
+def reusable(state: Any, read_at: str | None = "2026-01-01T00:00:00Z", **options: Any) -> bool:
+    result = ScopeResult(SCOPE, state, read_at=read_at)
+    return is_reusable(result, "2026-01-01T01:00:00Z", **options)
+
+
+def test_earlier_results_are_reused_by_state_and_age() -> None:
+    assert not is_reusable(None, "now")
+    assert not reusable("pending")
+    assert all(reusable(state) for state in ("read", "empty", "unavailable", "failed"))
+    assert reusable("read", retry_failed=True)
+    assert reusable("empty", retry_failed=True)
+    assert not reusable("failed", retry_failed=True)
+    assert not reusable("unavailable", retry_failed=True)
+    assert reusable("read", max_age=3_600)
+    assert not reusable("read", max_age=3_599)
+    assert not reusable("read", None, max_age=3_600)
+    assert reusable("read", None)
+
+
+# The lock
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from aiomsi.inventory._parts import FolderLock
+with FolderLock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_folder_is_locked_until_the_process_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == b"locked"
+        with pytest.raises(UsageError, match="another run uses the folder"), FolderLock(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+    with FolderLock(tmp_path):
+        pass
+    with FolderLock(tmp_path):
+        pass
+
+
+def test_lock_of_windows_covers_one_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, ...]] = []
+    module = ModuleType("msvcrt")
+    vars(module).update(LK_NBLCK=2, locking=lambda *given: calls.append(given))
+    monkeypatch.setitem(sys.modules, "msvcrt", module)
+    parts_module._lock(7, "nt")
+    assert calls == [(7, 2, 1)]
+
+
+def test_rows_are_encoded_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row_of(1, tags={"ä": "1"}, properties={"a": [1, 2.5, None, True]})]
+    monkeypatch.setitem(sys.modules, "orjson", None)
+    spec = importlib.util.find_spec("aiomsi.inventory._encoders")
+    assert spec is not None
+    assert spec.loader is not None
+    slow = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slow)
+    assert slow.encode_lines(rows) == encode_lines(rows)

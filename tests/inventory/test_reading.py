@@ -1,0 +1,77 @@
+"""The pages of a scope: malformed items, empty lists, and a session that is closed meanwhile."""
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+from arm_server import Asked, Says, canned, session
+
+from aiomsi import Outcome, UsageError, inventory
+from aiomsi.inventory import Plan, Scope, Subscription
+from aiomsi.inventory._parts import PartFolder
+from aiomsi.inventory._reading import Reading, make_request
+from aiomsi.inventory._row import Source
+
+ID = "00000001-0000-0000-0000-000000000000"
+ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
+
+
+def reading_of(scope: Scope, folder: Path) -> Reading:
+    writer = PartFolder(folder).make_writer(scope)
+    return Reading(scope, Subscription(ID, "One"), writer, lambda: "now")
+
+
+def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
+    scope = Scope(ID, "list")
+    reading = reading_of(scope, tmp_path)
+    reading.add([ITEM])
+    reading.add([{}])
+    reading.add([ITEM])
+    result = reading.finish(Outcome(make_request(scope), attempts=3))
+    assert (result.state, result.rows, result.attempts) == ("failed", 0, 3)
+    assert result.error is not None
+    assert result.error.code == "MalformedItem"
+    assert PartFolder(tmp_path).read_result(scope) == result
+
+
+@pytest.mark.parametrize(("source", "rows"), [("list", 0), ("container", 1)])
+def test_list_without_pages_is_read(tmp_path: Path, source: Source, rows: int) -> None:
+    scope = Scope(ID, source)
+    result = reading_of(scope, tmp_path).finish(Outcome(make_request(scope)))
+    assert (result.state, result.rows, result.read_at) == ("read", rows, "now")
+    assert len(list(PartFolder(tmp_path).iter_rows(scope))) == rows
+
+
+@pytest.mark.anyio
+async def test_session_closed_meanwhile_leaves_scopes_unread(tmp_path: Path) -> None:
+    arrived = asyncio.Event()
+
+    async def hang(_: Asked) -> Says:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    plan = Plan("run", (Subscription(ID),))
+    async with canned() as server:
+        server.usual = hang
+        async with session(server) as arm:
+            run = asyncio.create_task(
+                inventory.run_shard(arm, plan, plan.scopes, tmp_path), name="run"
+            )
+            await arrived.wait()
+            await arm.close()
+            with pytest.raises(UsageError):
+                await run
+    assert [PartFolder(tmp_path).read_result(scope) for scope in plan.scopes] == [None, None]
+
+
+@pytest.mark.anyio
+async def test_closed_session_of_the_user_leaves_scopes_unread(tmp_path: Path) -> None:
+    plan = Plan("run", (Subscription(ID),))
+    http = aiohttp.ClientSession()
+    async with canned() as server, session(server, http=http) as arm:
+        await http.close()
+        with pytest.raises(UsageError):
+            await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
+    assert [PartFolder(tmp_path).read_result(scope) for scope in plan.scopes] == [None, None]
