@@ -245,9 +245,8 @@ class CallQueue:
         scoped = ticket.item
         if not isinstance(scoped, ScopedKind):
             self.pacer.answered(ticket, self.clock.monotonic())
-        elif scoped.unread > 0 and response.status == _OK:
+        elif scoped.unread > 0 and response.status == _OK and self.pacer.count_success(ticket):
             scoped.unread -= 1
-            self.pacer.count_success(ticket)
         else:
             self._learn(call, ticket, scoped, response, self.clock.monotonic())
         if self.pacer.waiting:
@@ -509,13 +508,7 @@ def _are_far(meters: Sequence[Meter], counts: Sequence[Count | None]) -> bool:
     """Return whether all limits are far from used up, by their counts in the last response."""
     for meter, count in zip(meters, counts, strict=True):
         gauge = None if count is None else meter.gauges.get(count[1])
-        if (
-            gauge is None
-            or gauge.latest < gauge.plenty
-            or meter.open_to - meter.sent <= _UNREAD
-            or meter.in_flight * 2 >= meter.window
-            or meter.refusals_in_row
-        ):
+        if gauge is None or gauge.latest < gauge.plenty or meter.open_to - meter.sent <= _UNREAD:
             return False
     return True
 

@@ -484,6 +484,30 @@ def test_latency_is_an_average_of_recent_responses() -> None:
     assert pacer.latency == pytest.approx(0.2, abs=0.001)
 
 
+def test_success_is_learned_from_after_a_429_and_in_a_slow_start() -> None:
+    pacer = make_pacer()
+    lane = pacer.find_lane(("reads",))
+    meter = pacer.get_meter("reads")
+
+    def send() -> Ticket:
+        ticket = pacer.try_send(lane, NOW)
+        assert ticket is not None
+        return ticket
+
+    few = [send() for _ in range(3)]
+    assert pacer.count_success(few[0])
+    assert (meter.in_flight, meter.succeeded, pacer.in_flight) == (2, 1, 2)
+    many = [send() for _ in range(6)]
+    # Half of the window is under way, so that a success doubles it.
+    assert not pacer.count_success(few[1])
+    assert (meter.in_flight, meter.succeeded, pacer.in_flight) == (8, 1, 8)
+    pacer.answered(many[0], NOW, refusal=(0, None, ""))
+    for ticket in (*few[1:], *many[1:]):
+        assert not pacer.count_success(ticket)
+    pacer.answered(few[1], NOW)
+    assert (meter.refusals_in_row, meter.window) == (0, ARM_RULES.window_after_pause)
+
+
 def test_rate_of_the_user_holds_for_all_its_lanes() -> None:
     pacer = make_pacer(reads=10.0)
     for each in range(40):

@@ -292,19 +292,24 @@ class Pacer:
         if now >= self._sweep_at:
             self._sweep(now)
 
-    def count_success(self, ticket: Ticket) -> None:
-        """Record a success, but learn nothing from it.
+    def count_success(self, ticket: Ticket) -> bool:
+        """Record a success, but learn nothing from it; return False if a meter has to learn from it.
 
         It takes a third of the time of `answered`, and is meant for some of the responses while no
-        limit is near.
+        limit is near. After a 429 and in the slow start, each success counts.
         """
+        meters = ticket.lane.meters
+        for meter in meters:
+            if meter.refusals_in_row or meter.in_flight * 2 >= meter.window:
+                return False
         ticket.in_flight = False
         self.in_flight -= 1
         self._good_responses += 1
-        for meter in ticket.lane.meters:
+        for meter in meters:
             meter.in_flight -= 1
             meter.succeeded += 1
             meter.uncounted += 1
+        return True
 
     def refused_by(
         self,
