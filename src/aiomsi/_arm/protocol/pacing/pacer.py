@@ -293,7 +293,7 @@ class Pacer:
             self._sweep(now)
 
     def count_success(self, ticket: Ticket) -> bool:
-        """Record a success, but learn nothing from it; return False if a meter has to learn from it.
+        """Record a success, but learn nothing from it; return False if a meter has to learn.
 
         It takes a third of the time of `answered`, and is meant for some of the responses while no
         limit is near. After a 429 and in the slow start, each success counts.
