@@ -110,7 +110,8 @@ def minimums(session: nox.Session) -> None:
     ]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
-    session.run("python", *PYTEST, *session.posargs)
+    # Without the slow tests: each of them runs with the same Python and the newest versions.
+    session.run("python", *PYTEST, "-m", "not crowd and not slow", *session.posargs)
 
 
 @nox.session(python=OLDEST)

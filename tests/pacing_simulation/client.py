@@ -1,15 +1,18 @@
 """A client of the service: calls that go through a real `Pacer`, as a session sends them."""
 
-from collections.abc import Hashable, Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 
 from pacing_simulation.service import Answer, Service
 from pacing_simulation.watch import Watch
 
 from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
 from aiomsi._arm.protocol.pacing.meter import Meter
-from aiomsi._arm.protocol.pacing.pacer import Pacer
+from aiomsi._arm.protocol.pacing.pacer import Count, Pacer
 from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PacingRules
 
+UNREAD = 7
+"""Responses in a row whose counts a client may leave unread."""
 LOST_AFTER = 5.0
 """Seconds after which a client gives up a request without a response."""
 
@@ -84,6 +87,7 @@ class Client:
         cancelled: float = 0.0,
         lost: float = 0.0,
         look_ahead: int = 1_000_000,
+        unread: int = UNREAD,
     ) -> None:
         self.service, self.world, self.name = service, service.world, name
         self.pacer = Pacer(
@@ -94,8 +98,11 @@ class Client:
         )
         self.watch = Watch(self.world, self.pacer, name)
         self.cancelled, self.lost, self.look_ahead = cancelled, lost, look_ahead
+        self.unread = unread
         self.calls = self.ended = self.requests = self.refused = self.wakes = 0
         self.done: list[Call] = []
+        # The number of further responses of a lane whose counts are left unread.
+        self._unread: Counter[int] = Counter()
         self._source: list[Call] = []
         self._alarm: float | None = None
 
@@ -198,7 +205,7 @@ class Client:
             )
             self.watch.succeed(call)
             counts = answer.counts[: len(call.keys)] if answer.counts else ()
-            self.pacer.answered(call.ticket, now, counts)
+            self._record_success(call, counts)
             call.done_at = now
             self.done.append(call)
             self._end(call)
@@ -215,6 +222,17 @@ class Client:
             self.watch.resubmit(call)
             self.pacer.resubmit(call.ticket, now)
         self._pump()
+
+    def _record_success(self, call: Call, counts: Sequence[Count | None]) -> None:
+        """Record a success; while no limit is near, leave most counts unread, as a session does."""
+        lane = call.ticket.lane
+        if self._unread[id(lane)] and self.pacer.count_success(call.ticket):
+            self.world.see("the counts of a response were left unread")
+            self._unread[id(lane)] -= 1
+            return
+        self.pacer.answered(call.ticket, self.world.now, counts)
+        is_far = bool(counts) and self.pacer.is_far(lane, counts, self.unread)
+        self._unread[id(lane)] = self.unread if is_far else 0
 
     def _find_limit(self, call: Call, key: Hashable, answer: Answer) -> None:
         """Learn of a limit that is none of the call's lane, as a session does."""

@@ -16,6 +16,7 @@ SIGHTS = frozenset(
         "a waiting call was cancelled",
         "an asked wait was made longer",
         "refused requests counted",
+        "the counts of a response were left unread",
         *(f"story: {name}" for name in STORIES),
     }
 )

@@ -282,7 +282,7 @@ class CallQueue:
         else:
             self.pacer.answered(ticket, now, counts)
             is_learned = scoped.responses > _READ_FIRST
-            is_far = is_learned and _are_far(ticket.lane.meters, counts)
+            is_far = is_learned and self.pacer.is_far(ticket.lane, counts, _UNREAD)
             scoped.unread = _UNREAD if is_far else 0
         if kinds.changes != self._seen_changes:
             self._seen_changes = kinds.changes
@@ -502,15 +502,6 @@ class CallQueue:
 
         unwaited = {} if self.kinds is None else self.kinds.unwaited
         return summarize(self.pacer, self.counts, unwaited, self.clock.monotonic())
-
-
-def _are_far(meters: Sequence[Meter], counts: Sequence[Count | None]) -> bool:
-    """Return whether all limits are far from used up, by their counts in the last response."""
-    for meter, count in zip(meters, counts, strict=True):
-        gauge = None if count is None else meter.gauges.get(count[1])
-        if gauge is None or gauge.latest < gauge.plenty or meter.open_to - meter.sent <= _UNREAD:
-            return False
-    return True
 
 
 def _make_meter(key: Hashable) -> Meter:

@@ -292,6 +292,18 @@ class Pacer:
         if now >= self._sweep_at:
             self._sweep(now)
 
+    def is_far(self, lane: Lane, counts: Sequence[Count | None], unread: int) -> bool:
+        """Return whether all limits of a lane are far from used up, by the last response's counts.
+
+        The counts of `unread` responses may then be left unread. If several regions count, each
+        response shows which of them did.
+        """
+        for meter, count in zip(lane.meters, counts, strict=True):
+            gauge = None if count is None else meter.gauges.get(count[1])
+            if gauge is None or gauge.latest < gauge.plenty or meter.open_to - meter.sent <= unread:
+                return False
+        return True
+
     def count_success(self, ticket: Ticket) -> bool:
         """Record a success, but learn nothing from it; return False if a meter has to learn.
 
