@@ -521,6 +521,15 @@ def test_rate_of_the_user_holds_for_all_its_lanes() -> None:
     assert pacer.take(NOW + 0.5)[0] == []
 
 
+def test_paused_lane_is_looked_at_again_beside_a_rate_of_the_user() -> None:
+    pacer = make_pacer(reads=10.0)
+    lane = pacer.find_lane(("paused",))
+    pacer.get_meter("paused").paused_until = NOW + 5.0
+    pacer.submit(lane, "call", NOW)
+    assert pacer.take(NOW) == ([], NOW + 5.0)
+    assert items(pacer.take(NOW + 5.0)[0]) == ["call"]
+
+
 def test_rate_of_the_user_holds_for_warm_calls() -> None:
     pacer = make_pacer(reads=2.0)
     lane = pacer.find_lane((), "reads")
