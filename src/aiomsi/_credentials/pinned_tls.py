@@ -70,6 +70,8 @@ class PinnedContext(ssl.SSLContext):
         context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        # Not every build of OpenSSL has this as its default.
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         # A renegotiation of TLS 1.2 could replace the certificate after the comparison.
         context.options |= ssl.OP_NO_RENEGOTIATION
         context.sslobject_class = _PinnedObject

@@ -521,7 +521,7 @@ def test_rate_of_the_user_holds_for_all_its_lanes() -> None:
     assert pacer.take(NOW + 0.5)[0] == []
 
 
-def test_paused_lane_is_looked_at_again_beside_a_rate_of_the_user() -> None:
+def test_paused_lane_beside_a_rate_of_the_user_has_a_timer() -> None:
     pacer = make_pacer(reads=10.0)
     lane = pacer.find_lane(("paused",))
     pacer.get_meter("paused").paused_until = NOW + 5.0
