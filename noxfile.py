@@ -40,7 +40,7 @@ CONSTRAINTS = ("--constraint", "constraints.txt")
 ALL = ("-m", "not crowd")
 FAST = ("-m", "not crowd and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
-PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile", *ALL)
+PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
@@ -87,7 +87,7 @@ def measured(session: nox.Session) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     env = {"COVERAGE_FILE": str(folder / ".coverage")}
-    session.run("python", "-m", "coverage", "run", *PYTEST, *session.posargs, env=env)
+    session.run("python", "-m", "coverage", "run", *PYTEST, *ALL, *session.posargs, env=env)
 
 
 @nox.session(python=PYTHONS)

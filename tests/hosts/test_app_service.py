@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
 from aiomsi._hosts.app_service import AppService, make
-from aiomsi._hosts.base import TokenError, TokenHttpResponse
+from aiomsi._hosts.base import HostSetting, TokenError, TokenHttpResponse
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -31,11 +31,13 @@ GOOD = {
 
 def app(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> AppService:
     return make(
-        {"IDENTITY_ENDPOINT": ENDPOINT, "IDENTITY_HEADER": HEADER, **variables},
-        identity,
-        chosen_by="a test",
-        surroundings=". Around",
-        platform="linux",
+        HostSetting(
+            {"IDENTITY_ENDPOINT": ENDPOINT, "IDENTITY_HEADER": HEADER, **variables},
+            identity,
+            chosen_by="a test",
+            surroundings=". Around",
+            platform="linux",
+        )
     )
 
 

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
 from aiomsi._hosts.azure_arc import DEFAULT_ENDPOINT, AzureArc, make
-from aiomsi._hosts.base import FileRequest, TokenError, TokenHttpResponse, TokenRequest
+from aiomsi._hosts.base import FileRequest, HostSetting, TokenError, TokenHttpResponse, TokenRequest
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -29,7 +29,9 @@ def arc(
     identity: Identity = SYSTEM_ASSIGNED, platform: str = "linux", **environment: str
 ) -> AzureArc:
     return make(
-        environment, identity, chosen_by="a test", surroundings=". Around", platform=platform
+        HostSetting(
+            environment, identity, chosen_by="a test", surroundings=". Around", platform=platform
+        )
     )
 
 

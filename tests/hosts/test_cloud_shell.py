@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
-from aiomsi._hosts.base import TokenHttpResponse
+from aiomsi._hosts.base import HostSetting, TokenHttpResponse
 from aiomsi._hosts.cloud_shell import CloudShell, make
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._tokens.state import FetchRequest
@@ -20,11 +20,13 @@ ENDPOINT = "http://localhost:50342/oauth2/token"
 
 def shell(identity: Identity = SYSTEM_ASSIGNED) -> CloudShell:
     return make(
-        {"MSI_ENDPOINT": ENDPOINT},
-        identity,
-        chosen_by="a test",
-        surroundings="",
-        platform="linux",
+        HostSetting(
+            {"MSI_ENDPOINT": ENDPOINT},
+            identity,
+            chosen_by="a test",
+            surroundings="",
+            platform="linux",
+        )
     )
 
 

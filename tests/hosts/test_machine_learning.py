@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
-from aiomsi._hosts.base import TokenError, TokenHttpResponse
+from aiomsi._hosts.base import HostSetting, TokenError, TokenHttpResponse
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.machine_learning import MachineLearning, make
 from aiomsi._tokens.state import FetchRequest
@@ -23,11 +23,13 @@ WITH_DEFAULT = {"DEFAULT_IDENTITY_CLIENT_ID": OTHER_GUID}
 
 def compute(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> MachineLearning:
     return make(
-        {"MSI_ENDPOINT": ENDPOINT, "MSI_SECRET": SECRET, **variables},
-        identity,
-        chosen_by="a test",
-        surroundings="",
-        platform="linux",
+        HostSetting(
+            {"MSI_ENDPOINT": ENDPOINT, "MSI_SECRET": SECRET, **variables},
+            identity,
+            chosen_by="a test",
+            surroundings="",
+            platform="linux",
+        )
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
-from aiomsi._hosts.base import TokenError, TokenHttpResponse
+from aiomsi._hosts.base import HostSetting, TokenError, TokenHttpResponse
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.service_fabric import ServiceFabric, make
 from aiomsi._tokens.state import FetchRequest
@@ -29,11 +29,13 @@ VARIABLES = {
 
 def fabric(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> ServiceFabric:
     return make(
-        {**VARIABLES, **variables},
-        identity,
-        chosen_by="a test",
-        surroundings=". Around",
-        platform="linux",
+        HostSetting(
+            {**VARIABLES, **variables},
+            identity,
+            chosen_by="a test",
+            surroundings=". Around",
+            platform="linux",
+        )
     )
 
 

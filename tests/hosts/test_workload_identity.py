@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, resource_of
-from aiomsi._hosts.base import FileRequest, TokenError, TokenHttpResponse, TokenRequest
+from aiomsi._hosts.base import FileRequest, HostSetting, TokenError, TokenHttpResponse, TokenRequest
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.workload_identity import WorkloadIdentity, make, make_scope
 from aiomsi._tokens.state import FetchRequest
@@ -32,11 +32,13 @@ GRANT = {"token_type": "Bearer", "expires_in": 86_399, "ext_expires_in": 86_399}
 
 def entra(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> WorkloadIdentity:
     return make(
-        {**VARIABLES, **variables},
-        identity,
-        chosen_by="a test",
-        surroundings=". Around",
-        platform="linux",
+        HostSetting(
+            {**VARIABLES, **variables},
+            identity,
+            chosen_by="a test",
+            surroundings=". Around",
+            platform="linux",
+        )
     )
 
 

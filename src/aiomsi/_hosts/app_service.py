@@ -3,17 +3,15 @@
 Source: https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
 """
 
-from collections.abc import Mapping
-
 import attrs
 
 from aiomsi._hosts.base import (
+    HostSetting,
     TokenError,
     TokenRequest,
     compare_client_id,
 )
 from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header
-from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
@@ -79,14 +77,7 @@ class AppService(EndpointHost):
         return f"{_ASSIGN}{named}"
 
 
-def make(
-    environment: Mapping[str, str],
-    identity: Identity,
-    *,
-    chosen_by: str,
-    surroundings: str,
-    platform: str,  # noqa: ARG001 (one signature)
-) -> AppService:
+def make(setting: HostSetting) -> AppService:
     """Create the host from its environment.
 
     Raises:
@@ -94,9 +85,9 @@ def make(
 
     """
     return AppService(
-        url=check_endpoint(environment.get("IDENTITY_ENDPOINT", ""), "IDENTITY_ENDPOINT"),
-        header=read_header(environment, "IDENTITY_HEADER"),
-        identity=identity,
-        chosen_by=chosen_by,
-        surroundings=surroundings,
+        url=check_endpoint(setting.environment.get("IDENTITY_ENDPOINT", ""), "IDENTITY_ENDPOINT"),
+        header=read_header(setting.environment, "IDENTITY_HEADER"),
+        identity=setting.identity,
+        chosen_by=setting.chosen_by,
+        surroundings=setting.surroundings,
     )

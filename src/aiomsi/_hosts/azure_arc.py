@@ -16,6 +16,7 @@ import attrs
 
 from aiomsi._hosts.base import (
     FileRequest,
+    HostSetting,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
@@ -23,7 +24,6 @@ from aiomsi._hosts.base import (
     read_object,
 )
 from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint
-from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.foreign import without_secrets
@@ -58,28 +58,21 @@ _OTHER_IDENTITY = (
 )
 
 
-def make(
-    environment: Mapping[str, str],
-    identity: Identity,
-    *,
-    chosen_by: str,
-    surroundings: str,
-    platform: str,
-) -> "AzureArc":
+def make(setting: HostSetting) -> "AzureArc":
     """Create the host from the environment of an Arc machine, or for an agent without variables.
 
     Raises:
         ConfigurationError: the endpoint is malformed, or the directory of the keys is not known.
 
     """
-    url = environment.get("IDENTITY_ENDPOINT") or DEFAULT_ENDPOINT
+    url = setting.environment.get("IDENTITY_ENDPOINT") or DEFAULT_ENDPOINT
     return AzureArc(
         url=check_endpoint(url, "IDENTITY_ENDPOINT"),
-        identity=identity,
-        directory=get_key_directory(environment, platform),
-        windows=platform == "win32",
-        chosen_by=chosen_by,
-        surroundings=surroundings,
+        identity=setting.identity,
+        directory=get_key_directory(setting.environment, setting.platform),
+        windows=setting.platform == "win32",
+        chosen_by=setting.chosen_by,
+        surroundings=setting.surroundings,
     )
 
 

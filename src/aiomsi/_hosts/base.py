@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from aiomsi._hosts.identity import Identity
 from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
@@ -121,6 +122,34 @@ class TokenError:
     help: str = ""
     no_identity: bool = attrs.field(default=False, kw_only=True)
     request_id: str | None = None
+
+
+class HostSetting:
+    """The arguments of the function `make` of each host's module.
+
+    Attributes:
+        environment: such as `os.environ`.
+        identity: the identity whose tokens are requested.
+        chosen_by: the variables, the file or the argument that chose the host.
+        surroundings: sentences about the environment that may explain a failure.
+        platform: such as `sys.platform`.
+
+    """
+
+    # Each import creates this class, so it is plain.
+    __slots__ = ("chosen_by", "environment", "identity", "platform", "surroundings")
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        identity: Identity,
+        *,
+        chosen_by: str,
+        surroundings: str,
+        platform: str,
+    ) -> None:
+        self.environment, self.identity, self.platform = environment, identity, platform
+        self.chosen_by, self.surroundings = chosen_by, surroundings
 
 
 class Host(Protocol):

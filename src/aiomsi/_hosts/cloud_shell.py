@@ -3,13 +3,10 @@
 Source: https://learn.microsoft.com/azure/cloud-shell/msi-authorization
 """
 
-from collections.abc import Mapping
-
 import attrs
 
-from aiomsi._hosts.base import TokenRequest
+from aiomsi._hosts.base import HostSetting, TokenRequest
 from aiomsi._hosts.endpoint import EndpointHost, check_endpoint, make_form_request, refuse_id
-from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import SecretBytes
 
@@ -41,14 +38,7 @@ class CloudShell(EndpointHost):
         return _AUDIENCE if "audience" in text.lower() else _RESTART
 
 
-def make(
-    environment: Mapping[str, str],
-    identity: Identity,
-    *,
-    chosen_by: str,
-    surroundings: str,
-    platform: str,  # noqa: ARG001 (one signature)
-) -> CloudShell:
+def make(setting: HostSetting) -> CloudShell:
     """Create the host from its environment.
 
     Raises:
@@ -56,10 +46,10 @@ def make(
             malformed.
 
     """
-    refuse_id(CloudShell.kind, identity, _ONLY_USER)
+    refuse_id(CloudShell.kind, setting.identity, _ONLY_USER)
     return CloudShell(
-        url=check_endpoint(environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
-        identity=identity,
-        chosen_by=chosen_by,
-        surroundings=surroundings,
+        url=check_endpoint(setting.environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
+        identity=setting.identity,
+        chosen_by=setting.chosen_by,
+        surroundings=setting.surroundings,
     )

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from importlib import import_module
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.base import Host, describe_choice
+from aiomsi._hosts.base import Host, HostSetting, describe_choice
 from aiomsi._hosts.identity import Identity
 from aiomsi._util.lazy import late_import
 
@@ -178,14 +178,15 @@ def make_host(
     kind = HOSTS[choice.name]
     with late_import:
         module = import_module(f"aiomsi._hosts.{kind.module}")
+    setting = HostSetting(
+        environment,
+        identity,
+        chosen_by=choice.chosen_by,
+        surroundings=_describe_surroundings(environment) + choice.remedy,
+        platform=platform,
+    )
     try:
-        made: Host = module.make(
-            environment,
-            identity,
-            chosen_by=choice.chosen_by,
-            surroundings=_describe_surroundings(environment) + choice.remedy,
-            platform=platform,
-        )
+        made: Host = module.make(setting)
     except ConfigurationError as error:
         chosen = describe_choice(kind.title, choice.chosen_by) + choice.remedy
         error.help = f"{error.help}. {chosen}" if error.help else chosen

@@ -4,7 +4,6 @@ Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 """
 
-from collections.abc import Mapping
 from urllib.parse import quote
 
 import attrs
@@ -12,6 +11,7 @@ import attrs
 from aiomsi._clouds import masked_url, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
+    HostSetting,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
@@ -161,24 +161,19 @@ class Imds:
         return find_resource_remedy(code, text)
 
 
-def make(
-    environment: Mapping[str, str],
-    identity: Identity,
-    *,
-    chosen_by: str,
-    surroundings: str,
-    platform: str,  # noqa: ARG001 (one signature)
-) -> Imds:
+def make(setting: HostSetting) -> Imds:
     """Create the host from its environment.
 
     Raises:
         ConfigurationError: the variable with another authority is malformed.
 
     """
-    authority = (environment.get(IMDS_VARIABLE) or DEFAULT_AUTHORITY).rstrip("/")
+    authority = (setting.environment.get(IMDS_VARIABLE) or DEFAULT_AUTHORITY).rstrip("/")
     if authority != DEFAULT_AUTHORITY:
         _check_authority(authority)
-    return Imds(authority, identity, surroundings=surroundings, chosen_by=chosen_by)
+    return Imds(
+        authority, setting.identity, surroundings=setting.surroundings, chosen_by=setting.chosen_by
+    )
 
 
 def _check_authority(authority: str) -> None:

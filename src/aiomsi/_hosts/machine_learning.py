@@ -3,17 +3,16 @@
 Source: https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication
 """
 
-from collections.abc import Mapping
-
 import attrs
 
 from aiomsi._hosts.base import (
+    HostSetting,
     TokenError,
     TokenRequest,
     compare_client_id,
 )
 from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header, refuse_id
-from aiomsi._hosts.identity import Identity, read_client_id
+from aiomsi._hosts.identity import read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
@@ -83,14 +82,7 @@ class MachineLearning(EndpointHost):
         return f"{_ASSIGN}{_DEFAULT if is_default else ''}"
 
 
-def make(
-    environment: Mapping[str, str],
-    identity: Identity,
-    *,
-    chosen_by: str,
-    surroundings: str,
-    platform: str,  # noqa: ARG001 (one signature)
-) -> MachineLearning:
+def make(setting: HostSetting) -> MachineLearning:
     """Create the host from its environment.
 
     Raises:
@@ -98,15 +90,15 @@ def make(
             missing or malformed.
 
     """
-    refuse_id(MachineLearning.kind, identity, _ONLY_CLIENT, accepted=("client_id",))
-    client_id = identity.value or environment.get(_DEFAULT_VARIABLE) or None
+    refuse_id(MachineLearning.kind, setting.identity, _ONLY_CLIENT, accepted=("client_id",))
+    client_id = setting.identity.value or setting.environment.get(_DEFAULT_VARIABLE) or None
     if client_id is not None:
         read_client_id(client_id, _DEFAULT_VARIABLE)
     return MachineLearning(
-        url=check_endpoint(environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
-        secret=read_header(environment, "MSI_SECRET"),
+        url=check_endpoint(setting.environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
+        secret=read_header(setting.environment, "MSI_SECRET"),
         client_id=client_id,
-        identity=identity,
-        chosen_by=chosen_by,
-        surroundings=surroundings,
+        identity=setting.identity,
+        chosen_by=setting.chosen_by,
+        surroundings=setting.surroundings,
     )

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.base import TokenRequest
+from aiomsi._hosts.base import HostSetting, TokenRequest
 from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header, refuse_id
-from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import Secret, SecretBytes
 
@@ -37,30 +36,23 @@ _NODE = (
 )
 
 
-def make(
-    environment: Mapping[str, str],
-    identity: Identity,
-    *,
-    chosen_by: str,
-    surroundings: str,
-    platform: str,  # noqa: ARG001 (one signature)
-) -> "ServiceFabric":
+def make(setting: HostSetting) -> "ServiceFabric":
     """Create the host from the environment of a service.
 
     Raises:
         ConfigurationError: an identity is named, or a variable is missing or malformed.
 
     """
-    refuse_id(ServiceFabric.kind, identity, _MANIFEST)
+    refuse_id(ServiceFabric.kind, setting.identity, _MANIFEST)
     return ServiceFabric(
         url=check_endpoint(
-            environment.get("IDENTITY_ENDPOINT") or "", "IDENTITY_ENDPOINT", https=True
+            setting.environment.get("IDENTITY_ENDPOINT") or "", "IDENTITY_ENDPOINT", https=True
         ),
-        header=read_header(environment, "IDENTITY_HEADER"),
-        thumbprint=_read_thumbprint(environment),
-        identity=identity,
-        chosen_by=chosen_by,
-        surroundings=surroundings,
+        header=read_header(setting.environment, "IDENTITY_HEADER"),
+        thumbprint=_read_thumbprint(setting.environment),
+        identity=setting.identity,
+        chosen_by=setting.chosen_by,
+        surroundings=setting.surroundings,
     )
 
 

@@ -12,6 +12,7 @@ from aiomsi._clouds import masked_url, same_audience, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     FileRequest,
+    HostSetting,
     TokenError,
     TokenRequest,
     compare_client_id,
@@ -72,14 +73,7 @@ _UNREACHABLE = (
 )
 
 
-def make(
-    environment: Mapping[str, str],
-    identity: Identity,
-    *,
-    chosen_by: str,
-    surroundings: str,
-    platform: str,  # noqa: ARG001 (one signature)
-) -> "WorkloadIdentity":
+def make(setting: HostSetting) -> "WorkloadIdentity":
     """Create the host from the variables that the webhook of AKS sets.
 
     Raises:
@@ -87,8 +81,8 @@ def make(
             is missing or malformed.
 
     """
-    refuse_id(WorkloadIdentity.kind, identity, _ONLY_CLIENT, accepted=("client_id",))
-    values = {name: environment.get(name) or "" for name in (_AUTHORITY, _TENANT, _FILE)}
+    refuse_id(WorkloadIdentity.kind, setting.identity, _ONLY_CLIENT, accepted=("client_id",))
+    values = {name: setting.environment.get(name) or "" for name in (_AUTHORITY, _TENANT, _FILE)}
     if missing := [name for name, value in values.items() if not value]:
         msg = f"workload identity needs {' and '.join(missing)}"
         raise ConfigurationError(msg, help=_WEBHOOK)
@@ -96,9 +90,9 @@ def make(
     return WorkloadIdentity(
         url=f"{authority}/{tenant}/oauth2/v2.0/token",
         path=values[_FILE],
-        identity=_find_client(environment, identity),
-        chosen_by=chosen_by,
-        surroundings=surroundings,
+        identity=_find_client(setting.environment, setting.identity),
+        chosen_by=setting.chosen_by,
+        surroundings=setting.surroundings,
     )
 
 
