@@ -319,7 +319,11 @@ def clients(session: nox.Session) -> None:
         shutil.copy(ROOT / "tests" / "clients" / "package.json", node)
         npm_install(session, node)
         env["AIOMSI_CLIENTS_NODE"] = str(node / "node_modules")
-    options = session.posargs or ["tests/clients", "tests/project/test_clients_page.py"]
+    options = session.posargs or [
+        "tests/clients",
+        "tests/project/test_clients_page.py",
+        "tests/testing/test_management_clients.py",
+    ]
     session.run("python", "-m", "pytest", *ALL, *options, env=env)
 
 

@@ -300,9 +300,12 @@ def test_az_reads_roles_regions_and_management_groups(az: Az) -> None:
 
     assert role["name"] == "acdd72a7-3385-48ef-bd42-f606fba81ae7"
     assert {region["metadata"]["regionType"] for region in regions} == {"Physical"}
+    # The root group of the tenant is there already.
+    (root,) = az.names("account management-group list")
     az("account management-group create -n team --no-register")
-    assert az.names("account management-group list") == ["team"]
+    assert az.names("account management-group list") == [root, "team"]
     az("account management-group delete -n team --no-register")
+    assert az.names("account management-group list") == [root]
 
 
 def test_az_takes_the_cloud_from_its_metadata(machine: Machine, azure: EmbeddedAzure) -> None:
