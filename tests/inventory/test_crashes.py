@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aiomsi.inventory import Manifest, read_manifest, read_plan
-from aiomsi.inventory._parts import PartFolder
+from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.testing import EmbeddedAzure
 
 RUN = """

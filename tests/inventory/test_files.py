@@ -17,12 +17,16 @@ import pytest
 
 from aiomsi import ConfigurationError, UsageError
 from aiomsi.inventory import COLUMNS, Choice, Plan, Scope, ScopeError, ScopeResult, Subscription
-from aiomsi.inventory import _encoders as encoders
-from aiomsi.inventory import _files as files
-from aiomsi.inventory import _parts as parts_module
-from aiomsi.inventory._encoders import CsvEncoder, encode_json, encode_lines
-from aiomsi.inventory._files import write_file
-from aiomsi.inventory._parts import FolderLock, PartFolder, PartWriter, is_reusable
+from aiomsi.inventory._formats import csv as csv_format
+from aiomsi.inventory._formats import files
+from aiomsi.inventory._formats.csv import CsvEncoder
+from aiomsi.inventory._formats.files import write_file
+from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
+from aiomsi.inventory._parts import folder as folder_module
+from aiomsi.inventory._parts import lock as lock_module
+from aiomsi.inventory._parts.folder import PartFolder, is_reusable
+from aiomsi.inventory._parts.lock import FolderLock
+from aiomsi.inventory._parts.writer import PartWriter
 
 SCOPE = Scope("0000", "list")
 PLAN = Plan("run", (Subscription("0000"),))
@@ -86,7 +90,7 @@ def test_half_surrogate_is_escaped_in_csv() -> None:
 
 
 def test_more_rows_than_a_worksheet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "EXCEL_ROWS", 2)
+    monkeypatch.setattr(csv_format, "EXCEL_ROWS", 2)
     encoder = CsvEncoder(excel=True)
     encoder.encode([row_of(1), row_of(2)])
     with pytest.raises(ConfigurationError, match="worksheet"):
@@ -202,7 +206,7 @@ def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
 
 
 def test_large_part_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts_module, "_CHUNK", 1)
+    monkeypatch.setattr(folder_module, "_CHUNK", 1)
     rows = [row_of(number) for number in range(3)]
     finish(tmp_path, *rows)
     assert len(list(PartFolder(tmp_path).iter_chunks(SCOPE))) == 3
@@ -260,7 +264,7 @@ def test_earlier_results_are_reused_by_state_and_age() -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from aiomsi.inventory._parts import FolderLock
+from aiomsi.inventory._parts.lock import FolderLock
 with FolderLock(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()
@@ -287,14 +291,14 @@ def test_lock_of_windows_covers_one_byte(tmp_path: Path, monkeypatch: pytest.Mon
     module = ModuleType("msvcrt")
     vars(module).update(LK_NBLCK=2, locking=lambda *given: calls.append(given))
     monkeypatch.setitem(sys.modules, "msvcrt", module)
-    parts_module._lock(7, "nt")
+    lock_module._lock(7, "nt")
     assert calls == [(7, 2, 1)]
 
 
 def test_rows_are_encoded_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row_of(1, tags={"ä": "1"}, properties={"a": [1, 2.5, None, True]})]
     monkeypatch.setitem(sys.modules, "orjson", None)
-    spec = importlib.util.find_spec("aiomsi.inventory._encoders")
+    spec = importlib.util.find_spec("aiomsi.inventory._formats.json_lines")
     assert spec is not None
     assert spec.loader is not None
     slow = importlib.util.module_from_spec(spec)

@@ -28,8 +28,8 @@ from aiomsi.inventory import (
     Subscription,
 )
 from aiomsi.inventory._manifest import make_manifest
-from aiomsi.inventory._results import State, find_state, make_error
-from aiomsi.inventory._subscriptions import choose, find_members, parse_subscription
+from aiomsi.inventory._plan.scopes import State, find_state, make_error
+from aiomsi.inventory._plan.subscriptions import choose, find_members, parse_subscription
 
 IDS = [f"{number:08}-0000-0000-0000-00000000000a" for number in range(6)]
 FAILURE = ScopeError("AuthorizationFailed", "No", 403, "r1", "c1")

@@ -9,9 +9,9 @@ from arm_server import Asked, Says, canned, session
 
 from aiomsi import Outcome, UsageError, inventory
 from aiomsi.inventory import Plan, Scope, Subscription
-from aiomsi.inventory._parts import PartFolder
-from aiomsi.inventory._reading import Reading, make_request
+from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._row import Source
+from aiomsi.inventory._sources.reading import Reading, make_request
 
 ID = "00000001-0000-0000-0000-000000000000"
 ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}

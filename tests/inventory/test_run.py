@@ -19,7 +19,7 @@ from aiomsi.inventory import (
     Manifest,
     Plan,
 )
-from aiomsi.inventory._parts import PartWriter
+from aiomsi.inventory._parts.writer import PartWriter
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")

@@ -9,40 +9,40 @@ from typing import TYPE_CHECKING
 from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
+    from aiomsi.inventory._assemble import assemble, read_manifest
     from aiomsi.inventory._diff import Difference, compare_rows, find_known_scopes
     from aiomsi.inventory._errors import EmptyInventoryError, IncompleteInventoryError
     from aiomsi.inventory._manifest import Manifest, OutputFile
-    from aiomsi.inventory._output import assemble, read_manifest
-    from aiomsi.inventory._parts import read_plan
-    from aiomsi.inventory._plan import Plan
-    from aiomsi.inventory._planning import plan
-    from aiomsi.inventory._results import Scope, ScopeError, ScopeResult
+    from aiomsi.inventory._parts.folder import read_plan
+    from aiomsi.inventory._plan.plan import Plan
+    from aiomsi.inventory._plan.planning import plan
+    from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult
+    from aiomsi.inventory._plan.subscriptions import Choice, Subscription
     from aiomsi.inventory._row import COLUMNS
     from aiomsi.inventory._rows import InventoryRows, rows
     from aiomsi.inventory._run import run_shard
-    from aiomsi.inventory._subscriptions import Choice, Subscription
 else:
     # Imported at their first use, so that a worker imports only its part.
     _HOMES = {
         "COLUMNS": "_row",
-        "Choice": "_subscriptions",
+        "Choice": "_plan.subscriptions",
         "Difference": "_diff",
         "EmptyInventoryError": "_errors",
         "IncompleteInventoryError": "_errors",
         "InventoryRows": "_rows",
         "Manifest": "_manifest",
         "OutputFile": "_manifest",
-        "Plan": "_plan",
-        "Scope": "_results",
-        "ScopeError": "_results",
-        "ScopeResult": "_results",
-        "Subscription": "_subscriptions",
-        "assemble": "_output",
+        "Plan": "_plan.plan",
+        "Scope": "_plan.scopes",
+        "ScopeError": "_plan.scopes",
+        "ScopeResult": "_plan.scopes",
+        "Subscription": "_plan.subscriptions",
+        "assemble": "_assemble",
         "compare_rows": "_diff",
         "find_known_scopes": "_diff",
-        "plan": "_planning",
-        "read_manifest": "_output",
-        "read_plan": "_parts",
+        "plan": "_plan.planning",
+        "read_manifest": "_assemble",
+        "read_plan": "_parts.folder",
         "rows": "_rows",
         "run_shard": "_run",
     }

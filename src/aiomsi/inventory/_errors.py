@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiomsi._errors import AiomsiError
 from aiomsi.inventory._manifest import Manifest
-from aiomsi.inventory._results import ScopeResult
+from aiomsi.inventory._plan.scopes import ScopeResult
 
 _SHOWN = 3
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aiomsi._version import VERSION
-from aiomsi.inventory._plan import Plan
-from aiomsi.inventory._results import Scope, ScopeResult
+from aiomsi.inventory._plan.plan import Plan
+from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import SCHEMA_VERSION
 
 Completeness: TypeAlias = Literal["complete", "incomplete", "interrupted"]

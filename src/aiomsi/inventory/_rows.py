@@ -16,9 +16,10 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
 from aiomsi.inventory._errors import IncompleteInventoryError
 from aiomsi.inventory._manifest import Manifest, make_manifest
-from aiomsi.inventory._parts import FolderLock, PartFolder
-from aiomsi.inventory._plan import Plan
-from aiomsi.inventory._planning import plan as make_plan
+from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.lock import FolderLock
+from aiomsi.inventory._plan.plan import Plan
+from aiomsi.inventory._plan.planning import plan as make_plan
 from aiomsi.inventory._row import Row
 from aiomsi.inventory._run import Resume, read_scopes
 from aiomsi.inventory._times import make_now

@@ -14,10 +14,10 @@ from aiomsi._arm.protocol.bulk.outcomes import Outcome
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import UsageError
-from aiomsi.inventory._parts import PartFolder, is_reusable
-from aiomsi.inventory._plan import SOURCES, Plan
-from aiomsi.inventory._reading import Reading, make_request
-from aiomsi.inventory._results import Scope, ScopeResult
+from aiomsi.inventory._parts.folder import PartFolder, is_reusable
+from aiomsi.inventory._plan.plan import SOURCES, Plan
+from aiomsi.inventory._plan.scopes import Scope, ScopeResult
+from aiomsi.inventory._sources.reading import Reading, make_request
 from aiomsi.inventory._times import Now, make_now
 
 _LISTS_AT_ONCE = 1_024

@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
-from aiomsi.inventory._parts import PartWriter
-from aiomsi.inventory._results import Scope, ScopeError, ScopeResult, find_state, make_error
+from aiomsi.inventory._parts.writer import PartWriter
+from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error
+from aiomsi.inventory._plan.subscriptions import Subscription
 from aiomsi.inventory._row import RowContext, make_row
-from aiomsi.inventory._subscriptions import Subscription
 from aiomsi.inventory._times import Now
 
 SUBSCRIPTIONS_VERSION = "2022-12-01"

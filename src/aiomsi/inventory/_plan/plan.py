@@ -10,9 +10,9 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
-from aiomsi.inventory._results import Scope
+from aiomsi.inventory._plan.scopes import Scope
+from aiomsi.inventory._plan.subscriptions import Choice, Subscription
 from aiomsi.inventory._row import SCHEMA_VERSION, Source
-from aiomsi.inventory._subscriptions import Choice, Subscription
 
 SOURCES: tuple[Source, ...] = ("container", "list")
 """The scopes of each subscription: its resource groups, and its resources."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
-from aiomsi.inventory._encoders import CsvEncoder, encode_json
-from aiomsi.inventory._files import write_file
+from aiomsi.inventory._formats.csv import CsvEncoder
+from aiomsi.inventory._formats.files import write_file
+from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._manifest import Manifest, make_manifest
-from aiomsi.inventory._parts import PartFolder
-from aiomsi.inventory._plan import Plan
-from aiomsi.inventory._results import Scope
+from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._plan.plan import Plan
+from aiomsi.inventory._plan.scopes import Scope
 from aiomsi.inventory._times import make_now
 
 _FORMATS = (".jsonl", ".csv")

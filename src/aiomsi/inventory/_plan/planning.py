@@ -12,15 +12,15 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
 from aiomsi.inventory._errors import EmptyInventoryError
-from aiomsi.inventory._plan import Plan
-from aiomsi.inventory._reading import SUBSCRIPTIONS_VERSION
-from aiomsi.inventory._subscriptions import (
+from aiomsi.inventory._plan.plan import Plan
+from aiomsi.inventory._plan.subscriptions import (
     READABLE_STATES,
     Choice,
     choose,
     find_members,
     parse_subscription,
 )
+from aiomsi.inventory._sources.reading import SUBSCRIPTIONS_VERSION
 from aiomsi.inventory._times import make_now
 
 _GROUPS_VERSION = "2020-05-01"

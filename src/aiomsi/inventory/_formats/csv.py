@@ -1,52 +1,22 @@
-"""Rows as JSON Lines and as CSV. No I/O."""
+"""Rows as CSV, for any reader or for a spreadsheet. No I/O."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._util import json
+from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._row import COLUMNS, Row
 
 EXCEL_ROWS = 1_048_575
 """The rows of a worksheet, without that of the header."""
 _FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 (Excel reads these as formulas, too)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-_dump_fast: Callable[[Any], bytes]
-try:
-    from orjson import dumps as _dump_fast
-except ImportError:
-    _dump_fast = json.dumps
-
-
-def encode_json(value: Any) -> bytes:
-    """Encode a value as compact JSON in UTF-8.
-
-    Raises:
-        ValueError: the value holds a number that is not finite, or is nested too deeply.
-
-    """
-    try:
-        return _dump_fast(value)
-    except TypeError:
-        # orjson refuses half surrogates and integers beyond 64 bits.
-        return json.dumps(value)
-
-
-def encode_lines(rows: Iterable[Row]) -> bytes:
-    """Encode rows as JSON Lines, with the columns in the order of the schema.
-
-    Raises:
-        ValueError: as for `encode_json`.
-
-    """
-    return b"".join([encode_json(row) + b"\n" for row in rows])
 
 
 @attrs.define(eq=False, repr=False)

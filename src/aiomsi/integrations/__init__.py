@@ -1,0 +1,1 @@
+"""Integrations with other libraries, a module for each; importing one imports its library."""

@@ -1,0 +1,1 @@
+"""The formats of the output, and files that exist whole or not at all."""

@@ -1,0 +1,1 @@
+"""The part files of a run, one for each scope."""

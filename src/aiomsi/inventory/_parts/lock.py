@@ -1,0 +1,59 @@
+"""`FolderLock`: one run at a time in a folder."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from aiomsi._errors import UsageError
+from aiomsi.inventory._formats.files import PRIVATE
+
+LOCK_NAME = "lock"
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+@attrs.define(eq=False, repr=False)
+class FolderLock:
+    """The lock of a folder, for one run at a time; it ends with the process.
+
+    Attributes:
+        folder: the folder, which exists.
+
+    """
+
+    folder: Path
+    _handle: int = attrs.field(init=False)
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            UsageError: another run has it.
+
+        """
+        handle = os.open(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | _BINARY, PRIVATE)
+        try:
+            _lock(handle)
+        except OSError:
+            os.close(handle)
+            msg = f"another run uses the folder {str(self.folder)!r}"
+            raise UsageError(msg, help="Wait for its end, or use another folder") from None
+        self._handle = handle
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._handle)
+
+
+def _lock(handle: int, system: str = os.name) -> None:
+    """Lock an open file, or raise OSError if it is locked; only one of the modules exists."""
+    if system == "nt":
+        msvcrt = import_module("msvcrt")
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl = import_module("fcntl")
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

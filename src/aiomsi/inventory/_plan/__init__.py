@@ -1,0 +1,1 @@
+"""The scopes of an inventory: which subscriptions, and how each list ended."""
