@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -66,8 +66,6 @@ FOREIGN = {
     "a trailing dot": "https://vault.example.:{port}/x",
     "no scheme": "//other.example:{port}/x",
     "its address": "https://127.0.0.1:{port}/x",
-    "another spelling of its address": "https://127.1:{port}/x",
-    "the number of its address": "https://2130706433:{port}/x",
     "localhost": "https://localhost:{port}/x",
 }
 """Locations of redirects, by the trick."""
@@ -101,10 +99,31 @@ def test_redirect_to_another_host_has_no_token(location: str, certificate: Certi
 
     first, second = seen
     assert first.token == "token-1"
-    assert (second.path, second.token, second.body) == ("/x", None, b"body")
+    assert (second.path, second.body) == ("/x", b"body")
+    # aiohttp itself sends the user of a URL.
+    assert second.token is None or second.token.startswith("Basic ")
     # The other host's 401 is not believed, whatever claims it demands.
     assert status == 401
     assert issuer.claims == [None]
+
+
+@pytest.mark.parametrize("address", ["127.1", "2130706433", "0x7f.0.0.1"])
+def test_other_spelling_of_the_address_has_no_token(address: str, certificate: Certificate) -> None:
+    recorder = Recorder()
+
+    async def main() -> None:
+        async with recorder.serve(certificate.server_context()) as url:
+            port = url.rpartition(":")[2]
+            recorder.respond = lambda seen: (
+                redirect(f"https://{address}:{port}/x") if seen.path == "/" else refuse()
+            )
+            # Later versions of aiohttp refuse such a URL.
+            async with session(bearer(Issuer(), SCOPE, [url])) as http:
+                with contextlib.suppress(aiohttp.InvalidURL):
+                    await http.get(url)
+
+    asyncio.run(main())
+    assert recorder.tokens in (["token-1"], ["token-1", None])
 
 
 @pytest.mark.parametrize(
@@ -171,11 +190,13 @@ def test_redirect_from_another_host_gives_the_pinned_one_the_token(
 def test_plain_request_through_a_proxy_has_no_token() -> None:
     async def main() -> None:
         recorder = Recorder()
-        async with recorder.serve() as url, recorder.serve() as proxy:
-            async with session(bearer(Issuer(), SCOPE, [url])) as http:
-                async with http.get(url, proxy=proxy) as response:
-                    assert response.status == 200
-                async with http.get(url) as response:
+        async with (
+            recorder.serve() as url,
+            recorder.serve() as proxy,
+            session(bearer(Issuer(), SCOPE, [url])) as http,
+        ):
+            for options in ({"proxy": proxy}, {}):
+                async with http.get(url, **options) as response:
                     assert response.status == 200
         assert recorder.tokens == [None, "token-1"]
 
