@@ -195,8 +195,8 @@ def test_plain_request_through_a_proxy_has_no_token() -> None:
             recorder.serve() as proxy,
             session(bearer(Issuer(), SCOPE, [url])) as http,
         ):
-            for options in ({"proxy": proxy}, {}):
-                async with http.get(url, **options) as response:
+            for by in (proxy, None):
+                async with http.get(url, proxy=by) as response:
                     assert response.status == 200
         assert recorder.tokens == [None, "token-1"]
 
