@@ -226,7 +226,7 @@ def make_loopback(library: Any) -> Any:
             )
             return await super().handle_async_request(local)
 
-    return Loopback(verify=False)  # noqa: S501 (the names are not those of the certificate)
+    return Loopback(verify=False)
 
 
 @pytest.fixture(scope="module")
@@ -311,11 +311,7 @@ def test_upgrade_to_an_unlisted_port_is_refused(hosts: list[str]) -> None:
     with pytest.raises(ConfigurationError, match="but not https://") as caught:
         Bearer(Issuer(), SCOPE, hosts)
     assert "list both" in caught.value.help
-    assert Bearer(
-        Issuer(),
-        SCOPE,
-        [*hosts, *(each.replace("http:", "https:").removesuffix(":80") for each in hosts[:1])],
-    )
+    Bearer(Issuer(), SCOPE, [*hosts, "https://localhost", "https://[::1]"])
 
 
 # The request after the call
@@ -333,7 +329,7 @@ def test_token_is_removed_from_the_requests(library: Any) -> None:
             response = await http.send(request)
             sent = [request, response.request, *(each.request for each in response.history)]
             assert not any("Authorization" in each.headers for each in sent)
-            assert len(sent) == 4
+            assert len(sent) == 3
             # The same request has the current token the next time.
             assert (await http.send(request)).status_code == 401
             stopped = await http.get("/", follow_redirects=False)
@@ -375,14 +371,21 @@ class Again:
         return generate()
 
 
-class Unsteady(io.BytesIO):
-    """A file that can't be rewound, and does not fail when it is."""
+class Pipe:
+    """A file that can't be rewound."""
+
+    def __init__(self) -> None:
+        self.rest = CONTENT
+
+    def read(self, size: int) -> bytes:
+        piece, self.rest = self.rest[:size], self.rest[size:]
+        return piece
 
     def seekable(self) -> bool:
         return False
 
     def seek(self, *_: int) -> int:
-        return self.tell()
+        raise io.UnsupportedOperation
 
 
 CONTENT = b"0123456789" * 20_000
@@ -399,7 +402,7 @@ REPEATED: dict[str, Callable[[Path], dict[str, Any]]] = {
 HANDED_BACK: dict[str, Callable[[], dict[str, Any]]] = {
     "an async generator": lambda: {"content": generate()},
     "an async iterable": lambda: {"content": Again()},
-    "a form with a file that can't be rewound": lambda: {"files": {"f": Unsteady(CONTENT)}},
+    "a form with a file that can't be rewound": lambda: {"files": {"f": Pipe()}},
 }
 
 
