@@ -281,6 +281,25 @@ def test_error_of_the_refresh_is_raised() -> None:
     asyncio.run(main())
 
 
+def test_connection_is_closed_after_an_error_of_the_refresh() -> None:
+    async def main() -> None:
+        issuer = Issuer()
+
+        def respond(seen: Seen) -> web.StreamResponse:
+            issuer.error = OSError("no network")
+            return long_refusal(3_000_000, chunked=True)
+
+        connector = aiohttp.TCPConnector(limit=1)
+        async with session(issuer, respond, connector=connector) as (http, _, url):
+            with pytest.raises(CredentialError) as caught:
+                await get(http, url)
+            # The error, whose frames hold the response, is still there.
+            assert (await get(http, url, middlewares=()))[0] == 401
+            assert caught.value.host == "Issuer"
+
+    asyncio.run(main())
+
+
 async def stream() -> AsyncIterator[bytes]:
     yield b"streamed"
 

@@ -162,6 +162,21 @@ def test_source_of_other_values(value: object, source: Source) -> None:
     assert classify_body(value) is source
 
 
+def test_source_of_parts_is_that_of_their_least_repeatable() -> None:
+    async def main() -> None:
+        writer = aiohttp.MultipartWriter()
+        for part, source in (
+            ("text", Source.MEMORY),
+            (io.BytesIO(b"x"), Source.FILE),
+            (generate(), Source.STREAM),
+            ("text", Source.STREAM),
+        ):
+            writer.append(part)
+            assert classify_body(writer) is source
+
+    asyncio.run(main())
+
+
 class Unsteady(io.RawIOBase):
     """A file that knows its place, and can't return to it."""
 

@@ -153,5 +153,3 @@ async def _discard(response: aiohttp.ClientResponse) -> None:
         while size <= MAX_BODY and (piece := await response.content.readany()):
             size += len(piece)
     response.release()
-    # Wait until the writer of the request has ended.
-    await response.wait_for_close()
