@@ -306,6 +306,50 @@ def test_request_to_another_host_has_no_token(library: Any, certificate: Certifi
     asyncio.run(main())
 
 
+def test_redirect_to_another_listed_host_has_no_token(
+    library: Any, certificate: Certificate
+) -> None:
+    async def main() -> None:
+        recorder, issuer = Recorder(), Issuer()
+        async with (
+            recorder.serve(certificate.server_context()) as url,
+            library.AsyncClient(transport=make_loopback(library), follow_redirects=True) as http,
+        ):
+            port = url.rpartition(":")[2]
+            hosts = [f"a.example:{port}", f"b.example:{port}"]
+            recorder.respond = lambda seen: (
+                redirect(f"https://{hosts[1]}/")
+                if seen.host == "a.example"
+                else refuse(WWW_Authenticate=CLAIMS_CHALLENGE)
+            )
+            auth = Bearer(issuer, SCOPE, hosts)
+            assert (await http.get(f"https://{hosts[0]}/", auth=auth)).status_code == 401
+        # The challenge of a host that received no token is not believed.
+        assert recorder.tokens == ["token-1", None]
+        assert issuer.claims == [None]
+
+    asyncio.run(main())
+
+
+def test_refusal_of_a_host_that_a_hook_chose_is_not_believed(library: Any) -> None:
+    async def main() -> None:
+        other, issuer = Recorder(lambda _: refuse(WWW_Authenticate=CLAIMS_CHALLENGE)), Issuer()
+        async with (
+            other.serve() as place,
+            client(library, issuer, lambda _: web.Response()) as (http, recorder),
+        ):
+
+            async def elsewhere(request: Any) -> None:
+                request.url = library.URL(place)
+
+            http.event_hooks = {"request": [elsewhere]}
+            assert (await http.get("/")).status_code == 401
+        assert (len(other.seen), recorder.seen) == (1, [])
+        assert issuer.claims == [None]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("hosts", [["http://localhost"], ["http://[::1]:80", "https://[::1]:444"]])
 def test_upgrade_to_an_unlisted_port_is_refused(hosts: list[str]) -> None:
     with pytest.raises(ConfigurationError, match="but not https://") as caught:

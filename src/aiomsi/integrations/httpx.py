@@ -18,7 +18,12 @@ from aiomsi.integrations._auth.httpx_body import can_repeat
 from aiomsi.integrations._auth.token_source import is_short, make_token_source, read_refusal
 
 if TYPE_CHECKING:
-    _Auth = Any
+    import httpx
+    import httpx2
+
+    # Without one of them, a type checker knows no type of that base, and reports it here alone.
+    class _Auth(httpx2.Auth, httpx.Auth):  # type: ignore[misc]  # each names its own requests
+        """The class of both libraries."""
 else:
     # The class of each library at hand is added when a `Bearer` is created.
     _Auth = object
@@ -29,7 +34,7 @@ _AUTHORIZATION = "Authorization"
 __all__ = ["Bearer"]
 
 
-class Bearer(_Auth):  # type: ignore[misc]  # the base is chosen at run time
+class Bearer(_Auth):
     """An `Auth` for clients of httpx2 and httpx, which sends a token to the listed hosts alone.
 
     Pass it as ``auth=`` of an ``AsyncClient`` or of a request. It is an instance of the `Auth` of
