@@ -231,7 +231,7 @@ def test_websocket_begins_with_the_token_and_is_refused_once() -> None:
         lambda seen: web.Response(status=403),
     ],
 )
-def test_response_that_another_token_would_not_change_is_returned(
+def test_response_that_no_token_would_change_is_returned(
     respond: Callable[[Seen], web.StreamResponse],
 ) -> None:
     async def main() -> None:
@@ -255,7 +255,7 @@ def test_second_refusal_is_returned_with_its_body() -> None:
     asyncio.run(main())
 
 
-def test_refusal_is_returned_if_the_credential_has_the_same_token() -> None:
+def test_refusal_is_returned_if_the_token_stays_the_same() -> None:
     async def main() -> None:
         async with session(Issuer(fixed=True), lambda _: refuse()) as (http, recorder, url):
             assert await get(http, url) == (401, "refused")
@@ -305,7 +305,7 @@ async def stream() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("challenge", ["Bearer", CLAIMS_CHALLENGE])
-def test_refusal_of_a_stream_gives_the_next_request_another_token(challenge: str) -> None:
+def test_refused_stream_gives_the_next_request_another_token(challenge: str) -> None:
     async def main() -> None:
         issuer = Issuer()
 
@@ -446,7 +446,7 @@ def test_middleware_that_repeats_the_request_repeats_no_token() -> None:
     asyncio.run(main())
 
 
-def test_refusal_of_a_host_that_another_middleware_chose_is_not_believed() -> None:
+def test_refusal_of_a_host_of_another_middleware_is_ignored() -> None:
     async def main() -> None:
         other, issuer = Recorder(lambda _: refuse(WWW_Authenticate=CLAIMS_CHALLENGE)), Issuer()
         async with other.serve() as place, Recorder().serve() as url:

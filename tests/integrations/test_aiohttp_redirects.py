@@ -167,7 +167,7 @@ def test_each_listed_host_of_a_redirect_has_the_token(certificate: Certificate) 
     asyncio.run(main())
 
 
-def test_redirect_from_another_host_gives_the_pinned_one_the_token(
+def test_redirect_to_the_pinned_host_from_another_has_the_token(
     certificate: Certificate,
 ) -> None:
     async def main() -> None:

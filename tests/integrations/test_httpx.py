@@ -125,7 +125,7 @@ def test_errors_of_the_credential_are_raised(library: Any) -> None:
         lambda seen: web.Response(status=403, text="forbidden"),
     ],
 )
-def test_response_that_another_token_would_not_change_is_returned(
+def test_response_that_no_token_would_change_is_returned(
     library: Any, respond: Callable[[Seen], web.StreamResponse]
 ) -> None:
     async def main() -> None:
@@ -273,7 +273,7 @@ def test_redirect_to_another_host_has_no_token(
     "location", ["/x", "https://vault.example:{port}/x", "https://VAULT.example:{port}/x"]
 )
 @pytest.mark.parametrize(("status", "method"), [(307, "PUT"), (303, "GET")])
-def test_redirect_within_the_pinned_host_repeats_its_last_request(
+def test_redirect_within_the_host_repeats_its_last_request(
     library: Any, location: str, status: int, method: str, certificate: Certificate
 ) -> None:
     issuer = Issuer()
