@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from azure.identity import DefaultAzureCredential as SynchronousCredential
+from loops import until
 from recorder import Issuer, Recorder, Seen, accept_only, redirect, refuse
 
 from aiomsi import ConfigurationError, CredentialError, ManagedIdentityCredential, SharedCredential
@@ -26,7 +27,9 @@ CLAIMS_CHALLENGE = f'Bearer realm="", error="insufficient_claims", {DEMAND}'
 
 @asynccontextmanager
 async def session(
-    credential: Any, respond: Callable[[Seen], web.StreamResponse], **options: Any
+    credential: Any,
+    respond: Callable[[Seen], web.StreamResponse | Awaitable[web.StreamResponse]],
+    **options: Any,
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Recorder, str]]:
     """Open a session with the middleware, and a service that it is for."""
     recorder = Recorder(respond)
@@ -65,6 +68,27 @@ def test_many_refused_requests_share_one_refresh(
     assert embedded_azure.counts.imds_requests == 2
 
 
+@pytest.mark.parametrize("trouble", ["revoke", "challenge"])
+def test_refusal_of_the_embedded_arm_leads_to_another_token(
+    trouble: str, embedded_azure: EmbeddedAzure, azure_environment: object
+) -> None:
+    async def main() -> None:
+        url = embedded_azure.arm.url
+        middleware = bearer(
+            ManagedIdentityCredential(), "https://management.azure.com/.default", [url]
+        )
+        async with aiohttp.ClientSession(middlewares=[middleware]) as http:
+            for number in range(2):
+                if number and trouble == "revoke":
+                    embedded_azure.imds.revoke_tokens()
+                elif number:
+                    embedded_azure.arm.challenge_tokens()
+                assert (await get(http, f"{url}/subscriptions?api-version=2022-12-01"))[0] == 200
+                assert embedded_azure.counts.imds_requests == number + 1
+
+    asyncio.run(main())
+
+
 def test_many_claims_challenges_share_one_refresh() -> None:
     async def main() -> None:
         issuer = Issuer()
@@ -79,6 +103,30 @@ def test_many_claims_challenges_share_one_refresh() -> None:
         assert set(results) == {(200, "ok")}
         assert recorder.tokens.count("token-1") == 30
         assert issuer.claims == [None, CLAIMS]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("challenge", ["Bearer", CLAIMS_CHALLENGE])
+def test_late_refusal_of_an_old_token_starts_no_refresh(challenge: str) -> None:
+    async def main() -> None:
+        issuer, over = Issuer(), asyncio.Event()
+
+        async def respond(seen: Seen) -> web.StreamResponse:
+            if seen.path == "/late" and seen.token == "token-1":
+                await over.wait()
+            if seen.token == "token-1":
+                return refuse(WWW_Authenticate=challenge)
+            return web.Response(text="ok")
+
+        async with session(issuer, respond) as (http, recorder, url):
+            late = asyncio.ensure_future(get(http, f"{url}/late"))
+            await until(lambda: bool(recorder.seen))
+            assert await get(http, url) == (200, "ok")
+            over.set()
+            assert await late == (200, "ok")
+        assert len(issuer.claims) == 2
+        assert recorder.tokens == ["token-1", "token-1", "token-2", "token-2"]
 
     asyncio.run(main())
 
@@ -277,6 +325,27 @@ def test_error_of_the_refresh_is_raised() -> None:
             with pytest.raises(CredentialError, match="no network"):
                 await get(http, url)
         assert recorder.tokens == ["token-1"]
+
+    asyncio.run(main())
+
+
+def test_connection_is_closed_after_a_cancellation_in_the_refresh() -> None:
+    async def main() -> None:
+        issuer = Issuer()
+
+        def respond(seen: Seen) -> web.StreamResponse:
+            issuer.gate = asyncio.Event()
+            return long_refusal(3_000_000, chunked=True)
+
+        connector = aiohttp.TCPConnector(limit=1)
+        async with session(issuer, respond, connector=connector) as (http, recorder, url):
+            call = asyncio.ensure_future(get(http, url))
+            await until(lambda: len(issuer.claims) == 2)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert (await get(http, url, middlewares=()))[0] == 401
+        assert recorder.tokens == ["token-1", None]
 
     asyncio.run(main())
 

@@ -21,9 +21,10 @@ from aiohttp import web
 from https_server import Certificate
 from recorder import Issuer, Recorder, Seen, accept_only, redirect, refuse
 
-from aiomsi import ConfigurationError, CredentialError
+from aiomsi import ConfigurationError, CredentialError, ManagedIdentityCredential
 from aiomsi.integrations._auth.httpx_body import can_repeat
 from aiomsi.integrations.httpx import Bearer
+from aiomsi.testing import EmbeddedAzure
 
 SCOPE = "https://vault.azure.net/.default"
 CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}'
@@ -43,16 +44,36 @@ async def client(
 ) -> AsyncIterator[tuple[Any, Recorder]]:
     """Open a client with the auth, and a service that it is for."""
     recorder = Recorder(respond)
+    # Without `verify` no client reads the certificates of the authorities.
+    options = {"follow_redirects": True, "verify": False}
     async with (
         recorder.serve() as url,
-        library.AsyncClient(
-            base_url=url, auth=Bearer(credential, SCOPE, [url]), follow_redirects=True
-        ) as http,
+        library.AsyncClient(base_url=url, auth=Bearer(credential, SCOPE, [url]), **options) as http,
     ):
         yield http, recorder
 
 
 # Tokens
+
+
+@pytest.mark.parametrize("trouble", ["revoke", "challenge"])
+def test_refusal_of_the_embedded_arm_leads_to_another_token(
+    library: Any, trouble: str, embedded_azure: EmbeddedAzure, azure_environment: object
+) -> None:
+    async def main() -> None:
+        url = embedded_azure.arm.url
+        auth = Bearer(ManagedIdentityCredential(), "https://management.azure.com/.default", [url])
+        async with library.AsyncClient(auth=auth, verify=False) as http:
+            for number in range(2):
+                if number and trouble == "revoke":
+                    embedded_azure.imds.revoke_tokens()
+                elif number:
+                    embedded_azure.arm.challenge_tokens()
+                response = await http.get(f"{url}/subscriptions?api-version=2022-12-01")
+                assert response.status_code == 200
+                assert embedded_azure.counts.imds_requests == number + 1
+
+    asyncio.run(main())
 
 
 def test_many_refused_requests_share_one_refresh(library: Any) -> None:
@@ -383,6 +404,22 @@ def test_token_is_removed_from_the_requests(library: Any) -> None:
             *("token-2", "token-2", "token-3"),
             "token-3",
         ]
+
+    asyncio.run(main())
+
+
+def test_token_is_removed_from_each_request_of_a_redirect(library: Any) -> None:
+    async def main() -> None:
+        def respond(seen: Seen) -> web.StreamResponse:
+            following = {"/": "/x", "/x": "/y"}.get(seen.path)
+            return web.Response() if following is None else redirect(following)
+
+        async with client(library, Issuer(), respond) as (http, recorder):
+            response = await http.get("/")
+        sent = [response.request, *(each.request for each in response.history)]
+        assert len(sent) == 3
+        assert not any("Authorization" in each.headers for each in sent)
+        assert recorder.tokens == ["token-1"] * 3
 
     asyncio.run(main())
 

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -73,7 +73,9 @@ class Recorder:
 
     """
 
-    respond: Callable[[Seen], web.StreamResponse] = lambda _: web.Response(text="ok")
+    respond: Callable[[Seen], web.StreamResponse | Awaitable[web.StreamResponse]] = lambda _: (
+        web.Response(text="ok")
+    )
     seen: list[Seen] = attrs.field(factory=list)
 
     @property
@@ -91,7 +93,8 @@ class Recorder:
             int(request.headers["Host"].rpartition(":")[2]),
         )
         self.seen.append(seen)
-        return self.respond(seen)
+        response = self.respond(seen)
+        return response if isinstance(response, web.StreamResponse) else await response
 
     @asynccontextmanager
     async def serve(self, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
