@@ -329,7 +329,7 @@ def test_error_of_the_refresh_is_raised() -> None:
     asyncio.run(main())
 
 
-def test_connection_is_closed_after_a_cancellation_in_the_refresh() -> None:
+def test_connection_is_closed_after_a_cancelled_refresh() -> None:
     async def main() -> None:
         issuer = Issuer()
 
