@@ -14,6 +14,12 @@ from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 HERE = Path(__file__).parent
+
+# Whatever the environment says: two workers and hundreds of child processes would compile the same
+# modules again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 sys.path.insert(0, str(HERE / "support" / "socket_guard"))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(HERE / "support" / "socket_guard"), os.environ.get("PYTHONPATH")])
