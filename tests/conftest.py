@@ -69,7 +69,19 @@ def _own_world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     SYSTEM_CLOCK.shared.clear()
 
 
-@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
+@pytest.fixture(autouse=True, scope="module")
+def _freeze() -> None:
+    """Collect the garbage of earlier modules, and spare later collections the rest."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(backend, id=kind, marks=() if kind == "debug" else pytest.mark.loops)
+        for kind, backend in LOOPS.items()
+    ]
+)
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Run every asynchronous test in asyncio's debug mode, on uvloop and with eager tasks."""
     return request.param

@@ -1,8 +1,10 @@
 """The check of prose finds each habit where prose is, and nowhere else."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
