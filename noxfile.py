@@ -36,8 +36,8 @@ MEASURED = "3.13"
 THOROUGH = ("3.11", MEASURED, "3.15")
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
-# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well, and runs the
-# asynchronous ones on one event loop.
+# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well, and runs
+# the asynchronous ones on one event loop.
 ALL = ("-m", "not crowd")
 FAST = ("-m", "not crowd and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
