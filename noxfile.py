@@ -36,7 +36,8 @@ MEASURED = "3.13"
 THOROUGH = ("3.11", MEASURED, "3.15")
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
-# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well.
+# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well, and runs
+# the asynchronous ones on one event loop.
 ALL = ("-m", "not crowd")
 FAST = ("-m", "not crowd and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
@@ -115,8 +116,8 @@ def minimums(session: nox.Session) -> None:
     ]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
-    # Without the slow tests: each of them runs with the same Python and the newest versions.
-    session.run("python", *PYTEST, *FAST, *session.posargs)
+    # As `pytest` alone: all others run with the same Python and the newest versions.
+    session.run("python", *PYTEST, *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -124,7 +125,8 @@ def typing(session: nox.Session) -> None:
     """Check the types, strictly, as each supported Python sees them."""
     install(session, "cli,testing,speed,gate", "typing")
     for version in PYTHONS:
-        session.run("mypy", "--python-version", version, "src", "tests", "benchmarks", "noxfile.py")
+        options = ("--num-workers=auto", "--python-version", version)
+        session.run("mypy", *options, "src", "tests", "benchmarks", "noxfile.py")
 
 
 @nox.session(python=OLDEST)

@@ -1205,6 +1205,7 @@ async def test_session_closed_between_pages_ends_the_list() -> None:
 # The module
 
 
+@pytest.mark.slow
 def test_module_is_imported_at_its_first_use() -> None:
     code = (
         "import sys, aiomsi; name = 'aiomsi._arm.fan_out'; print(name in sys.modules); "
