@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 
 from aiomsi._arm.connection import closed_error
-from aiomsi._arm.protocol.bulk.outcomes import Outcome
+from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import UsageError
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
 from aiomsi.inventory._plan.plan import SOURCES, Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
+from aiomsi.inventory._row import Row
 from aiomsi.inventory._sources.reading import Reading, make_request
 from aiomsi.inventory._times import Now, make_now
 
 _LISTS_AT_ONCE = 1_024
 _MAX_BYTES = 33_554_432
+
+
+class Observer(Protocol):
+    """Follows the scopes of a run; its methods return at once and raise no exception."""
+
+    def begin(self, scope: Scope) -> None:
+        """Note that the requests of a scope may be sent from now on."""
+
+    def add(self, scope: Scope, rows: Sequence[Row]) -> None:
+        """Note the rows of a page, which were written; they count only if the scope is read."""
 
 
 @attrs.frozen(eq=False)
@@ -79,9 +91,25 @@ async def run_shard(
 
 
 async def read_scopes(
-    arm: ArmSession, plan: Plan, scopes: Collection[Scope], parts: PartFolder, resume: Resume
+    arm: ArmSession,
+    plan: Plan,
+    scopes: Collection[Scope],
+    parts: PartFolder,
+    resume: Resume,
+    *,
+    observer: Observer | None = None,
+    limit: int = _LISTS_AT_ONCE,
 ) -> AsyncGenerator[ScopeResult, None]:
     """Yield the result of each scope: first the earlier ones, then the others as they end.
+
+    Args:
+        arm: the session.
+        plan: the plan.
+        scopes: scopes of the plan.
+        parts: the folder of the parts.
+        resume: the rule for earlier parts.
+        observer: receives the beginnings of scopes and the rows of their pages.
+        limit: the most lists under way, each with one request at a time.
 
     Raises:
         UsageError: the session was closed.
@@ -100,12 +128,15 @@ async def read_scopes(
     readings = _make_readings(plan, unread, parts, resume.now)
     # Sorted by source, so that the requests of the subscriptions alternate.
     unread.sort(key=lambda scope: SOURCES.index(scope.source))
-    lists = arm.fan_out_list(map(make_request, unread), limit=_LISTS_AT_ONCE, max_bytes=_MAX_BYTES)
+    requests = _iter_requests(unread, observer)
+    lists = arm.fan_out_list(requests, limit=limit, max_bytes=_MAX_BYTES)
     try:
         async with aclosing(lists):
             async for request, part in lists:
                 if not isinstance(part, Outcome):
-                    readings[request.tag].add(part)
+                    rows = readings[request.tag].add(part)
+                    if observer is not None:
+                        observer.add(request.tag, rows)
                     continue
                 _check_open(arm, part.error)
                 result = readings[request.tag].finish(part)
@@ -114,6 +145,14 @@ async def read_scopes(
     finally:
         for reading in readings.values():
             reading.writer.discard()
+
+
+def _iter_requests(scopes: Iterable[Scope], observer: Observer | None) -> Iterator[Request]:
+    """Yield the request of each scope, when the fan-out takes it."""
+    for scope in scopes:
+        if observer is not None:
+            observer.begin(scope)
+        yield make_request(scope)
 
 
 def _check_open(arm: ArmSession, error: BaseException | None) -> None:

@@ -11,7 +11,7 @@ from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi.inventory._parts.writer import PartWriter
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error
 from aiomsi.inventory._plan.subscriptions import Subscription
-from aiomsi.inventory._row import RowContext, make_row
+from aiomsi.inventory._row import Row, RowContext, make_row
 from aiomsi.inventory._times import Now
 
 SUBSCRIPTIONS_VERSION = "2022-12-01"
@@ -65,24 +65,25 @@ class Reading:
     _context: RowContext | None = attrs.field(default=None, init=False)
     _malformed: ScopeError | None = attrs.field(default=None, init=False)
 
-    def add(self, items: Sequence[object]) -> None:
-        """Write the rows of a page; after a malformed item, write no more.
+    def add(self, items: Sequence[object]) -> list[Row]:
+        """Write the rows of a page, and return them; after a malformed item, write no more.
 
         Raises:
             OSError: the disk is full, or the part can't be written.
 
         """
         if self._malformed is not None:
-            return
+            return []
         if self._context is None:
             self._context = self._make_context()
             if self.scope.source == "container":
                 items = [make_subscription_item(self.subscription), *items]
         context = self._context
         try:
-            self.writer.add([make_row(item, context) for item in items])
+            return self.writer.add([make_row(item, context) for item in items])
         except ValueError as error:
             self._malformed = make_error(error)
+            return []
 
     def finish(self, outcome: Outcome) -> ScopeResult:
         """Finish the part with the outcome of the list, and return the result.
