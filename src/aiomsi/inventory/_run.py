@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 
-from aiomsi._arm.connection import closed_error
-from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import UsageError
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
-from aiomsi.inventory._plan.plan import SOURCES, Plan
+from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
-from aiomsi.inventory._row import Row
-from aiomsi.inventory._sources.reading import Reading, make_request
+from aiomsi.inventory._sources.graph.run import read_graph
+from aiomsi.inventory._sources.lists import read_lists
+from aiomsi.inventory._sources.observer import Observer
+from aiomsi.inventory._sources.reading import Reading, RowRules
+from aiomsi.inventory._sources.responses import LISTS_AT_ONCE
+from aiomsi.inventory._sources.type_lists import read_types
 from aiomsi.inventory._times import Now, make_now
 
-_LISTS_AT_ONCE = 1_024
-_MAX_BYTES = 33_554_432
-
-
-class Observer(Protocol):
-    """Follows the scopes of a run; its methods return at once and raise no exception."""
-
-    def begin(self, scope: Scope) -> None:
-        """Note that the requests of a scope may be sent from now on."""
-
-    def add(self, scope: Scope, rows: Sequence[Row]) -> None:
-        """Note the rows of a page, which were written; they count only if the scope is read."""
+_LISTS = ("container", "list")
+"""In this order, so that the requests of the subscriptions alternate."""
 
 
 @attrs.frozen(eq=False)
@@ -98,7 +88,7 @@ async def read_scopes(
     resume: Resume,
     *,
     observer: Observer | None = None,
-    limit: int = _LISTS_AT_ONCE,
+    limit: int = LISTS_AT_ONCE,
 ) -> AsyncGenerator[ScopeResult, None]:
     """Yield the result of each scope: first the earlier ones, then the others as they end.
 
@@ -125,55 +115,33 @@ async def read_scopes(
             yield earlier
         else:
             unread.append(scope)
-    readings = _make_readings(plan, unread, parts, resume.now)
-    # Sorted by source, so that the requests of the subscriptions alternate.
-    unread.sort(key=lambda scope: SOURCES.index(scope.source))
-    requests = _iter_requests(unread, observer)
-    lists = arm.fan_out_list(requests, limit=limit, max_bytes=_MAX_BYTES)
+    readings = _make_readings(plan, unread, parts, resume.now, observer)
+    of_graph = {scope: one for scope, one in readings.items() if scope.source == "graph"}
+    of_types = {scope: one for scope, one in readings.items() if scope.source == "types"}
+    of_lists = {
+        scope: one for source in _LISTS for scope, one in readings.items() if scope.source == source
+    }
     try:
-        async with aclosing(lists):
-            async for request, part in lists:
-                if not isinstance(part, Outcome):
-                    rows = readings[request.tag].add(part)
-                    if observer is not None:
-                        observer.add(request.tag, rows)
-                    continue
-                _check_open(arm, part.error)
-                result = readings[request.tag].finish(part)
-                del readings[request.tag]
-                yield result
+        for results in (
+            read_lists(arm, of_lists, limit),
+            read_types(arm, of_types, limit),
+            read_graph(arm, plan, of_graph, parts, limit),
+        ):
+            async with aclosing(results):
+                async for result in results:
+                    del readings[result.scope]
+                    yield result
     finally:
         for reading in readings.values():
             reading.writer.discard()
 
 
-def _iter_requests(scopes: Iterable[Scope], observer: Observer | None) -> Iterator[Request]:
-    """Yield the request of each scope, when the fan-out takes it."""
-    for scope in scopes:
-        if observer is not None:
-            observer.begin(scope)
-        yield make_request(scope)
-
-
-def _check_open(arm: ArmSession, error: BaseException | None) -> None:
-    """Raise UsageError if an error is due to a closed session: the scope has not failed."""
-    if isinstance(error, UsageError):
-        raise error
-    if error is not None and arm._connection.closed:  # noqa: SLF001 (of this package)
-        raise closed_error(ours=True)
-
-
 def _make_readings(
-    plan: Plan, scopes: Collection[Scope], parts: PartFolder, now: Now
+    plan: Plan, scopes: Collection[Scope], parts: PartFolder, now: Now, observer: Observer | None
 ) -> dict[Scope, Reading]:
     subscriptions = {one.id: one for one in plan.subscriptions}
+    rules = RowRules(now, plan.ignore, plan.filters, frozenset(plan.selection.kinds), observer)
     return {
-        scope: Reading(
-            scope,
-            subscriptions[scope.subscription_id],
-            parts.make_writer(scope),
-            now,
-            plan.ignore,
-        )
+        scope: Reading(scope, subscriptions[scope.subscription_id], parts.make_writer(scope), rules)
         for scope in scopes
     }
