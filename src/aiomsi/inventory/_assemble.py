@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
@@ -28,6 +28,7 @@ def assemble(
     *,
     excel: bool = False,
     clock: Clock = SYSTEM_CLOCK,
+    check: Callable[[], None] | None = None,
 ) -> Manifest:
     """Write the rows of all parts to one file, in the order of the plan; return the manifest.
 
@@ -41,6 +42,8 @@ def assemble(
         excel: write the CSV for a spreadsheet: with a byte order mark, and with an apostrophe
             before cells that a spreadsheet would read as formulas.
         clock: the clock of `Manifest.ended_at`.
+        check: called before each chunk of rows; an exception that it raises ends the writing, and
+            leaves the files as before.
 
     Raises:
         ConfigurationError: the format is not known, a worksheet has too few rows, or the folder has
@@ -61,7 +64,7 @@ def assemble(
     read = [result.scope for result in results if result.state == "read"]
     manifest = make_manifest(plan, results, make_now(clock.wall)())
     encoder = CsvEncoder(excel) if path.suffix == ".csv" else None
-    chunks = _iter_chunks(parts, read, encoder)
+    chunks = _iter_checked(_iter_chunks(parts, read, encoder), check)
     errors = (encode_json(each.to_json()) + b"\n" for each in manifest.errors)
     files = (write_file(path, chunks), write_file(path.with_suffix(".errors.jsonl"), errors))
     manifest = make_manifest(plan, results, manifest.ended_at, files)
@@ -79,6 +82,13 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 
     """
     return Manifest.from_json(json.loads(Path(path).read_bytes()))
+
+
+def _iter_checked(chunks: Iterable[bytes], check: Callable[[], None] | None) -> Iterator[bytes]:
+    for chunk in chunks:
+        if check is not None:
+            check()
+        yield chunk
 
 
 def _iter_chunks(
