@@ -167,3 +167,33 @@ def format_seconds(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+@attrs.define(eq=False, repr=False)
+class RecordingPrinter:
+    """Keeps the snapshots, and prints none.
+
+    Attributes:
+        interval: seconds between two snapshots.
+        snapshots: the snapshots.
+
+    """
+
+    interval: float | None = attrs.field(default=0.1, init=False)
+    snapshots: list[Snapshot] = attrs.field(factory=list, init=False)
+
+    @property
+    def middle(self) -> Snapshot:
+        """The snapshot at half of the rows."""
+        half = self.snapshots[-1].rows / 2
+        return min(self.snapshots, key=lambda one: abs(one.rows - half))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot."""
+        self.snapshots.append(snapshot)

@@ -65,7 +65,7 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(to_line(text), style), soft_wrap=True)
+    console.print(Text(to_line(text), style), soft_wrap=not console.is_terminal)
 
 
 def _iter_tables(
