@@ -37,6 +37,7 @@ _BROKEN = {"error": {"code": "InternalServerError", "message": "The page could n
 _SEED = 1
 _PAGE = 1_000
 _PICTURE_WIDTH = 104
+_PICTURE_ROWS = 4
 _COMMAND = "aiomsi demo inventory"
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
@@ -161,7 +162,7 @@ def make_picture(recorder: RecordingPrinter, summary: Summary) -> str:
     paper.print(Text(f"$ {_COMMAND}", "bold"))
     paper.print(draw(recorder.middle, Mask()))
     paper.print()
-    print_summary(paper, summary)
+    print_summary(paper, attrs.evolve(summary, most_rows=_PICTURE_ROWS))
     text = paper.export_svg(title=_COMMAND, unique_id="aiomsi-inventory")
     # A picture requests no font from another host.
     return _FONT_FACE.sub("", text)

@@ -9,9 +9,10 @@ from typing import Literal, Protocol, Self, TypeAlias
 
 import attrs
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from aiomsi._cli.inventory.state import QUIET_AFTER, Snapshot
@@ -126,8 +127,11 @@ def draw(snapshot: Snapshot, mask: Callable[[str], str]) -> RenderableType:
     if snapshot.counted:
         total, done = max(snapshot.counted, snapshot.rows), snapshot.rows
     bar = ProgressBar(total=total, completed=done, width=_BAR_WIDTH)
-    lines = [Text(mask(to_line(line)), overflow="ellipsis") for line in format_lines(snapshot)]
-    return Group(bar, *lines)
+    grid = Table.grid()
+    grid.add_row(bar)
+    for line in format_lines(snapshot):
+        grid.add_row(Text(mask(to_line(line))))
+    return grid
 
 
 def format_lines(snapshot: Snapshot) -> list[str]:

@@ -19,7 +19,6 @@ from aiomsi._cli.output import to_line
 from aiomsi.inventory._manifest import CAVEAT, Manifest
 from aiomsi.inventory._plan.scopes import ScopeResult
 
-_MOST_ROWS = 10
 _MOST_MESSAGE = 160
 _Kind: TypeAlias = tuple[str, int | None]
 _WIDTH = 120
@@ -38,6 +37,7 @@ class Summary:
         seconds: the duration of the run.
         files: the files that were written.
         parts: the folder of the parts, if it is kept.
+        most_rows: the most rows of a table; a further one has the sum of the others.
 
     """
 
@@ -47,6 +47,7 @@ class Summary:
     seconds: float
     files: tuple[str, ...] = ()
     parts: Path | None = None
+    most_rows: int = 10
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -73,9 +74,12 @@ def _iter_tables(
 ) -> Iterator[Table]:
     manifest, tally = summary.manifest, summary.tally
     if manifest.completeness != "interrupted":
-        yield from _make_counts("type", tally.types)
-        yield from _make_counts("location", tally.locations)
-        yield from _make_counts("subscription", _count_subscriptions(manifest))
+        for title, counts in (
+            ("type", tally.types),
+            ("location", tally.locations),
+            ("subscription", _count_subscriptions(manifest)),
+        ):
+            yield from _make_counts(title, counts, summary.most_rows)
     if errors:
         yield _make_errors(errors)
 
@@ -88,15 +92,15 @@ def _count_subscriptions(manifest: Manifest) -> Counter[str]:
     return counts
 
 
-def _make_counts(title: str, counts: Counter[str]) -> Iterator[Table]:
+def _make_counts(title: str, counts: Counter[str], most: int) -> Iterator[Table]:
     """Yield the table of the largest numbers, unless there are no rows."""
     shown = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     if not shown:
         return
     table = _make_table((title, "rows"))
-    for name, count in shown[:_MOST_ROWS]:
+    for name, count in shown[:most]:
         table.add_row(Text(to_line(name) or "(none)"), f"{count:,}")
-    if rest := shown[_MOST_ROWS:]:
+    if rest := shown[most:]:
         table.add_row(f"{len(rest):,} more", f"{sum(count for _, count in rest):,}")
     yield table
 
