@@ -68,7 +68,8 @@ def test_many_silent_scopes_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(4.6, "5 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (7_500, "2 h 05 min")]
+    ("seconds", "text"),
+    [(4.6, "5 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (7_500, "2 h 05 min")],
 )
 def test_seconds_are_rounded(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
@@ -176,7 +177,7 @@ def test_lost_stderr_ends_the_output_and_not_the_run() -> None:
 def test_error_of_the_run_ends_the_progress() -> None:
     printer = Paper()
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         play(printer, fail)
 
     assert len(printer.snapshots) == 1

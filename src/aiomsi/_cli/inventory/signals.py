@@ -58,6 +58,7 @@ class Interruption:
         if self.number is not None:
             # The part files are whole at any moment, so that no clean-up is needed.
             self._end_process(128 + number)
+            return
         self.number = number
         if self._cancel is None:
             raise Exit(128 + number)
