@@ -66,8 +66,8 @@ def test_ctrl_c_ends_the_demo(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert run("demo", "inventory", *SMALL).code == 130
 
 
-@pytest.mark.parametrize(("state", "rows"), [("read", 0), ("failed", 1)])
-def test_other_inventory_than_expected_is_an_error(state: State, rows: int) -> None:
+def make_summary(state: State = "failed", rows: int = 0) -> tuple[Summary, inventory.Tenant]:
+    """Return the summary of an inventory of three subscriptions, and the tenant."""
     one, other, third = GeneratedTenant(3, 10, 1).subscriptions
     tenant = inventory.Tenant((one, other, third), one, other)
     plan = Plan("run", tuple(Subscription(each.subscription_id) for each in tenant.subscriptions))
@@ -78,7 +78,27 @@ def test_other_inventory_than_expected_is_an_error(state: State, rows: int) -> N
         else ScopeResult(Scope(each, "list"), "read", third.size + rows)
         for each in (subscription.id for subscription in plan.subscriptions)
     )
-    summary = Summary(Manifest(plan, results), Tally(), ArmStats(), 1.0)
+    return Summary(Manifest(plan, results), Tally(), ArmStats(), 1.0), tenant
+
+
+@pytest.mark.parametrize(("state", "rows"), [("read", 0), ("failed", 1)])
+def test_other_inventory_than_expected_is_an_error(state: State, rows: int) -> None:
+    summary, tenant = make_summary(state, rows)
 
     with pytest.raises(DemoFailedError, match="the inventory is "):
         inventory.judge(summary, tenant, 3)
+
+
+def test_demo_without_a_picture_writes_none(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    summary, tenant = make_summary()
+    monkeypatch.setattr(inventory, "_take", lambda *_: summary)
+    monkeypatch.setattr(inventory, "choose_troubles", lambda _: tenant)
+
+    said = run("demo", "inventory", "--subscriptions", "3")
+
+    assert (said.code, said.err) == (0, "")
+    assert "incomplete: 2 of 3 subscriptions, " in said.out
+    assert not list(tmp_path.iterdir())

@@ -11,8 +11,13 @@ import loops
 import pytest
 from click.exceptions import Exit
 
-from aiomsi._cli.inventory.run import run_in_thread
-from aiomsi._cli.inventory.signals import catch_signals
+from aiomsi._cli.credentials import CredentialSource
+from aiomsi._cli.inventory.mask import Mask
+from aiomsi._cli.inventory.printers import RecordingPrinter
+from aiomsi._cli.inventory.run import InventoryRun, RunOptions, run_in_thread
+from aiomsi._cli.inventory.signals import Interruption, catch_signals
+from aiomsi._cli.options import Target
+from aiomsi._clouds import PUBLIC
 from aiomsi.inventory import read_manifest
 from aiomsi.testing import EmbeddedAzure, Fault
 
@@ -99,6 +104,39 @@ def test_ctrl_c_twice_ends_the_process_at_once(
     assert code in (130, 143)
     assert err == ""
     assert len([*child.parts.glob("*.part")]) == 11
+
+
+@UNIX
+@pytest.mark.slow
+def test_signal_before_the_plan_leaves_no_file(
+    embedded_azure: EmbeddedAzure, tmp_path: Path
+) -> None:
+    with embedded_azure.arm.hold() as hold:
+        child = Child(embedded_azure, tmp_path)
+        hold.wait_arrived()
+        child.process.send_signal(signal.SIGINT)
+        code, err = child.end()
+
+    assert code == 130
+    assert err.splitlines()[-1] == "aiomsi: interrupted before the first list was read"
+    assert not list(tmp_path.iterdir())
+
+
+def test_cancellation_without_a_signal_is_raised(
+    embedded_azure: EmbeddedAzure, azure_environment: object, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        options = RunOptions(tmp_path / "x.jsonl")
+        run = InventoryRun(options, RecordingPrinter(), Mask(), Interruption(print))
+        task = asyncio.ensure_future(run.run(Target(PUBLIC, CredentialSource())))
+        with embedded_azure.arm.hold() as hold:
+            await hold.arrived()
+            task.cancel()
+            await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert not list(tmp_path.iterdir())
 
 
 def test_first_signal_cancels_the_task_and_the_second_ends_the_process() -> None:

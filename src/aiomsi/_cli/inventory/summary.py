@@ -127,11 +127,10 @@ def _group_errors(manifest: Manifest) -> dict[_Kind, list[ScopeResult]]:
 def _iter_messages(groups: Mapping[_Kind, Sequence[ScopeResult]]) -> Iterator[str]:
     """Yield the first message of each kind of error."""
     for (code, _), (first, *_) in groups.items():
-        if first.error is not None:
-            message = first.error.message
-            cut = message if len(message) <= _MOST_MESSAGE else f"{message[:_MOST_MESSAGE]}…"
-            requests = "1 request" if first.attempts == 1 else f"{first.attempts} requests"
-            yield f"{code}: {cut} ({requests})"
+        message = "" if first.error is None else first.error.message
+        cut = message if len(message) <= _MOST_MESSAGE else f"{message[:_MOST_MESSAGE]}…"
+        requests = "1 request" if first.attempts == 1 else f"{first.attempts} requests"
+        yield f"{code}: {cut} ({requests})"
 
 
 def _make_table(titles: Iterable[str]) -> Table:
