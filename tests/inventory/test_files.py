@@ -23,7 +23,6 @@ from aiomsi.inventory._formats.csv import CsvEncoder
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
 from aiomsi.inventory._parts import folder as folder_module
-from aiomsi.inventory._parts import lock
 from aiomsi.inventory._parts import lock as lock_module
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
 from aiomsi.inventory._parts.lock import FolderLock
@@ -314,7 +313,7 @@ def test_removed_lock_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyP
         path.touch()
 
     # The run that held the lock ends between the opening and the locking.
-    monkeypatch.setattr(lock, "_lock", remove)
+    monkeypatch.setattr(lock_module, "_lock", remove)
 
     with pytest.raises(UsageError, match="another run uses the folder"), FolderLock(tmp_path):
         pass
