@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
-from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -14,14 +13,16 @@ from aiomsi._arm.protocol.bulk.outcomes import Outcome
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import UsageError
+from aiomsi.inventory._formats.places import Location, is_azure, open_place
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
+from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import SOURCES, Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._sources.reading import Reading, make_request
 from aiomsi.inventory._times import Now, make_now
 
 _LISTS_AT_ONCE = 1_024
-_MAX_BYTES = 33_554_432
+_MAX_BYTES = int(__import__("os").environ.get("FMB","33554432"))
 
 
 @attrs.frozen(eq=False)
@@ -44,10 +45,11 @@ async def run_shard(
     arm: ArmSession,
     plan: Plan,
     scopes: Collection[Scope],
-    folder: str | os.PathLike[str],
+    folder: Location,
     *,
     retry_failed: bool = False,
     max_age: float | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> list[ScopeResult]:
     """Read some scopes of a plan into part files, and return their results.
@@ -59,9 +61,11 @@ async def run_shard(
         arm: the session.
         plan: the plan.
         scopes: scopes of the plan.
-        folder: the folder of the parts, which is created.
+        folder: the path or URL of the folder of the parts, which is created.
         retry_failed: read scopes again that ended in errors.
         max_age: read scopes again that are older, in seconds.
+        storage_options: options of fsspec's file system, for a URL. Azure's file system gets the
+            session's credential, unless they name another one.
         clock: as for `plan`.
 
     Raises:
@@ -70,8 +74,9 @@ async def run_shard(
 
     """
     plan.check_scopes(scopes)
-    parts = PartFolder(Path(folder))
-    parts.check_plan(plan)
+    parts = open_parts(arm, folder, storage_options)
+    async with PartThread() as thread:
+        await thread.run(parts.check_plan, plan)
     resume = Resume(make_now(clock.wall), retry_failed, max_age)
     async with aclosing(read_scopes(arm, plan, scopes, parts, resume)) as results:
         known = {result.scope: result async for result in results}
@@ -88,32 +93,52 @@ async def read_scopes(
         OSError: a part can't be written.
 
     """
-    unread = []
-    for scope in scopes:
-        earlier = parts.read_result(scope)
-        if earlier is not None and is_reusable(
-            earlier, resume.now(), retry_failed=resume.retry_failed, max_age=resume.max_age
-        ):
-            yield earlier
-        else:
-            unread.append(scope)
-    readings = _make_readings(plan, unread, parts, resume.now)
-    # Sorted by source, so that the requests of the subscriptions alternate.
-    unread.sort(key=lambda scope: SOURCES.index(scope.source))
-    lists = arm.fan_out_list(map(make_request, unread), limit=_LISTS_AT_ONCE, max_bytes=_MAX_BYTES)
-    try:
-        async with aclosing(lists):
-            async for request, part in lists:
-                if not isinstance(part, Outcome):
-                    readings[request.tag].add(part)
-                    continue
-                _check_open(arm, part.error)
-                result = readings[request.tag].finish(part)
-                del readings[request.tag]
-                yield result
-    finally:
-        for reading in readings.values():
-            reading.writer.discard()
+    async with PartThread() as thread:
+        unread = []
+        present = set(await thread.run(parts.find_present, scopes))
+        for scope in scopes:
+            earlier = await thread.run(parts.read_result, scope) if scope in present else None
+            if earlier is not None and is_reusable(
+                earlier, resume.now(), retry_failed=resume.retry_failed, max_age=resume.max_age
+            ):
+                yield earlier
+            else:
+                unread.append(scope)
+        readings = _make_readings(plan, unread, parts, resume.now)
+        # Sorted by source, so that the requests of the subscriptions alternate.
+        unread.sort(key=lambda scope: SOURCES.index(scope.source))
+        lists = arm.fan_out_list(
+            map(make_request, unread), limit=_LISTS_AT_ONCE, max_bytes=_MAX_BYTES
+        )
+        try:
+            async with aclosing(lists):
+                async for request, part in lists:
+                    if not isinstance(part, Outcome):
+                        await thread.run(readings[request.tag].add, part)
+                        del part
+                        continue
+                    _check_open(arm, part.error)
+                    result = await thread.run(readings[request.tag].finish, part)
+                    del readings[request.tag]
+                    yield result
+        finally:
+            for reading in readings.values():
+                reading.writer.discard()
+
+
+def open_parts(
+    arm: ArmSession, folder: Location, storage_options: Mapping[str, Any] | None
+) -> PartFolder:
+    """Return the folder of the parts; Azure's file system gets the session's credential.
+
+    Raises:
+        ConfigurationError: as for `open_place`.
+
+    """
+    options = dict(storage_options or {})
+    if is_azure(folder):
+        options.setdefault("credential", arm._connection.given_credentials[0])  # noqa: SLF001 (of this package)
+    return PartFolder(open_place(folder, options))
 
 
 def _check_open(arm: ArmSession, error: BaseException | None) -> None:

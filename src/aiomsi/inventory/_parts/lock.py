@@ -10,7 +10,7 @@ from typing import Self
 import attrs
 
 from aiomsi._errors import UsageError
-from aiomsi.inventory._formats.files import PRIVATE
+from aiomsi.inventory._formats.places import PRIVATE
 
 LOCK_NAME = "lock"
 _BINARY = getattr(os, "O_BINARY", 0)

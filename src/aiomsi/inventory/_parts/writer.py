@@ -4,7 +4,8 @@ A part has the rows of a scope as JSON Lines, and after them a line with the `Sc
 SHA-256 of the rows. It gets its name after the last page. A part without that line, or with another
 digest, counts as absent, so that neither a kill nor a power failure needs an fsync for each part.
 
-A file is open only while a page is written, because many scopes are read at once.
+A file is open only while a page is written, because many scopes are read at once. Its methods
+block; `PartThread` calls them.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ from typing import Any
 
 import attrs
 
-from aiomsi.inventory._formats.files import PRIVATE, name_aside
+from aiomsi.inventory._formats.files import CREATE
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
+from aiomsi.inventory._formats.places import PRIVATE, Place
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._row import Row
 
-_BINARY = getattr(os, "O_BINARY", 0)
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
-_APPEND = os.O_WRONLY | os.O_APPEND | _BINARY
+_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 END_MARK = b'{"part":'
 
 
@@ -33,22 +33,18 @@ class PartWriter:
     """The part of one scope while it is read.
 
     Attributes:
-        path: the name that the part gets at its end.
+        place: the name that the part gets at its end.
         rows: the number of rows so far.
         duplicates: the number of rows left out, because their ids came before.
 
     """
 
-    path: Path
+    place: Place
     rows: int = attrs.field(default=0, init=False)
     duplicates: int = attrs.field(default=0, init=False)
-    _aside: Path = attrs.field(init=False)
-    _exists: bool = attrs.field(default=False, init=False)
+    _aside: Path | None = attrs.field(default=None, init=False)
     _digest: Any = attrs.field(factory=hashlib.sha256, init=False)
     _ids: set[str] = attrs.field(factory=set, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._aside = name_aside(self.path)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Write some rows, except those whose ids came before.
@@ -82,17 +78,20 @@ class PartWriter:
             self.discard()
             self._digest = hashlib.sha256()
         end = {"part": result.to_json(), "sha256": self._digest.hexdigest()}
-        self._write(encode_json(end) + b"\n")
-        self._aside.replace(self.path)
+        aside = self._write(encode_json(end) + b"\n")
+        self.place.put(aside)
+        self._aside = None
 
     def discard(self) -> None:
         """Remove the unfinished part."""
-        self._aside.unlink(missing_ok=True)
-        self._exists = False
+        if self._aside is not None:
+            self._aside.unlink(missing_ok=True)
+            self._aside = None
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> Path:
         # A file that was removed meanwhile is not created anew: it would lack its first pages.
-        handle = os.open(self._aside, _APPEND if self._exists else _CREATE, PRIVATE)
-        self._exists = True
-        with os.fdopen(handle, "ab") as file:
+        flags = CREATE if self._aside is None else _APPEND
+        self._aside = self._aside or self.place.name_aside()
+        with os.fdopen(os.open(self._aside, flags, PRIVATE), "ab") as file:
             file.write(data)
+        return self._aside

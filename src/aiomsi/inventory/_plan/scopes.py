@@ -87,6 +87,8 @@ class ScopeResult:
         attempts: the number of requests that were sent.
         waited: seconds in the queue.
         read_at: the time of the first page, or of the end if none came.
+        throttled: the number of 429s.
+        received: bytes of the pages as JSON.
 
     """
 
@@ -98,6 +100,8 @@ class ScopeResult:
     attempts: int = 0
     waited: float = 0.0
     read_at: str | None = None
+    throttled: int = 0
+    received: int = 0
 
     @property
     def is_known(self) -> bool:

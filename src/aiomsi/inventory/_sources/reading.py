@@ -105,7 +105,13 @@ class Reading:
 
     def _make_result(self, outcome: Outcome, error: ScopeError | None) -> ScopeResult:
         read_at = self.now() if self._context is None else self._context.read_at
-        numbers = (outcome.attempts, outcome.waited, read_at)
+        numbers = (
+            outcome.attempts,
+            outcome.waited,
+            read_at,
+            outcome.throttled,
+            outcome.received,
+        )
         if error is None:
             rows, duplicates = self.writer.rows, self.writer.duplicates
             return ScopeResult(self.scope, "read", rows, duplicates, None, *numbers)
