@@ -13,7 +13,8 @@ from aiomsi._util import json
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.places import TEMPORARY, Location, Place, open_place
-from aiomsi.inventory._parts.writer import END_MARK, PartWriter
+from aiomsi.inventory._parts.thread import PartThread
+from aiomsi.inventory._parts.writer import END_MARK, PartFile, PartWriter
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import Row
@@ -30,10 +31,12 @@ class PartFolder:
 
     Attributes:
         place: the folder.
+        thread: writes the parts; None writes them at once.
 
     """
 
     place: Place = attrs.field(converter=open_place)
+    thread: PartThread | None = None
 
     def open(self, plan: Plan) -> Plan:
         """Create the folder with a plan, or return the plan of the earlier run in it.
@@ -90,9 +93,19 @@ class PartFolder:
             if TEMPORARY in name:
                 self.place.child(name).remove()
 
+    def clear(self) -> None:
+        """Remove the parts and the plan; call it under the lock.
+
+        The plan is removed last, because parts without a plan would count as those of the next run.
+        """
+        for name in self.place.list_names():
+            if name.endswith(_SUFFIX) or TEMPORARY in name:
+                self.place.child(name).remove()
+        self.place.child(PLAN_NAME).remove()
+
     def make_writer(self, scope: Scope) -> PartWriter:
         """Return the writer of a scope's part."""
-        return PartWriter(self._find_place(scope))
+        return PartWriter(PartFile(self._find_place(scope)), self.thread)
 
     def find_present(self, scopes: Collection[Scope]) -> list[Scope]:
         """Return the scopes whose parts have names in the folder."""
