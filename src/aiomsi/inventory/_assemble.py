@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._util import json
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
+from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._formats.outputs import open_output
-from aiomsi.inventory._formats.places import Location, open_place
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.plan import Plan
+from aiomsi.inventory._plan.scopes import Scope
 from aiomsi.inventory._times import make_now
 
 _ERRORS, _MANIFEST = "errors.jsonl", "manifest.json"
@@ -27,6 +28,7 @@ def assemble(
     excel: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     clock: Clock = SYSTEM_CLOCK,
+    check: Callable[[], None] | None = None,
 ) -> Manifest:
     """Write the rows of all parts to an output, in the order of the plan; return the manifest.
 
@@ -45,6 +47,8 @@ def assemble(
         storage_options: options of fsspec's file system for URLs, for example ``{"credential":
             credential, "account_name": "name"}``.
         clock: the clock of `Manifest.ended_at`.
+        check: called before each chunk of rows; an exception that it raises ends the writing, and
+            leaves the files as before.
 
     Raises:
         ConfigurationError: the format is not known, a package is missing, a worksheet has too few
@@ -60,7 +64,14 @@ def assemble(
     results = [result for result in found if result is not None]
     now = make_now(clock.wall)
     manifest = make_manifest(plan, results, now())
-    files = target.write(manifest, parts.iter_chunks)
+
+    def iter_chunks(scope: Scope) -> Iterator[bytes]:
+        for chunk in parts.iter_chunks(scope):
+            if check is not None:
+                check()
+            yield chunk
+
+    files = target.write(manifest, iter_chunks)
     errors = (encode_json(each.to_json()) + b"\n" for each in manifest.errors)
     files += (write_file(target.beside(_ERRORS) or parts.place.child(_ERRORS), errors),)
     manifest = make_manifest(plan, results, now(), files)

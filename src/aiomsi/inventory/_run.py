@@ -10,7 +10,8 @@ import attrs
 
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi.inventory._formats.places import Location, is_azure, open_place
+from aiomsi.inventory._formats.locations import Location, open_place
+from aiomsi.inventory._formats.remote import is_azure
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import Plan

@@ -15,14 +15,8 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
 from aiomsi.inventory._formats.csv import CsvEncoder, check_rows
 from aiomsi.inventory._formats.files import WholeFile
-from aiomsi.inventory._formats.places import (
-    LocalPlace,
-    Location,
-    Place,
-    name_aside,
-    open_place,
-    sync_folder,
-)
+from aiomsi.inventory._formats.locations import Location, open_place
+from aiomsi.inventory._formats.places import LocalPlace, Place, name_aside, sync_folder
 from aiomsi.inventory._formats.standard_output import NAME as STANDARD_OUTPUT
 from aiomsi.inventory._formats.standard_output import write_standard_output
 from aiomsi.inventory._manifest import Manifest, OutputFile

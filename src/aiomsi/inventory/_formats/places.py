@@ -1,4 +1,4 @@
-"""Files and folders of the local disk, or of another place that fsspec reaches by a URL."""
+"""`Place`, a file or a folder, and `LocalPlace`, one of the local disk."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, Protocol
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
 
-Location: TypeAlias = str | os.PathLike[str]
-"""A path, or a URL with a scheme of fsspec as text."""
 PRIVATE = 0o600
 """Properties of resources may hold secrets."""
 TEMPORARY = ".tmp-"
 _PRIVATE_FOLDER = 0o700
-_AZURE_SCHEMES = ("abfs", "abfss", "az")
 _TRIES = 8
 _PAUSE = 0.05
 
@@ -156,32 +153,6 @@ def replace(
         else:
             return
     source.replace(target)
-
-
-def open_place(location: Location | Place, options: Mapping[str, Any] | None = None) -> Place:
-    """Return the place of a path or of a URL.
-
-    Args:
-        location: the path or the URL; a place is returned as it is.
-        options: options of fsspec's file system, for a URL.
-
-    Raises:
-        ConfigurationError: fsspec, or the file system of the URL, is not installed or refuses the
-            options.
-
-    """
-    if not isinstance(location, str | os.PathLike):
-        return location
-    if isinstance(location, str) and "://" in location:
-        from aiomsi.inventory._formats.remote import open_remote
-
-        return open_remote(location, options or {})
-    return LocalPlace(Path(location))
-
-
-def is_azure(location: object) -> bool:
-    """Return whether a location is a URL of adlfs, which takes a credential of Azure."""
-    return isinstance(location, str) and location.partition("://")[0].lower() in _AZURE_SCHEMES
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,7 +17,9 @@ from typing import Any, BinaryIO, Self, cast
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi.inventory._formats.places import is_azure, name_aside, needs_extra
+from aiomsi.inventory._formats.places import name_aside, needs_extra
+
+_AZURE_SCHEMES = ("abfs", "abfss", "az")
 
 
 class LentCredential:
@@ -41,6 +43,11 @@ class LentCredential:
 
     async def __aexit__(self, *_error: object) -> None:
         """Leave the credential open, for its owner."""
+
+
+def is_azure(location: object) -> bool:
+    """Return whether a location is a URL of adlfs, which takes a credential of Azure."""
+    return isinstance(location, str) and location.partition("://")[0].lower() in _AZURE_SCHEMES
 
 
 def open_remote(url: str, options: Mapping[str, Any]) -> RemotePlace:

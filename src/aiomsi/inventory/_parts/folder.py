@@ -12,7 +12,8 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
-from aiomsi.inventory._formats.places import TEMPORARY, Location, Place, open_place
+from aiomsi.inventory._formats.locations import Location, open_place
+from aiomsi.inventory._formats.places import TEMPORARY, Place
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._parts.writer import END_MARK, PartFile, PartWriter
 from aiomsi.inventory._plan.plan import Plan

@@ -166,23 +166,11 @@ class Reading:
 
     def _make_result(self, error: ScopeError | None) -> ScopeResult:
         read_at = self.rules.now() if self._context is None else self._context.read_at
-        numbers = (self.attempts, self.waited, read_at)
+        numbers = (self.attempts, self.waited, read_at, self.throttled, self.received)
         if error is None:
             rows, duplicates = self.writer.rows, self.writer.duplicates
             types = dict(sorted(self._types.items()))
-            return ScopeResult(
-                self.scope,
-                "read",
-                rows,
-                duplicates,
-                None,
-                *numbers,
-                types,
-                self.throttled,
-                self.received,
-            )
+            return ScopeResult(self.scope, "read", rows, duplicates, None, *numbers, types)
         lost = self.subscription.is_lost
         state = find_state(error, is_lost=lost, ignore=self.rules.ignore)
-        return ScopeResult(
-            self.scope, state, 0, 0, error, *numbers, {}, self.throttled, self.received
-        )
+        return ScopeResult(self.scope, state, 0, 0, error, *numbers)
