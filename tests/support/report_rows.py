@@ -42,12 +42,16 @@ def make_plan(tenant: GeneratedTenant) -> Plan:
 
 
 def iter_rows(tenant: GeneratedTenant) -> Iterator[dict[str, Any]]:
-    """Yield the resources of a generated tenant."""
+    """Yield the subscriptions, groups and resources of a generated tenant."""
     for one in tenant.subscriptions:
         context = RowContext(
             one.subscription_id, one.display_name, TENANT, "list", "2021-04-01", STARTED
         )
-        for resource in tenant.list_below(f"/subscriptions/{one.subscription_id}") or ():
+        path = f"/subscriptions/{one.subscription_id}"
+        yield make_row({"id": path}, context)
+        for group in one.list_groups():
+            yield make_row({"id": f"{path}/resourceGroups/{group.name}"}, context)
+        for resource in tenant.list_below(path) or ():
             created = datetime.fromtimestamp(resource.created, UTC).isoformat()
             item = {
                 "id": resource.id,

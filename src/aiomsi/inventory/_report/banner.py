@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi.inventory._manifest import CAVEAT, Manifest
+from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._plan.subscriptions import Choice
 from aiomsi.inventory._report.columns import Table, clip, show_time
@@ -17,7 +17,6 @@ from aiomsi.inventory._report.counts import Counts
 MOST_ERRORS = 1_000
 ERROR_HEADINGS = (
     "Subscription",
-    "Subscription id",
     "List",
     "State",
     "Status",
@@ -25,6 +24,7 @@ ERROR_HEADINGS = (
     "Message",
     "Request id",
     "Requests",
+    "Subscription id",
 )
 STATUS = {"complete": "Complete", "incomplete": "Incomplete", "interrupted": "Interrupted"}
 _LISTS = {"container": "resource groups", "list": "resources"}
@@ -36,7 +36,7 @@ def make_headline(manifest: Manifest) -> str:
     total = len(manifest.plan.subscriptions)
     short = {each.scope.subscription_id for each in manifest.results if each.is_short}
     if not short:
-        return f"{count(total, 'subscription')}, each read to its end"
+        return f"{count(total, 'subscription')}, {'each ' if total > 1 else ''}read to its end"
     verb = "was" if len(short) == 1 else "were"
     return f"{len(short):,} of {count(total, 'subscription')} {verb} not read to the end"
 
@@ -83,7 +83,6 @@ def iter_left_out(
         yield f"{missing} of {find_data_file(manifest)} from the table; the charts count all"
     if is_masked:
         yield "the ids of subscriptions and tenants; numbers are in their place"
-    yield CAVEAT
 
 
 def _iter_choice(manifest: Manifest) -> Iterator[str]:
@@ -138,14 +137,13 @@ def describe_rows(manifest: Manifest, counts: Counts, table: Table) -> str:
 def make_error_row(result: ScopeResult, name: str | None) -> list[str]:
     """Return the cells of an error."""
     scope, error = result.scope, result.error
-    cells: list[object] = [name or "", scope.subscription_id]
-    cells += [_LISTS.get(scope.source, scope.source), result.state]
+    cells: list[object] = [name or "", _LISTS.get(scope.source, scope.source), result.state]
     if error is None:
         cells += ["", "", "", ""]
     else:
         status = error.status or ""
         cells += [status, error.code, clip(error.message, _LONGEST), error.request_id or ""]
-    return [str(cell) for cell in (*cells, result.attempts)]
+    return [str(cell) for cell in (*cells, result.attempts, scope.subscription_id)]
 
 
 def count(number: int, name: str) -> str:

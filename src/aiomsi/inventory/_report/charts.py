@@ -26,12 +26,13 @@ _BAR = 9
 _POINTS = 72
 _PLOT = 150
 _AXIS = 22
+_ROUND = 4
 _INK, _MUTED, _BAR_COLOR, _TRACK = "#000001", "#000002", "#000003", "#000004"
 _CLASSES = {_INK: "ink", _MUTED: "muted", _BAR_COLOR: "bar", _TRACK: "track"}
 """The colours that are drawn, and the classes of the page's style sheet."""
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "aiomsi", "text.parse_math": False}
 _SVG = "{http://www.w3.org/2000/svg}"
-_LONGEST_LABEL = 52
+_LONGEST_LABEL = 46
 
 
 class _Canvas:
@@ -51,9 +52,10 @@ class _Canvas:
         self._axes.set_ylim(height, 0)
 
     def bar(self, x: float, y: float, width: float, height: float, color: str) -> None:
-        from matplotlib.patches import Rectangle
+        from matplotlib.patches import FancyBboxPatch
 
-        shape = Rectangle((x, y), width, height, facecolor=color, edgecolor="none", linewidth=0)
+        style = f"round,pad=0,rounding_size={min(_ROUND, width / 2, height / 2)}"
+        shape = FancyBboxPatch((x, y), width, height, style, facecolor=color, linewidth=0)
         self._axes.add_patch(shape)
 
     def text(self, x: float, y: float, text: str, color: str, align: str = "left") -> None:

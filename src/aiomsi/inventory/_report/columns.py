@@ -81,7 +81,7 @@ def shorten_id(row: Row) -> str:
 
 COLUMNS = (
     Column("name", "Name", 230, few=False, show=_show("name")),
-    Column("type", "Type", 270, few=True, show=_show("type")),
+    Column("type", "Type", 310, few=True, show=_show("type")),
     Column("location", "Location", 130, few=True, show=_show("location")),
     Column("group", "Resource group", 200, few=True, show=_show("resource_group")),
     Column("subscription", "Subscription", 210, few=True, show=_show("subscription_name")),

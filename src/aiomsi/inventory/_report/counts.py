@@ -66,12 +66,8 @@ def find_month(time: Any) -> str:
 
 
 def pick_largest(counts: Counter[str]) -> list[tuple[str, int]]:
-    """Return the largest counts, and the sum of the others as the last one."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    if len(ordered) <= MOST_BARS:
-        return ordered
-    kept, others = ordered[: MOST_BARS - 1], ordered[MOST_BARS - 1 :]
-    return [*kept, (f"{len(others):,} others", sum(count for _, count in others))]
+    """Return the largest counts."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_BARS]
 
 
 def name_owners(owners: Counter[tuple[str, str]]) -> Counter[str]:

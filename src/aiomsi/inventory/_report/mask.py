@@ -9,10 +9,11 @@ import attrs
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._row import Row
 
-_GUID = re.compile(
-    r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.ASCII | re.IGNORECASE
-)
-_ID = re.compile(r"/subscriptions/([^/\s'\"]+)", re.IGNORECASE)
+_FORM = r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}"
+_GUID = re.compile(_FORM, re.ASCII | re.IGNORECASE)
+_ID = re.compile(f"(/subscriptions/)({_FORM})", re.ASCII | re.IGNORECASE)
+_SEGMENT = 2
+"""The segment of a resource's id that is the id of the subscription."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -45,14 +46,14 @@ class Mask:
         """Return a text with masks in the place of known ids, and of those in paths."""
         if _flatten(text) in self._masks:
             return self._masks[_flatten(text)]
-        text = _ID.sub(lambda found: f"/subscriptions/{self.mask_subscription(found[1])}", text)
+        text = _ID.sub(lambda found: found[1] + self.mask_subscription(found[2]), text)
         return _GUID.sub(lambda found: self._masks.get(_flatten(found[0]), found[0]), text)
 
     def mask_row(self, row: Row) -> Row:
         """Return a row whose columns in the report hold masks."""
         tags = row["tags"]
         return row | {
-            "id": self.mask_text(row["id"]),
+            "id": self._mask_id(row["id"]),
             "name": self._mask_optional(row["name"]),
             "resource_group": self._mask_optional(row["resource_group"]),
             "subscription_id": self.mask_subscription(row["subscription_id"]),
@@ -64,6 +65,12 @@ class Mask:
                 self.mask_text(name): self._mask_optional(value) for name, value in tags.items()
             },
         }
+
+    def _mask_id(self, id_: str) -> str:
+        segments = id_.split("/")
+        if len(segments) > _SEGMENT and segments[_SEGMENT - 1].lower() == "subscriptions":
+            segments[_SEGMENT] = self.mask_subscription(segments[_SEGMENT])
+        return self.mask_text("/".join(segments))
 
     def _mask_optional(self, text: str | None) -> str | None:
         return None if text is None else self.mask_text(text)

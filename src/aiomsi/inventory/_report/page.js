@@ -54,7 +54,7 @@ function makeTable(meta, rows) {
   const compare = new Intl.Collator("en", { sensitivity: "base", numeric: true }).compare;
   return new Tabulator("#table", {
     data: rows,
-    height: Math.max(240, Math.min(640, window.innerHeight - 160)),
+    height: Math.min(Math.max(300, Math.min(640, window.innerHeight - 160)), 180 + 36 * rows.length),
     layout: "fitDataFill",
     placeholder: rows.length ? "No row matches." : "The inventory has no rows.",
     columnDefaults: { formatter: "plaintext", headerFilter: "input", sorter: compare },
@@ -117,6 +117,14 @@ function connectKeys() {
   }
 }
 
+// A cell that is cut shows its text as the title of its element.
+function connectTitles() {
+  find("table").addEventListener("mouseover", ({ target }) => {
+    const isCut = target.matches(".tabulator-cell") && target.scrollWidth > target.clientWidth;
+    if (isCut) target.title = target.textContent;
+  });
+}
+
 // A printed page has the first rows of the table in their order, because Tabulator draws only those
 // that are in sight.
 function connectPrinting(table, meta) {
@@ -147,6 +155,7 @@ async function start() {
   await new Promise((resolve) => table.on("tableBuilt", resolve));
   showCount(rows.length, rows.length);
   connectKeys();
+  connectTitles();
   connectSearch(table, meta, rows);
   connectPrinting(table, meta);
 }

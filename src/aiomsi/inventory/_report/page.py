@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import gzip
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from string import Template
 from typing import Any
 
 from aiomsi._util import json
-from aiomsi.inventory._manifest import Manifest
+from aiomsi.inventory._manifest import CAVEAT, Manifest
 from aiomsi.inventory._report import banner
 from aiomsi.inventory._report.charts import Bars, draw_bars, draw_months
 from aiomsi.inventory._report.columns import COLUMNS, WHOLE, Table, show_time
@@ -89,6 +90,7 @@ def _make_banner(
             f"<div><dt>{show(name)}</dt><dd>{show(value)}</dd></div>" for name, value in facts
         ),
         "left_out": "".join(f"<li>{show(text)}</li>" for text in left_out),
+        "caveat": escape(CAVEAT),
         "totals": "".join(f"<li><b>{number:,}</b> {name}</li>" for number, name in totals),
         "errors": show(banner.describe_errors(manifest)),
         "rows": show(banner.describe_rows(manifest, counts, table)),
@@ -100,29 +102,38 @@ def _iter_charts(counts: Counts) -> Iterator[str]:
     if not counts.resources:
         yield '<p class="none">The inventory has no resources.</p>'
         return
-    yield _make_figure("By type", pick_largest(counts.types), draw_bars)
-    yield _make_figure("By location", pick_largest(counts.locations), draw_bars)
-    yield _make_figure("By subscription", pick_largest(name_owners(counts.owners)), draw_bars)
+    yield _make_ranking("type", counts.types)
+    yield _make_ranking("location", counts.locations)
+    yield _make_ranking("subscription", name_owners(counts.owners))
     months, earlier = fill_months(counts.months)
     unknown = counts.months[""]
     notes = [f"{earlier:,} of the resources are older."] if earlier else []
     notes += [f"{unknown:,} of the resources have no time of creation."] if unknown else []
-    yield _make_figure("By month of creation", months, draw_months, " ".join(notes))
+    yield _make_figure("month of creation", months, draw_months, " ".join(notes))
 
 
-def _make_figure(title: str, bars: Bars, draw: Callable[[Bars], str], note: str = "") -> str:
+def _make_ranking(name: str, counts: Counter[str]) -> str:
+    bars = pick_largest(counts)
+    others, rest = len(counts) - len(bars), counts.total() - sum(number for _, number in bars)
+    verb = "has" if others == 1 else "have"
+    note = f"{banner.count(others, f'other {name}')} {verb} {rest:,}." if others else ""
+    return _make_figure(name, bars, draw_bars, note)
+
+
+def _make_figure(name: str, bars: Bars, draw: Callable[[Bars], str], note: str = "") -> str:
     """Return a chart with its heading, and with its numbers as a table."""
-    parts = [f"<figure><h3>{title}</h3>"]
-    if bars:
-        rows = "".join(
-            f'<tr><th scope="row">{escape(label)}</th><td>{count:,}</td></tr>'
-            for label, count in bars
-        )
-        table = f"<table>{rows}</table>"
-        parts += [draw(bars), f"<details><summary>Numbers</summary>{table}</details>"]
-    if note:
-        parts.append(f"<p>{note}</p>")
-    return "".join((*parts, "</figure>"))
+    rows = "".join(
+        f'<tr><th scope="row">{escape(label)}</th><td>{number:,}</td></tr>'
+        for label, number in bars
+    )
+    numbers = f"<summary>Numbers by {name}</summary><table>{rows}</table>"
+    return (
+        f"<figure><h3>By {name}</h3>"
+        + (draw(bars) if bars else "")
+        + (f"<p>{note}</p>" if note else "")
+        + (f"<details>{numbers}</details>" if bars else "")
+        + "</figure>"
+    )
 
 
 def _make_meta(manifest: Manifest, table: Table, hide: _Show) -> dict[str, Any]:
