@@ -11,7 +11,7 @@ from typing import Self
 import attrs
 
 from aiomsi._errors import UsageError
-from aiomsi.inventory._formats.files import PRIVATE
+from aiomsi.inventory._formats.places import PRIVATE
 
 LOCK_NAME = "lock"
 _CLOSED = -1

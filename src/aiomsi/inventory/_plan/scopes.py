@@ -91,6 +91,8 @@ class ScopeResult:
             several scopes count for each of them that failed, or else for the first one.
         waited: seconds in the queue.
         read_at: the time of the first page, or of the end if none came.
+        throttled: the number of 429s.
+        received: bytes of the pages as JSON.
         types: the number of rows of each resource type.
 
     """
@@ -103,6 +105,8 @@ class ScopeResult:
     attempts: int = 0
     waited: float = 0.0
     read_at: str | None = None
+    throttled: int = 0
+    received: int = 0
     types: Mapping[str, int] = attrs.field(factory=dict)
 
     @property

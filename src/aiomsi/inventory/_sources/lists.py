@@ -42,9 +42,11 @@ async def read_lists(
             reading = readings[request.tag]
             if not isinstance(part, Outcome):
                 reading.add(part)
+                del part
+                await reading.writer.drain()
                 continue
             check_open(arm, part.error)
-            reading.count_requests(part.attempts, part.waited)
+            reading.count_requests(part.attempts, part.waited, part.throttled, part.received)
             yield reading.finish(None if part.error is None else make_error(part.error))
 
 

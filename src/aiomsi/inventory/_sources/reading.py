@@ -74,6 +74,8 @@ class Reading:
         rules: the rules of the rows.
         attempts: the number of requests that were sent.
         waited: seconds in the queue.
+        throttled: the number of 429s.
+        received: bytes of the pages as JSON.
         malformed: the error of an item that can't become a row.
 
     """
@@ -84,6 +86,8 @@ class Reading:
     rules: RowRules
     attempts: int = attrs.field(default=0, init=False)
     waited: float = attrs.field(default=0.0, init=False)
+    throttled: int = attrs.field(default=0, init=False)
+    received: int = attrs.field(default=0, init=False)
     _context: RowContext | None = attrs.field(default=None, init=False)
     malformed: ScopeError | None = attrs.field(default=None, init=False)
     _types: Counter[str] = attrs.field(factory=Counter, init=False)
@@ -130,10 +134,14 @@ class Reading:
         self._context, self.malformed = None, None
         self._types.clear()
 
-    def count_requests(self, attempts: int, waited: float) -> None:
-        """Count requests that were sent for the scope."""
+    def count_requests(
+        self, attempts: int, waited: float, throttled: int = 0, received: int = 0
+    ) -> None:
+        """Count requests that were sent for the scope, the 429s, and the bytes of the pages."""
         self.attempts += attempts
         self.waited += waited
+        self.throttled += throttled
+        self.received += received
 
     def finish(self, error: ScopeError | None = None) -> ScopeResult:
         """Finish the part, and return the result.
@@ -158,7 +166,7 @@ class Reading:
 
     def _make_result(self, error: ScopeError | None) -> ScopeResult:
         read_at = self.rules.now() if self._context is None else self._context.read_at
-        numbers = (self.attempts, self.waited, read_at)
+        numbers = (self.attempts, self.waited, read_at, self.throttled, self.received)
         if error is None:
             rows, duplicates = self.writer.rows, self.writer.duplicates
             types = dict(sorted(self._types.items()))

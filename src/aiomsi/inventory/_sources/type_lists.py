@@ -80,7 +80,9 @@ class TypeReading:
     def end_list(self, outcome: Outcome, level: int) -> ScopeResult | None:
         """Count the end of a list; return the result of the scope after its last list."""
         self.open -= 1
-        self.reading.count_requests(outcome.attempts, outcome.waited)
+        self.reading.count_requests(
+            outcome.attempts, outcome.waited, outcome.throttled, outcome.received
+        )
         if outcome.error is not None and not (level > 1 and is_parent_gone(outcome.error)):
             self.error = self.error or make_error(outcome.error)
         return None if self.open else self.reading.finish(self.error)
@@ -111,6 +113,8 @@ async def read_types(
                 one: TypeReading = request.tag
                 if isinstance(part, RawPage):
                     one.add(part)
+                    del part
+                    await one.reading.writer.drain()
                 else:
                     _end(arm, one, part, level, ended)
                 while ended:

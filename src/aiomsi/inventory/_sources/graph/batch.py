@@ -101,7 +101,7 @@ class Group:
 
     def take(self, outcome: Outcome) -> Step:
         """Return the batches, or the results if the counts can't be read."""
-        count = (outcome.attempts, outcome.waited)
+        count = (outcome.attempts, outcome.waited, outcome.throttled, outcome.received)
         page = _read(outcome)
         if isinstance(page, ScopeError):
             return Step(results=_fail(self.readings.values(), page, *count))
@@ -121,6 +121,8 @@ class Batch:
         is_second: whether the scopes were read once before.
         attempts: the number of requests that were sent.
         waited: seconds in the queue.
+        throttled: the number of 429s.
+        received: bytes of the pages as JSON.
 
     """
 
@@ -129,6 +131,8 @@ class Batch:
     is_second: bool = False
     attempts: int = attrs.field(default=0, init=False)
     waited: float = attrs.field(default=0.0, init=False)
+    throttled: int = attrs.field(default=0, init=False)
+    received: int = attrs.field(default=0, init=False)
     _phase: Phase = attrs.field(default="rows", init=False)
     _restarts: int = attrs.field(default=0, init=False)
     _visible: frozenset[str] = attrs.field(factory=frozenset, init=False)
@@ -147,10 +151,12 @@ class Batch:
         self._token, self._tokens = None, PageLinks(self.context.cloud)
         self._items, self._total = 0, None
 
-    def count_requests(self, attempts: int, waited: float) -> None:
-        """Count requests that were sent for the batch."""
+    def count_requests(self, attempts: int, waited: float, throttled: int, received: int) -> None:
+        """Count requests that were sent for the batch, the 429s, and the bytes of the pages."""
         self.attempts += attempts
         self.waited += waited
+        self.throttled += throttled
+        self.received += received
 
     def make_request(self) -> Request:
         """Return the next request."""
@@ -165,7 +171,7 @@ class Batch:
 
     def take(self, outcome: Outcome) -> Step:
         """Take the response to the last request, and return its consequences."""
-        self.count_requests(outcome.attempts, outcome.waited)
+        self.count_requests(outcome.attempts, outcome.waited, outcome.throttled, outcome.received)
         if self._phase == "rows" and isinstance(outcome.error, ArmError):
             step = self._recover(outcome.request.json, outcome.error)
             if step is not None:
@@ -247,27 +253,33 @@ class Batch:
         # Each error has the number of its requests. Otherwise one scope counts them.
         counting = list(errors) or ([] if again else list(ended)[:1])
         for one in counting:
-            ended[one].count_requests(self.attempts, self.waited)
+            ended[one].count_requests(self.attempts, self.waited, self.throttled, self.received)
         results = [reading.finish(errors.get(one)) for one, reading in ended.items()]
         return Step([self._repeat(again)] if again else [], results)
 
     def _repeat(self, readings: Mapping[str, Reading]) -> Batch:
         """Return the batch that reads scopes for the second time."""
         batch = Batch(self.context, dict(readings), is_second=True)
-        batch.count_requests(self.attempts, self.waited)
+        batch.count_requests(self.attempts, self.waited, self.throttled, self.received)
         batch._drop_rows()
         return batch
 
     def _fail(self, error: ScopeError) -> Step:
-        return Step(results=_fail(self.readings.values(), error, self.attempts, self.waited))
+        count = (self.attempts, self.waited, self.throttled, self.received)
+        return Step(results=_fail(self.readings.values(), error, *count))
 
 
 def _fail(
-    readings: Iterable[Reading], error: ScopeError, attempts: int, waited: float
+    readings: Iterable[Reading],
+    error: ScopeError,
+    attempts: int,
+    waited: float,
+    throttled: int,
+    received: int,
 ) -> list[ScopeResult]:
     results = []
     for reading in readings:
-        reading.count_requests(attempts, waited)
+        reading.count_requests(attempts, waited, throttled, received)
         results.append(reading.finish(error))
     return results
 

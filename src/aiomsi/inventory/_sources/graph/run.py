@@ -45,6 +45,9 @@ async def read_graph(
             check_open(arm, outcome.error)
             work: Group | Batch = outcome.request.tag
             step = work.take(outcome)
+            del outcome
+            if parts.thread is not None:
+                await parts.thread.drain()
             waiting.extendleft(reversed(step.works))
             active -= 1
             while waiting and active < most:
