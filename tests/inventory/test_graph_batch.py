@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiomsi import ArmError, Cloud, Outcome
+from aiomsi import ArmError, Cloud, Outcome, UsageError
 from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi.inventory import Scope, Subscription
@@ -43,8 +43,8 @@ def respond(
     return ArmResponse("POST", URL, 200, shown, json.dumps(body).encode())
 
 
-def refuse(code: str, status: int = 400) -> ArmError:
-    details = [{"code": code, "message": "m"}]
+def refuse(code: str | None, status: int = 400) -> ArmError:
+    details = [{"code": code, "message": "cause"}]
     error = {"code": "BadRequest", "message": "m", "details": details}
     body = json.dumps({"error": error}).encode()
     return make_error(ArmResponse("POST", URL, status, {"x-ms-request-id": "r2"}, body), wall=0.0)
@@ -187,6 +187,28 @@ def test_subscriptions_that_become_unreadable_are_not_visible(tmp_path: Path) ->
     (result,) = stage.take(refuse("NoValidSubscriptionsInQueryRequest")).results
     assert result.error is not None
     assert (result.error.code, result.error.status) == ("NotVisible", 400)
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "message"),
+    [("InvalidQuery", "InvalidQuery", "cause"), (None, "BadRequest", "m")],
+)
+def test_error_of_a_query_names_its_cause(
+    tmp_path: Path, cause: str | None, code: str, message: str
+) -> None:
+    stage = Stage(tmp_path, A)
+    (result,) = stage.take(refuse(cause)).results
+    assert result.error is not None
+    assert (result.error.code, result.error.message) == (code, message)
+    assert (result.error.status, result.error.request_id) == (400, "r2")
+
+
+def test_error_without_a_response_has_no_status(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, A)
+    outcome = Outcome(stage.work.make_request(), error=UsageError("lost"), attempts=2)
+    (result,) = stage.work.take(outcome).results
+    assert result.error is not None
+    assert (result.error.code, result.error.status) == ("UsageError", None)
 
 
 def test_group_is_cut_by_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

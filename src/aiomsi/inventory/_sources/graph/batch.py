@@ -39,7 +39,7 @@ from aiomsi.inventory._sources.graph.queries import (
 from aiomsi.inventory._sources.graph.reconcile import (
     find_problem,
     make_found_error,
-    make_not_visible,
+    make_query_error,
     reconcile,
     sees_none,
 )
@@ -287,7 +287,7 @@ def _fail(
 def _read(outcome: Outcome) -> Page | ScopeError:
     """Return the page of a response, or the error that it has."""
     if outcome.error is not None:
-        return make_not_visible(outcome.error) or make_error(outcome.error)
+        return make_query_error(outcome.error)
     try:
         page = read_rows(outcome.value)
     except ArmError as error:
