@@ -107,13 +107,21 @@ def test_refused_token_restarts_with_no_rows(tmp_path: Path) -> None:
     # The page is too large, and the token does not take another size.
     stage.take(refuse("ResponsePayloadTooLarge"))
     assert stage.options == {"resultFormat": "objectArray", "$top": 500, "$skipToken": "t"}
-    stage.take(refuse("InvalidSkipToken"))
+    stage.take(refuse("InvalidSkipToken", 410))
     assert stage.options == {"resultFormat": "objectArray", "$top": 500}
     stage.take(respond([row_of(A, 1)]))
     (result,) = stage.take(count(a=1)).results
     assert (result.state, result.rows, result.attempts) == ("read", 1, 5)
     assert len(list(stage.parts.iter_rows(result.scope))) == 1
     assert Batch(stage.context, stage.readings).make_request().json["options"]["$top"] == 500
+
+
+def test_forbidden_page_restarts_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, A)
+    stage.take(respond([row_of(A, 1)], token="t", resultTruncated="true"))
+    (result,) = stage.take(refuse("Forbidden", 403)).results
+    assert result.error is not None
+    assert result.error.status == 403
 
 
 def test_repeated_token_is_an_error(tmp_path: Path) -> None:

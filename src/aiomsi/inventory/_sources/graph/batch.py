@@ -49,6 +49,8 @@ Phase: TypeAlias = Literal["rows", "visible", "counts"]
 MAX_BATCH_ROWS = 20_000
 """Rows of a batch, whose ids are kept until its end."""
 _MAX_RESTARTS = 3
+_OTHER_REASONS = frozenset({401, 403, 408, 429})
+"""Statuses of 4xx that say nothing of a skip token, whose expiry has no documented error."""
 
 
 @attrs.frozen(eq=False)
@@ -197,7 +199,8 @@ class Batch:
             self.context.queries.top = min(self._top, self.context.queries.top)
             return Step([self])
         # The query itself was accepted for the first page, so the token is the reason.
-        if error.status == 400 and self._token is not None and self._restarts < _MAX_RESTARTS:
+        refused = 400 <= error.status < 500 and error.status not in _OTHER_REASONS
+        if refused and self._token is not None and self._restarts < _MAX_RESTARTS:
             self._restarts += 1
             self._drop_rows()
             self._begin_rows()

@@ -74,7 +74,7 @@ def find_problem(page: Page, response: ArmResponse) -> tuple[str, str] | None:
     """Return the code and the text of an error if a response withholds rows; else None."""
     if response.headers.get(_LIMIT_HIT, "").strip().lower() == "true":
         return "SubscriptionLimitHit", f"Resource Graph left out subscriptions: {_LIMIT_HIT}"
-    if page.truncated:
+    if page.truncated and page.token is None:
         return "ResultTruncated", "Resource Graph withheld rows: resultTruncated"
     return None
 
