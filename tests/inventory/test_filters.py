@@ -160,6 +160,12 @@ def test_names_are_texts() -> None:
     assert check_names("x", iter(["a"])) == ("a",)
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop, because test_feed.py has the tests on all of them."""
+    return "asyncio"
+
+
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
 async def test_filters_keep_the_same_rows_of_both_sources(embedded_azure: EmbeddedAzure) -> None:
