@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from aiomsi.inventory._errors import EmptyInventoryError, IncompleteInventoryError
     from aiomsi.inventory._manifest import Manifest, OutputFile
     from aiomsi.inventory._parts.folder import read_plan
+    from aiomsi.inventory._plan.counts import Counts, Drift
+    from aiomsi.inventory._plan.filters import Filters
     from aiomsi.inventory._plan.plan import Plan
     from aiomsi.inventory._plan.planning import plan
     from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult
+    from aiomsi.inventory._plan.selection import Selection
     from aiomsi.inventory._plan.subscriptions import Choice, Subscription
     from aiomsi.inventory._row import COLUMNS
     from aiomsi.inventory._rows import InventoryRows, rows
@@ -26,8 +29,11 @@ else:
     _HOMES = {
         "COLUMNS": "_row",
         "Choice": "_plan.subscriptions",
+        "Counts": "_plan.counts",
         "Difference": "_diff",
+        "Drift": "_plan.counts",
         "EmptyInventoryError": "_errors",
+        "Filters": "_plan.filters",
         "IncompleteInventoryError": "_errors",
         "InventoryRows": "_rows",
         "Manifest": "_manifest",
@@ -36,6 +42,7 @@ else:
         "Scope": "_plan.scopes",
         "ScopeError": "_plan.scopes",
         "ScopeResult": "_plan.scopes",
+        "Selection": "_plan.selection",
         "Subscription": "_plan.subscriptions",
         "assemble": "_assemble",
         "compare_rows": "_diff",
@@ -51,8 +58,11 @@ else:
 __all__ = [
     "COLUMNS",
     "Choice",
+    "Counts",
     "Difference",
+    "Drift",
     "EmptyInventoryError",
+    "Filters",
     "IncompleteInventoryError",
     "InventoryRows",
     "Manifest",
@@ -61,6 +71,7 @@ __all__ = [
     "Scope",
     "ScopeError",
     "ScopeResult",
+    "Selection",
     "Subscription",
     "assemble",
     "compare_rows",

@@ -177,18 +177,17 @@ class Batch:
             if step is not None:
                 return step
         page = _read(outcome)
-        if self._phase == "visible" and outcome.error is not None and sees_none(outcome.error):
+        if self._phase == "visible" and sees_none(outcome.error):
             page = Page([])
         if isinstance(page, ScopeError):
             return self._fail(page)
-        response: ArmResponse | None = outcome.value
-        if self._phase == "rows" and response is not None:
-            return self._take_rows(page, response)
+        if self._phase == "rows":
+            return self._take_rows(page, outcome.value)
         if self._phase == "visible":
             self._visible = frozenset(map(_get_subscription, page.items))
             self._phase = "counts"
             return Step([self])
-        return self._reconcile(_get_counts(page), response)
+        return self._reconcile(_get_counts(page), outcome.value)
 
     def _recover(self, body: Mapping[str, Any], error: ArmError) -> Step | None:
         """Return the step after a page's error that a smaller page or a restart may avoid."""
@@ -241,7 +240,7 @@ class Batch:
         self._phase = "visible" if has_empty else "counts"
         return Step([self])
 
-    def _reconcile(self, counts: Mapping[str, int], response: ArmResponse | None) -> Step:
+    def _reconcile(self, counts: Mapping[str, int], response: ArmResponse) -> Step:
         whole = {one: each for one, each in self.readings.items() if each.malformed is None}
         received = {one: each.writer.rows for one, each in whole.items()}
         found = reconcile(received, counts, self._visible, is_last=self.is_second)
@@ -288,9 +287,7 @@ def _fail(
 def _read(outcome: Outcome) -> Page | ScopeError:
     """Return the page of a response, or the error that it has."""
     if outcome.error is not None:
-        if sees_none(outcome.error):
-            return make_not_visible(outcome.error)
-        return make_error(outcome.error)
+        return make_not_visible(outcome.error) or make_error(outcome.error)
     try:
         page = read_rows(outcome.value)
     except ArmError as error:

@@ -78,21 +78,20 @@ def find_problem(page: Page, response: ArmResponse) -> tuple[str, str] | None:
     return None
 
 
-def sees_none(error: BaseException) -> bool:
+def sees_none(error: BaseException | None) -> bool:
     """Return whether an error means that the identity can read none of the subscriptions."""
     return isinstance(error, ArmError) and any(
         (one.code or "").lower() == _NONE_READABLE for one in ErrorDetail.of(error).walk()
     )
 
 
-def make_found_error(found: tuple[str, str], response: ArmResponse | None) -> ScopeError:
+def make_found_error(found: tuple[str, str], response: ArmResponse) -> ScopeError:
     """Return the error of a scope, with the ids of the response that shows it."""
-    if response is None:
-        return ScopeError(*found)
     return ScopeError(*found, response.status, response.request_id, response.client_request_id)
 
 
-def make_not_visible(error: BaseException) -> ScopeError:
+def make_not_visible(error: BaseException) -> ScopeError | None:
     """Return the error of a scope if the identity can read no subscription of the query."""
-    response = error.response if isinstance(error, ArmError) else None
-    return make_found_error(("NotVisible", _NOT_VISIBLE), response)
+    if not isinstance(error, ArmError) or not sees_none(error):
+        return None
+    return make_found_error(("NotVisible", _NOT_VISIBLE), error.response)
