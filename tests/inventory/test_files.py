@@ -304,3 +304,32 @@ def test_rows_are_encoded_without_orjson(monkeypatch: pytest.MonkeyPatch) -> Non
     slow = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(slow)
     assert slow.encode_lines(rows) == encode_lines(rows)
+
+
+def test_removed_lock_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(_handle: int) -> None:
+        path = tmp_path / "lock"
+        path.unlink()
+        path.touch()
+
+    # The run that held the lock ends between the opening and the locking.
+    monkeypatch.setattr(lock_module, "_lock", remove)
+
+    with pytest.raises(UsageError, match="another run uses the folder"), FolderLock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_folder_is_removed_with_its_lock(tmp_path: Path, system: str) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    with FolderLock(folder) as held:
+        held.remove_folder(system)
+        assert not folder.exists()
+
+
+def test_folder_with_other_files_remains(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with FolderLock(tmp_path) as held:
+        held.remove_folder()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

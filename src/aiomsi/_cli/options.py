@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,9 +16,12 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._cli.credentials import EXAMPLE, CredentialSource, load_credential
 from aiomsi._cli.output import say
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
+from aiomsi._credentials.managed_identity import ManagedIdentityCredential
+from aiomsi._credentials.shared import SharedCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.detect import HOSTS
 from aiomsi._hosts.identity import Identity
+from aiomsi._tokens.token_identity import TokenIdentity
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -65,25 +68,31 @@ def _credential_options(command: _Command) -> _Command:
         object_id: str | None,
         resource_id: str | None,
         host: str | None,
-        credential: str | None,
+        credential: Sequence[str],
         **others: Any,
     ) -> Any:
         identity = Identity.of(client_id, object_id, resource_id)
         given = [] if identity.kind is None else [f"--{identity.kind.replace('_', '-')}"]
         given += [] if host is None else ["--host"]
-        if credential is not None and given:
+        if len(credential) > 1:
+            msg = "--credential was given more than once"
+            raise ConfigurationError(
+                msg, help="A command uses one credential: run it once for each tenant"
+            )
+        if credential and given:
             msg = f"--credential and {given[0]} exclude each other"
             raise ConfigurationError(msg, help="The other options choose an identity of this host")
         source = (
             CredentialSource(identity, host)
-            if credential is None
-            else CredentialSource(inner=load_credential(credential), name=credential)
+            if not credential
+            else CredentialSource(inner=load_credential(credential[0]), name=credential[0])
         )
         return command(source=source, **others)
 
     with_source = click.option(
         "--credential",
         metavar="MODULE:CALLABLE",
+        multiple=True,
         help="Use another library's async credential, for example on a laptop "
         f"{EXAMPLE}: a class, a function that returns a credential, or a credential.",
     )(with_source)
@@ -132,6 +141,22 @@ class CommandSession(ArmSession):
     """A session that reports an api-version that it looked up, because scripts should name it."""
 
     _call: Call | None = None
+
+    def __init__(
+        self, credential: ManagedIdentityCredential | SharedCredential, **options: Any
+    ) -> None:
+        super().__init__(credential, **options)
+        self._own_credential = credential
+
+    async def get_identity(self) -> TokenIdentity:
+        """Return the identity whose token ARM receives.
+
+        Raises:
+            CredentialError: there is no token.
+
+        """
+        token = await self._own_credential.get_token(self.cloud.audience)
+        return token.identity
 
     def _make_call(self, method: str, path: str, options: Options) -> Call:
         self._call = super()._make_call(method, path, options)

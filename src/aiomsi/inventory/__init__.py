@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult
     from aiomsi.inventory._plan.selection import Selection
     from aiomsi.inventory._plan.subscriptions import Choice, Subscription
+    from aiomsi.inventory._report.write import write_report
     from aiomsi.inventory._row import COLUMNS
     from aiomsi.inventory._rows import InventoryRows, rows
     from aiomsi.inventory._run import run_shard
@@ -52,6 +53,7 @@ else:
         "read_plan": "_parts.folder",
         "rows": "_rows",
         "run_shard": "_run",
+        "write_report": "_report.write",
     }
     __getattr__ = _late.late(__name__, _HOMES)
 
@@ -81,6 +83,7 @@ __all__ = [
     "read_plan",
     "rows",
     "run_shard",
+    "write_report",
 ]
 
 

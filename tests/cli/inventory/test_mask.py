@@ -1,0 +1,73 @@
+"""The mask of subscription ids."""
+
+import logging
+
+import pytest
+
+from aiomsi import ConfigurationError
+from aiomsi._cli.inventory.mask import Mask, mask_manifest, mask_value
+from aiomsi.inventory import Choice, Manifest, Plan, Scope, ScopeError, ScopeResult, Subscription
+
+ID = "0326324d-fb69-4ffb-ba18-90c78092b4d4"
+OTHER = "8d9bff2e-8a17-4b8a-9b94-0f3f9d1c2a10"
+HIDDEN = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxb4d4"
+
+
+@pytest.fixture
+def mask() -> Mask:
+    mask = Mask(is_on=True)
+    mask.hide([ID])
+    return mask
+
+
+def test_mask_that_is_off_changes_no_text() -> None:
+    assert Mask()(ID) == ID
+
+
+def test_every_guid_is_hidden_before_the_plan() -> None:
+    assert Mask(is_on=True)(f"{ID} {OTHER}") == f"{HIDDEN} xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx2a10"
+
+
+def test_ids_of_subscriptions_are_hidden_later(mask: Mask) -> None:
+    assert mask(f"{ID.upper()} by {OTHER}") == f"{HIDDEN.replace('b4d4', 'B4D4')} by {OTHER}"
+    assert mask(f"/Subscriptions/{OTHER}/x").startswith("/Subscriptions/xxxxxxxx-")
+
+
+def test_values_are_masked_at_any_depth(mask: Mask) -> None:
+    value = {ID: [ID, 1, None, {"x": (ID,)}]}
+
+    assert mask_value(value, mask) == {HIDDEN: [HIDDEN, 1, None, {"x": (HIDDEN,)}]}
+
+
+def test_manifest_for_people_has_no_id(mask: Mask) -> None:
+    plan = Plan(
+        "run", (Subscription(ID, f"of {ID}"), Subscription(ID)), Choice((ID,), exclude=(ID,))
+    )
+    error = ScopeError("X", f"in /subscriptions/{ID}")
+    results = tuple(ScopeResult(Scope(ID, "list"), "failed", error=each) for each in (error, None))
+
+    shown = mask_manifest(Manifest(plan, results), mask)
+
+    assert ID not in repr(shown)
+    assert shown.summarize().startswith("incomplete: 1 of 2")
+
+
+def test_log_and_error_in_the_block_are_masked(
+    mask: Mask, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("aiomsi")
+    logger.addHandler(caplog.handler)
+
+    def fail() -> None:
+        logging.getLogger("aiomsi.arm").warning("limit of %s", ID)
+        raise ConfigurationError(f"two: {ID}", help=f"pass {ID}")
+
+    try:
+        with pytest.raises(ConfigurationError) as caught, mask.logs():
+            fail()
+        logging.getLogger("aiomsi.arm").warning("after %s", ID)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert str(caught.value) == f"two: {HIDDEN}. pass {HIDDEN}"
+    texts = {record.getMessage() for record in caplog.records}
+    assert texts == {f"limit of {HIDDEN}", f"after {ID}"}
