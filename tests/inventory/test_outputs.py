@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ def contents_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(params=OUTPUTS)
-def output(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param in COLUMNAR:
         import_or_skip("pyarrow.parquet")
     (tmp_path / "out").mkdir()
-    yield f"{tmp_path}/out/{request.param}"
+    return f"{tmp_path}/out/{request.param}"
 
 
 @pytest.fixture

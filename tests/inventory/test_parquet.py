@@ -197,9 +197,9 @@ def read_by_duckdb(path: Path) -> Rows:
     options = ", format='newline_delimited', map_inference_threshold=-1" * (function == "read_json")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        found = connection.execute(
-            f"SELECT id, tags, epoch_us(created_time) FROM {function}('{path}'{options})"
-        ).fetchall()
+        rows = f"{function}('{path}'{options})"
+        query = f"SELECT id, tags, epoch_us(created_time) FROM {rows}"  # noqa: S608 (a test's file)
+        found = connection.execute(query).fetchall()
     return [dict(zip(("id", "tags", "created_time"), row, strict=True)) for row in found]
 
 
@@ -250,7 +250,7 @@ def test_data_set_is_read_as_it_is(tmp_path: Path, pa: Any, read: str) -> None:
         found = import_or_skip("polars").read_parquet(folder)["id"].to_list()
     elif read == "duckdb":
         with import_or_skip("duckdb").connect() as connection:
-            query = f"SELECT id FROM '{folder}/*.parquet'"
+            query = f"SELECT id FROM '{folder}/*.parquet'"  # noqa: S608 (a test's folder)
             found = [id_ for (id_,) in connection.execute(query).fetchall()]
     else:
         found = import_or_skip("pyarrow.dataset").dataset(folder).to_table()["id"].to_pylist()
