@@ -115,7 +115,7 @@ def run(
         azure.arm.deny(f"/subscriptions/{tenant.forbidden.subscription_id}")
         path = rf"(?i)^/subscriptions/{tenant.failing.subscription_id}/resources\?.*skiptoken"
         azure.arm.inject(Fault(500, body=_BROKEN), None, path)
-        summary = _take(Path(folder) / "inventory.jsonl", printer, console)
+        summary = _take(str(Path(folder) / "inventory.jsonl"), printer, console)
     print_summary(console, summary)
     if picture is not None:
         picture.write_text(make_picture(recorder, summary), encoding="utf-8")
@@ -123,10 +123,10 @@ def run(
     judge(summary, tenant, subscriptions)
 
 
-def _take(output: Path, printer: Printer, console: Console) -> Summary:
+def _take(output: str, printer: Printer, console: Console) -> Summary:
     """Take the inventory, and return its summary."""
     with catch_signals(console.show_cursor) as interruption:
-        done = InventoryRun(RunOptions(output), printer, Mask(), interruption)
+        done = InventoryRun(RunOptions(output, {"count": True}), printer, Mask(), interruption)
         asyncio.run(done.run(Target(PUBLIC, CredentialSource())))
         if interruption.number is not None:
             raise KeyboardInterrupt
