@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aiomsi._version import VERSION
+from aiomsi.inventory._plan.counts import Drift, find_drift
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import SCHEMA_VERSION
@@ -106,6 +107,11 @@ class Manifest:
         """The number of rows."""
         return sum(result.rows for result in self.results)
 
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """The types of which another number was read than counted before the run."""
+        return find_drift(self.plan.counts, self.results)
+
     def summarize(self) -> str:
         """Return the first line of a summary."""
         short = {each.scope.subscription_id for each in self.results if each.is_short}
@@ -147,6 +153,7 @@ class Manifest:
             "read_to": self.read_to,
             "ended_at": self.ended_at,
             "plan": self.plan.to_json(),
+            "drift": [attrs.asdict(each) for each in self.drift],
             "results": [result.to_json() for result in self.results],
             "files": [attrs.asdict(file) for file in self.files],
         }

@@ -72,10 +72,15 @@ class WholeFile:
     def write(self, data: Any) -> int:
         """Write some bytes.
 
+        After the block they are dropped: pyarrow's writer writes the end of a Parquet file when it
+        is deleted, also after an error.
+
         Raises:
             OSError: the disk is full, or the file can't be written.
 
         """
+        if self._file.closed:
+            return len(data)
         self._digest.update(data)
         written = self._file.write(data)
         self.size += written

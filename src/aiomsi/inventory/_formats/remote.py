@@ -7,10 +7,9 @@ never sees a part of it, because the store commits an upload at its end.
 from __future__ import annotations
 
 import io
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Self, cast
 
@@ -111,19 +110,17 @@ class RemotePlace:
 
     def list_names(self) -> list[str]:
         """Return the sorted names in the folder; none if it does not exist."""
-        with self._mapped():
-            try:
-                found = self.system.ls(str(self.path), detail=False, refresh=True)
-            except FileNotFoundError:
-                return []
+        try:
+            found = self._call("ls", str(self.path), detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
         return sorted(PurePosixPath(each).name for each in found)
 
     def open(self) -> BinaryIO:
         """Download the file, and open the local copy, which is removed when it is closed."""
         local = self.name_aside()
         try:
-            with self._mapped():
-                self.system.get_file(str(self.path), str(local))
+            self._call("get_file", str(self.path), str(local))
             return cast("BinaryIO", io.BufferedReader(_Download(local)))
         except BaseException:
             local.unlink(missing_ok=True)
@@ -137,33 +134,29 @@ class RemotePlace:
         """Upload a local file as this one, and remove the local one."""
         mode = "create" if exclusive else "overwrite"
         try:
-            with self._mapped():
-                self.system.put_file(str(aside), str(self.path), mode=mode)
+            self._call("put_file", str(aside), str(self.path), mode=mode)
         finally:
             aside.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the file, if it exists."""
-        with self._mapped(), suppress(FileNotFoundError):
-            self.system.rm_file(str(self.path))
+        with suppress(FileNotFoundError):
+            self._call("rm_file", str(self.path))
 
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """Raise an error of a store's client as OSError, without its frames.
+    def _call(self, method: str, *arguments: object, **options: object) -> Any:
+        """Call a method of the file system.
 
         Raises:
-            OSError: any failure.
+            OSError: any failure; that of a store's client is kept as text, without its frames.
 
         """
         try:
-            yield
+            return getattr(self.system, method)(*arguments, **options)
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 (each store's client has classes of its own)
             text = str(error).partition("\n")[0]
             failure = OSError(f"{self}: {type(error).__name__}: {text}")
-        else:
-            return
         raise failure
 
 
@@ -176,5 +169,4 @@ class _Download(io.FileIO):
 
     def close(self) -> None:
         super().close()
-        if os.path.lexists(self._local):
-            self._local.unlink(missing_ok=True)
+        self._local.unlink(missing_ok=True)

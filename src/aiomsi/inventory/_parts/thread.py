@@ -54,7 +54,7 @@ class PartThread:
         """
         try:
             with anyio.CancelScope(shield=True):
-                await self._wait_for_all()
+                await _wait_for(self._executor.submit(_do_nothing))
         finally:
             self._executor.shutdown()
         if kind is None:
@@ -81,7 +81,7 @@ class PartThread:
         """
         self._take_ended()
         while self._pending and (self._bytes > most or not most):
-            await asyncio.wait([asyncio.wrap_future(self._pending[0][0])])
+            await _wait_for(self._pending[0][0])
             self._take_ended()
 
     async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
@@ -89,9 +89,9 @@ class PartThread:
 
         If the task is cancelled meanwhile, the function still runs to its end.
         """
-        return await asyncio.shield(
-            asyncio.wrap_future(self._executor.submit(function, *arguments))
-        )
+        future = self._executor.submit(function, *arguments)
+        await _wait_for(future)
+        return future.result()
 
     def _take_ended(self) -> None:
         """Forget the calls that have ended, and raise the error of one that failed."""
@@ -100,7 +100,14 @@ class PartThread:
             self._bytes -= size
             future.result()
 
-    async def _wait_for_all(self) -> None:
-        futures = [future for future, _ in self._pending]
-        while not all(future.done() for future in futures):
-            await asyncio.wait([asyncio.wrap_future(future) for future in futures])
+
+def _do_nothing() -> None:
+    """Do nothing, after all earlier calls."""
+
+
+async def _wait_for(future: Future[Any]) -> None:
+    """Wait until a call has ended, in whatever way; a cancellation leaves the call alone."""
+    waiter = asyncio.wrap_future(future)
+    # The caller reads the result of `future`; asyncio would log an error that it does not see.
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait([waiter])

@@ -39,7 +39,7 @@ from aiomsi.inventory._sources.graph.queries import (
 from aiomsi.inventory._sources.graph.reconcile import (
     find_problem,
     make_found_error,
-    make_not_visible,
+    make_query_error,
     reconcile,
     sees_none,
 )
@@ -49,6 +49,8 @@ Phase: TypeAlias = Literal["rows", "visible", "counts"]
 MAX_BATCH_ROWS = 20_000
 """Rows of a batch, whose ids are kept until its end."""
 _MAX_RESTARTS = 3
+_OTHER_REASONS = frozenset({401, 403, 408, 429})
+"""Statuses of 4xx that say nothing of a skip token, whose expiry has no documented error."""
 
 
 @attrs.frozen(eq=False)
@@ -177,18 +179,17 @@ class Batch:
             if step is not None:
                 return step
         page = _read(outcome)
-        if self._phase == "visible" and outcome.error is not None and sees_none(outcome.error):
+        if self._phase == "visible" and sees_none(outcome.error):
             page = Page([])
         if isinstance(page, ScopeError):
             return self._fail(page)
-        response: ArmResponse | None = outcome.value
-        if self._phase == "rows" and response is not None:
-            return self._take_rows(page, response)
+        if self._phase == "rows":
+            return self._take_rows(page, outcome.value)
         if self._phase == "visible":
             self._visible = frozenset(map(_get_subscription, page.items))
             self._phase = "counts"
             return Step([self])
-        return self._reconcile(_get_counts(page), response)
+        return self._reconcile(_get_counts(page), outcome.value)
 
     def _recover(self, body: Mapping[str, Any], error: ArmError) -> Step | None:
         """Return the step after a page's error that a smaller page or a restart may avoid."""
@@ -198,7 +199,8 @@ class Batch:
             self.context.queries.top = min(self._top, self.context.queries.top)
             return Step([self])
         # The query itself was accepted for the first page, so the token is the reason.
-        if error.status == 400 and self._token is not None and self._restarts < _MAX_RESTARTS:
+        refused = 400 <= error.status < 500 and error.status not in _OTHER_REASONS
+        if refused and self._token is not None and self._restarts < _MAX_RESTARTS:
             self._restarts += 1
             self._drop_rows()
             self._begin_rows()
@@ -241,7 +243,7 @@ class Batch:
         self._phase = "visible" if has_empty else "counts"
         return Step([self])
 
-    def _reconcile(self, counts: Mapping[str, int], response: ArmResponse | None) -> Step:
+    def _reconcile(self, counts: Mapping[str, int], response: ArmResponse) -> Step:
         whole = {one: each for one, each in self.readings.items() if each.malformed is None}
         received = {one: each.writer.rows for one, each in whole.items()}
         found = reconcile(received, counts, self._visible, is_last=self.is_second)
@@ -288,9 +290,7 @@ def _fail(
 def _read(outcome: Outcome) -> Page | ScopeError:
     """Return the page of a response, or the error that it has."""
     if outcome.error is not None:
-        if sees_none(outcome.error):
-            return make_not_visible(outcome.error)
-        return make_error(outcome.error)
+        return make_query_error(outcome.error)
     try:
         page = read_rows(outcome.value)
     except ArmError as error:

@@ -43,7 +43,7 @@ class TableQueries:
 
     rows: str
     counts: str
-    top: int = MAX_ROWS
+    top: int
 
 
 def make_queries(table: str, filters: Filters, kinds: Collection[str]) -> TableQueries:
@@ -60,7 +60,7 @@ def make_queries(table: str, filters: Filters, kinds: Collection[str]) -> TableQ
     if table != RESOURCES:
         query += _IN_SUBSCRIPTIONS
         columns = ""
-    return TableQueries(query + columns + _ORDER, query + _COUNT)
+    return TableQueries(query + columns + _ORDER, query + _COUNT, MAX_ROWS)
 
 
 def make_query_request(
