@@ -27,4 +27,4 @@ def report_extra() -> None:
 def chromium(report_extra: None) -> None:
     """Skip a test where playwright or the browser is not installed."""
     skip_without("playwright", found=importlib.util.find_spec("playwright") is not None)
-    skip_without("chromium-headless-shell", found=EXECUTABLE is not None)
+    skip_without("Chromium", found=EXECUTABLE is not None)

@@ -142,9 +142,7 @@ def test_columns_are_filtered_and_sorted_by_keys(browser: Any, short: Path) -> N
         assert_quiet(opened)
 
 
-def test_incomplete_run_says_so_and_lists_errors(
-    browser: Any, short: Path, folder: Path
-) -> None:
+def test_incomplete_run_says_so_and_lists_errors(browser: Any, short: Path, folder: Path) -> None:
     with open_file(browser, short, viewport=WIDE) as opened:
         opened.wait("document.querySelector('.tabulator-row')")
         page = opened.page
@@ -164,7 +162,9 @@ def test_incomplete_run_says_so_and_lists_errors(
             *("By type", "By location", "By subscription", "By month of creation")
         ]
         assert page.locator("figure svg").count() == 4
-        assert "1,000 resources" in page.locator(".totals li").all_inner_texts()[0].replace("\n", " ")
+        assert "1,000 resources" in page.locator(".totals li").all_inner_texts()[0].replace(
+            "\n", " "
+        )
         assert_quiet(opened)
         keep(opened, folder, "incomplete")
 
@@ -190,9 +190,7 @@ def test_few_rows_are_shown(resources: int, browser: Any, folder: Path) -> None:
 
 
 def test_hostile_texts_are_shown_and_do_nothing(browser: Any, folder: Path) -> None:
-    subscriptions = tuple(
-        Subscription(str(number), text) for number, text in enumerate(HOSTILE)
-    )
+    subscriptions = tuple(Subscription(str(number), text) for number, text in enumerate(HOSTILE))
     plan = Plan("run", subscriptions, identity={"read by": HOSTILE[0]}, cloud=HOSTILE[1])
     rows = [
         make_row_of(
@@ -254,9 +252,7 @@ def test_texts_have_contrast(scheme: str, browser: Any, short: Path, folder: Pat
         keep(opened, folder, f"scheme-{scheme}")
 
 
-def test_narrow_screen_has_no_horizontal_scrolling(
-    browser: Any, short: Path, folder: Path
-) -> None:
+def test_narrow_screen_has_no_horizontal_scrolling(browser: Any, short: Path, folder: Path) -> None:
     with open_file(browser, short, viewport=NARROW, has_touch=True) as opened:
         opened.wait("document.querySelector('.tabulator-row')")
         assert opened.page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]

@@ -171,7 +171,9 @@ def test_masks_have_the_numbers_of_the_plan() -> None:
 def test_unknown_subscription_in_a_path_is_masked() -> None:
     mask = make_masked()
     other = ONE.replace("1f", "2f")
-    assert mask.mask_text(f"see '/subscriptions/{other}'") == "see '/subscriptions/subscription-0003'"
+    assert (
+        mask.mask_text(f"see '/subscriptions/{other}'") == "see '/subscriptions/subscription-0003'"
+    )
     assert mask.mask_text(other) == "subscription-0003"
     action = "Microsoft.Resources/subscriptions/resources/read"
     assert mask.mask_text(action) == action
@@ -334,7 +336,9 @@ def test_errors_and_rows_beyond_the_page_are_mentioned() -> None:
 
 def test_error_has_its_cells() -> None:
     plan = make_plan(GeneratedTenant(1, 0))
-    failed = ScopeResult(plan.scopes[0], "failed", error=ScopeError("C", "M", 403, "id"), attempts=2)
+    failed = ScopeResult(
+        plan.scopes[0], "failed", error=ScopeError("C", "M", 403, "id"), attempts=2
+    )
     pending = ScopeResult(plan.scopes[1])
     id_ = plan.subscriptions[0].id
     cells = banner.make_error_row(failed, "name")

@@ -10,7 +10,8 @@ from typing import Any
 
 import attrs
 
-EXECUTABLE = shutil.which("chromium-headless-shell")
+_NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
+EXECUTABLE = next(filter(None, map(shutil.which, _NAMES)), None)
 _EMPTY = "\xa0"
 """The text of an empty cell, by Tabulator."""
 _MARK = "AIOMSI_BROWSER_MARK"

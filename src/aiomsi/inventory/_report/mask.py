@@ -61,9 +61,7 @@ class Mask:
             "tenant_id": row["tenant_id"] and self.mask_tenant(row["tenant_id"]),
             "sku_name": self._mask_optional(row["sku_name"]),
             "tags": tags
-            and {
-                self.mask_text(name): self._mask_optional(value) for name, value in tags.items()
-            },
+            and {self.mask_text(name): self._mask_optional(value) for name, value in tags.items()},
         }
 
     def _mask_id(self, id_: str) -> str:
