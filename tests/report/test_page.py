@@ -16,6 +16,7 @@ import pytest
 from report_rows import HOSTILE, TENANT, iter_rows, make_manifest, make_plan, make_row_of
 
 from aiomsi.inventory import Plan, ScopeError, Subscription, write_report
+from aiomsi.inventory._report import columns
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
 pytestmark = pytest.mark.usefixtures("report_extra")
@@ -43,11 +44,11 @@ def test_file_is_replaced_whole_and_described(tmp_path: Path) -> None:
 def test_file_stays_if_the_rows_fail(tmp_path: Path) -> None:
     def fail() -> Any:
         yield make_row_of(1)
-        raise OSError
+        raise OSError(28, "full")
 
     path = tmp_path / "x.html"
     path.write_bytes(b"old")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="full"):
         write_report(make_manifest(PLAN, 1), fail(), path)
     assert path.read_bytes() == b"old"
 
@@ -103,6 +104,7 @@ def test_masked_page_holds_no_id(tmp_path: Path) -> None:
     id_ = plan.subscriptions[0].id
     error = ScopeError("AuthorizationFailed", f"no action over scope '/subscriptions/{id_}'", 403)
     manifest = make_manifest(plan, 60, failed=error)
+    page = ""
     for mask in (False, True):
         write_report(manifest, iter_rows(tenant), tmp_path / "x.html", mask=mask)
         page = (tmp_path / "x.html").read_text("utf-8")
@@ -134,6 +136,19 @@ def test_smaller_bars_are_summed_up(tmp_path: Path) -> None:
     assert "<p>2 other types have 4.</p>" in page
     write_report(make_manifest(PLAN, 25), rows[:11], tmp_path / "x.html")
     assert "<p>1 other type has 1.</p>" in (tmp_path / "x.html").read_text("utf-8")
+
+
+def test_rows_beyond_the_table_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "MOST_ROWS", 2)
+    rows = [make_row_of(number) for number in range(5)]
+    write_report(make_manifest(PLAN, 5), rows, tmp_path / "x.html")
+    page = (tmp_path / "x.html").read_text("utf-8")
+    assert read_blocks(page)["name"] == ["name-0", "name-1"]
+    assert "The first 2 of 5 rows; all of them are in tenant.jsonl." in page
+    assert "3 rows of tenant.jsonl from the table" in page
+    assert "<b>5</b> resources" in page
 
 
 def test_django_is_not_imported() -> None:

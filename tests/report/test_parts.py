@@ -91,7 +91,7 @@ def test_columns_hold_the_cells_of_the_rows() -> None:
 
 def test_columns_without_rows_are_empty_lists() -> None:
     streams = Table().end()
-    assert {name: unpack(data) for name, data in streams.items()} == dict.fromkeys(streams, [])
+    assert {name: unpack(data) for name, data in streams.items()} == {name: [] for name in streams}
 
 
 def test_times_and_missing_values_are_shown() -> None:

@@ -136,11 +136,11 @@ def _trace_element(element: ET.Element, texts: Sequence[str]) -> Iterator[str]:
     color = _CLASSES.get(style.get("fill", ""))
     if color is None:
         return
-    if element.tag == f"{_SVG}path":
-        shape = " ".join(element.get("d", "").split())
-        yield f'<path class="{color}" d="{escape(shape)}"/>'
-    elif element.tag == f"{_SVG}text":
+    if element.tag == f"{_SVG}text":
         place = f'x="{element.get("x")}" y="{element.get("y")}"'
         anchor = style.get("text-anchor", "start")
         text = escape(texts[int(element.text or "")])
         yield f'<text class="{color} {anchor}" {place}>{text}</text>'
+    else:
+        shape = " ".join(element.get("d", "").split())
+        yield f'<path class="{color}" d="{escape(shape)}"/>'
