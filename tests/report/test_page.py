@@ -138,9 +138,7 @@ def test_smaller_bars_are_summed_up(tmp_path: Path) -> None:
     assert "<p>1 other type has 1.</p>" in (tmp_path / "x.html").read_text("utf-8")
 
 
-def test_rows_beyond_the_table_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_beyond_the_table_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "MOST_ROWS", 2)
     rows = [make_row_of(number) for number in range(5)]
     write_report(make_manifest(PLAN, 5), rows, tmp_path / "x.html")
