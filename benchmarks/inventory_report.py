@@ -20,8 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-_SUPPORT = Path(__file__).parents[1] / "tests" / "support"
-sys.path.append(str(_SUPPORT))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
 from browser import Opened, open_file, start_browser
 
@@ -30,6 +29,7 @@ from aiomsi import inventory
 from aiomsi.inventory import Manifest, OutputFile
 from aiomsi.testing import EmbeddedAzure, Fault
 
+GUARD = Path(__file__).parents[1] / "tests" / "support" / "socket_guard" / "sitecustomize.py"
 SIZES = (0, 1, 100_000)
 SUBSCRIPTIONS = 200
 MOST_BYTES = 5_000_000
@@ -149,7 +149,7 @@ def draw(path: Path) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     # From here on, a connection or a look-up that leaves loopback raises an error.
-    runpy.run_path(str(_SUPPORT / "socket_guard" / "sitecustomize.py"))
+    runpy.run_path(str(GUARD))
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--picture", type=Path)
