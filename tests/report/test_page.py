@@ -21,6 +21,7 @@ from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
 pytestmark = pytest.mark.usefixtures("report_extra")
 
+PAGE = Path(__file__).parents[2] / "docs" / "inventory.md"
 PLAN = make_plan(GeneratedTenant(2, 0))
 
 
@@ -136,6 +137,16 @@ def test_smaller_bars_are_summed_up(tmp_path: Path) -> None:
     assert "<p>2 other types have 4.</p>" in page
     write_report(make_manifest(PLAN, 25), rows[:11], tmp_path / "x.html")
     assert "<p>1 other type has 1.</p>" in (tmp_path / "x.html").read_text("utf-8")
+
+
+def test_example_of_the_page_writes_a_report(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
+        exec(block, found)  # noqa: S102 (our own)
+    output, page = tmp_path / "x.jsonl", tmp_path / "x.html"
+    output.write_text("".join(json.dumps(make_row_of(number)) + "\n" for number in range(3)))
+    found["write_page"](make_manifest(PLAN, 3), str(output), str(page))
+    assert read_blocks(page.read_text("utf-8"))["name"] == ["name-0", "name-1", "name-2"]
 
 
 def test_rows_beyond_the_table_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

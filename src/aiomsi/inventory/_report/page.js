@@ -92,6 +92,7 @@ function connectSearch(table, meta, rows) {
     if (search.value.trim()) table.setFilter(makeFilter(search.value));
     else table.clearFilter();
   };
+  search.addEventListener("focus", () => prepareSearch(meta, rows), { once: true });
   search.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(apply, 120);
