@@ -13,6 +13,7 @@ from command_line import Run, kill
 from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.demo import inventory
 from aiomsi._cli.demo.report import DemoFailedError
+from aiomsi._cli.inventory.run import InventoryRun
 from aiomsi._cli.inventory.summary import Summary
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi.inventory import Manifest, Plan, Scope, ScopeResult, Subscription
@@ -61,7 +62,7 @@ def test_ctrl_c_ends_the_demo(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         kill(signal.SIGINT)
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(inventory.InventoryRun, "_run_locked", interrupt)
+    monkeypatch.setattr(InventoryRun, "_run_locked", interrupt)
 
     assert run("demo", "inventory", *SMALL).code == 130
 
