@@ -142,7 +142,7 @@ def test_cancellation_without_a_signal_is_raised(
     assert not list(tmp_path.iterdir())
 
 
-def test_first_signal_cancels_the_task_and_the_second_ends_the_process() -> None:
+def test_second_signal_ends_the_process() -> None:
     ends: list[object] = []
 
     async def main() -> None:
