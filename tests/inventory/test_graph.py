@@ -72,6 +72,8 @@ async def test_rows_of_many_batches_are_those_of_the_lists(embedded_azure: Embed
         lists, _ = await collect(arm, await inventory.plan(arm))
     rows, manifest = await read()
     assert manifest.completeness == "complete"
+    graph = [result for result in manifest.results if result.scope.source == "graph"]
+    assert sum(result.attempts for result in graph) == count_queries(embedded_azure)
     assert ids_of(rows, "graph") == ids_of(lists, "list")
     assert ids_of(rows, "list") == []
     assert ids_of(rows, "container") == ids_of(lists, "container")
