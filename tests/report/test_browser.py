@@ -83,6 +83,15 @@ def assert_quiet(opened: Opened) -> None:
     assert opened.complaints == []
 
 
+def check_placeholder(opened: Opened, text: str) -> None:
+    """Check that a text in place of rows is within the screen: the table is wider than that."""
+    shown = opened.page.locator(".tabulator-placeholder-contents")
+    assert shown.inner_text() == text
+    shown.scroll_into_view_if_needed()
+    box, size = shown.bounding_box(), opened.page.viewport_size
+    assert 0 <= box["x"] < box["x"] + box["width"] <= size["width"]
+
+
 def search(opened: Opened, text: str, expected: int, total: int) -> None:
     opened.page.fill("#search", text)
     shown = f"{total:,} rows" if expected == total else f"{expected:,} of {total:,} rows"
@@ -140,6 +149,8 @@ def test_columns_are_filtered_and_sorted_by_keys(browser: Any, short: Path) -> N
             assert heading.get_attribute("aria-sort") == order
         shown = opened.cells("name")
         assert shown == wanted[: len(shown)]
+        search(opened, "no such text", 0, len(rows))
+        check_placeholder(opened, "No row matches.")
         assert_quiet(opened)
 
 
@@ -180,9 +191,7 @@ def test_few_rows_are_shown(resources: int, browser: Any, folder: Path) -> None:
         assert opened.page.locator("#errors").is_hidden()
         assert opened.cells("name") == [row["name"] for row in rows]
         if not resources:
-            assert opened.page.locator(".tabulator-placeholder").is_visible()
-            shown = opened.page.inner_text(".tabulator-placeholder")
-            assert shown == "The inventory has no rows."
+            check_placeholder(opened, "The inventory has no rows.")
             assert opened.page.text_content(".none") == "The inventory has no resources."
         assert_quiet(opened)
         keep(opened, folder, path.stem)
