@@ -90,6 +90,7 @@ def check_placeholder(opened: Opened, text: str) -> None:
     shown.scroll_into_view_if_needed()
     box, size = shown.bounding_box(), opened.page.viewport_size
     assert 0 <= box["x"] < box["x"] + box["width"] <= size["width"]
+    assert opened.page.evaluate(CONTRAST, ".tabulator-placeholder-contents") >= 4.5
 
 
 def search(opened: Opened, text: str, expected: int, total: int) -> None:
@@ -264,6 +265,12 @@ def test_narrow_screen_has_no_horizontal_scrolling(browser: Any, short: Path, fo
     with open_file(browser, short, viewport=NARROW, has_touch=True) as opened:
         opened.wait("document.querySelector('.tabulator-row')")
         assert opened.page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+        # The width of a text, as drawn, is within its chart.
+        inside = """all => all.every(one => {
+          const [text, chart] = [one, one.closest("svg")].map(e => e.getBoundingClientRect());
+          return text.left >= chart.left - 1 && text.right <= chart.right + 1;
+        })"""
+        assert opened.page.locator("svg text").evaluate_all(inside)
         widths = opened.page.locator("figure").evaluate_all("all => all.map(e => e.clientWidth)")
         assert all(width > 0.8 * NARROW["width"] for width in widths)
         keep(opened, folder, "narrow")
