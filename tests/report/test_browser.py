@@ -83,6 +83,16 @@ def assert_quiet(opened: Opened) -> None:
     assert opened.complaints == []
 
 
+def check_placeholder(opened: Opened, text: str) -> None:
+    """Check that a text in place of rows is within the screen: the table is wider than that."""
+    shown = opened.page.locator(".tabulator-placeholder-contents")
+    assert shown.inner_text() == text
+    shown.scroll_into_view_if_needed()
+    box, size = shown.bounding_box(), opened.page.viewport_size
+    assert 0 <= box["x"] < box["x"] + box["width"] <= size["width"]
+    assert opened.page.evaluate(CONTRAST, ".tabulator-placeholder-contents") >= 4.5
+
+
 def search(opened: Opened, text: str, expected: int, total: int) -> None:
     opened.page.fill("#search", text)
     shown = f"{total:,} rows" if expected == total else f"{expected:,} of {total:,} rows"
@@ -140,6 +150,8 @@ def test_columns_are_filtered_and_sorted_by_keys(browser: Any, short: Path) -> N
             assert heading.get_attribute("aria-sort") == order
         shown = opened.cells("name")
         assert shown == wanted[: len(shown)]
+        search(opened, "no such text", 0, len(rows))
+        check_placeholder(opened, "No row matches.")
         assert_quiet(opened)
 
 
@@ -180,9 +192,7 @@ def test_few_rows_are_shown(resources: int, browser: Any, folder: Path) -> None:
         assert opened.page.locator("#errors").is_hidden()
         assert opened.cells("name") == [row["name"] for row in rows]
         if not resources:
-            assert opened.page.locator(".tabulator-placeholder").is_visible()
-            shown = opened.page.inner_text(".tabulator-placeholder")
-            assert shown == "The inventory has no rows."
+            check_placeholder(opened, "The inventory has no rows.")
             assert opened.page.text_content(".none") == "The inventory has no resources."
         assert_quiet(opened)
         keep(opened, folder, path.stem)
@@ -255,6 +265,12 @@ def test_narrow_screen_has_no_horizontal_scrolling(browser: Any, short: Path, fo
     with open_file(browser, short, viewport=NARROW, has_touch=True) as opened:
         opened.wait("document.querySelector('.tabulator-row')")
         assert opened.page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+        # The width of a text, as drawn, is within its chart.
+        inside = """all => all.every(one => {
+          const [text, chart] = [one, one.closest("svg")].map(e => e.getBoundingClientRect());
+          return text.left >= chart.left - 1 && text.right <= chart.right + 1;
+        })"""
+        assert opened.page.locator("svg text").evaluate_all(inside)
         widths = opened.page.locator("figure").evaluate_all("all => all.map(e => e.clientWidth)")
         assert all(width > 0.8 * NARROW["width"] for width in widths)
         keep(opened, folder, "narrow")

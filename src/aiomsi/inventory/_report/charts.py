@@ -94,7 +94,7 @@ def draw_months(months: Bars) -> str:
     most = max(count for _, count in months)
     steps = MaxNLocator(3, integer=True).tick_values(0, most)
     lines = [int(step) for step in steps if step >= 0]
-    top, left = max(lines), 9 + 7 * len(f"{max(lines):,}")
+    top, left = max(lines), 8 + 10 * len(f"{max(lines):,}")
     for line in lines:
         y = _PLOT - (_PLOT - 12) * line / top
         canvas.bar(left, y - 0.5, WIDTH - left, 1, _TRACK)
