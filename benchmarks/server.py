@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -149,7 +149,8 @@ def pages(behaviour: Behaviour, arm: str) -> list[bytes]:
     for page in range(count):
         start = page * behaviour.page_size
         numbers = range(start, min(start + behaviour.page_size, behaviour.items))
-        items = ",".join(_resource(number, behaviour.item_bytes) for number in numbers)
+        times = _TIMES if behaviour.subscriptions else {}
+        items = ",".join(_resource(number, behaviour.item_bytes, times) for number in numbers)
         link = ""
         if page + 1 < count:
             query = f"api-version={API_VERSION}&%24skiptoken={page + 1}"
@@ -163,7 +164,15 @@ def _arm_answer(body: bytes) -> bytes:
     return b"%b%d\r\n\r\n%b" % (_ARM_HEAD, len(body), body)
 
 
-def _resource(number: int, size: int) -> str:
+_TIMES = {
+    "createdTime": "2026-01-01T00:00:00.1234567Z",
+    "changedTime": "2026-01-02T00:00:00.1234567Z",
+    "provisioningState": "Succeeded",
+}
+"""The members that `$expand` adds."""
+
+
+def _resource(number: int, size: int, times: Mapping[str, str]) -> str:
     """Return a resource as JSON of `size` bytes."""
     name = f"resource-{number:06d}"
     kind = "Microsoft.Compute/virtualMachines"
@@ -173,9 +182,7 @@ def _resource(number: int, size: int) -> str:
         "name": name,
         "type": kind,
         "location": "westeurope",
-        "createdTime": "2026-01-01T00:00:00.1234567Z",
-        "changedTime": "2026-01-02T00:00:00.1234567Z",
-        "provisioningState": "Succeeded",
+        **times,
         "tags": {"environment": "test", "owner": "platform", "cost-center": "4711", "note": ""},
         "identity": {"type": "SystemAssigned", "tenantId": SUBSCRIPTION},
     }

@@ -10,10 +10,8 @@ from typing import Any, BinaryIO, Self
 
 import attrs
 
-from aiomsi.inventory._formats.places import PRIVATE, LocalPlace, Place, sync_folder
+from aiomsi.inventory._formats.places import CREATE, PRIVATE, LocalPlace, Place, sync_folder
 from aiomsi.inventory._manifest import OutputFile
-
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @attrs.define(eq=False, repr=False)

@@ -17,6 +17,8 @@ from aiomsi._errors import ConfigurationError
 
 PRIVATE = 0o600
 """Properties of resources may hold secrets."""
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""The flags of a new file."""
 TEMPORARY = ".tmp-"
 _PRIVATE_FOLDER = 0o700
 _TRIES = 8

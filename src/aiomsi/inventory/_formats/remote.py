@@ -7,6 +7,7 @@ never sees a part of it, because the store commits an upload at its end.
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, Self, cast
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi.inventory._formats.places import name_aside, needs_extra
+from aiomsi.inventory._formats.places import CREATE, PRIVATE, name_aside, needs_extra
 
 _AZURE_SCHEMES = ("abfs", "abfss", "az")
 
@@ -119,6 +120,7 @@ class RemotePlace:
     def open(self) -> BinaryIO:
         """Download the file, and open the local copy, which is removed when it is closed."""
         local = self.name_aside()
+        os.close(os.open(local, CREATE, PRIVATE))
         try:
             self._call("get_file", str(self.path), str(local))
             return cast("BinaryIO", io.BufferedReader(_Download(local)))

@@ -19,9 +19,8 @@ from typing import Any
 
 import attrs
 
-from aiomsi.inventory._formats.files import CREATE
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
-from aiomsi.inventory._formats.places import PRIVATE, Place
+from aiomsi.inventory._formats.places import CREATE, PRIVATE, Place
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._row import Row
