@@ -1,5 +1,6 @@
 """Filters, selections and counts: which lists are read, and which rows are kept."""
 
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -111,6 +112,8 @@ def test_filters_are_part_of_the_plan_and_its_digest() -> None:
     plan = Plan("run", (Subscription("s"),), selection=selection, filters=filters, counts=counts)
     assert Plan.from_json(plan.to_json()) == plan
     assert counts.total == 2
+    assert set(plan.arguments) == set(signature(inventory.plan).parameters) - {"arm", "clock"}
+    assert (plan.arguments["types"], plan.arguments["count"]) == ((VM,), True)
     for other in (
         Plan("run", plan.subscriptions, selection=selection),
         Plan("run", plan.subscriptions, filters=filters),
@@ -158,6 +161,12 @@ def test_drift_compares_counted_and_read_by_type() -> None:
 
 def test_names_are_texts() -> None:
     assert check_names("x", iter(["a"])) == ("a",)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Use one event loop, because test_feed.py has the tests on all of them."""
+    return "asyncio"
 
 
 @pytest.mark.anyio

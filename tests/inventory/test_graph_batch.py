@@ -1,16 +1,17 @@
 """Groups and batches as values: the consequences of each response."""
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiomsi import ArmError, Cloud, Outcome
+from aiomsi import ArmError, Cloud, Outcome, UsageError
 from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi.inventory import Scope, Subscription
+from aiomsi.inventory import Scope, ScopeResult, Subscription
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._sources.graph.batch import Batch, BatchContext, Group, Step
@@ -19,7 +20,7 @@ from aiomsi.inventory._sources.graph.reconcile import reconcile
 from aiomsi.inventory._sources.reading import Reading, RowRules
 
 URL = "http://127.0.0.1:1"
-A, B = ("00000001-0000-0000-0000-000000000000", "00000002-0000-0000-0000-000000000000")
+A, B, C = (f"0000000{digit}-0000-0000-0000-000000000000" for digit in "123")
 
 
 def row_of(subscription: str, number: int) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def respond(
     return ArmResponse("POST", URL, 200, shown, json.dumps(body).encode())
 
 
-def refuse(code: str, status: int = 400) -> ArmError:
-    details = [{"code": code, "message": "m"}]
+def refuse(code: str | None, status: int = 400) -> ArmError:
+    details = [{"code": code, "message": "cause"}]
     error = {"code": "BadRequest", "message": "m", "details": details}
     body = json.dumps({"error": error}).encode()
     return make_error(ArmResponse("POST", URL, status, {"x-ms-request-id": "r2"}, body), wall=0.0)
@@ -107,13 +108,21 @@ def test_refused_token_restarts_with_no_rows(tmp_path: Path) -> None:
     # The page is too large, and the token does not take another size.
     stage.take(refuse("ResponsePayloadTooLarge"))
     assert stage.options == {"resultFormat": "objectArray", "$top": 500, "$skipToken": "t"}
-    stage.take(refuse("InvalidSkipToken"))
+    stage.take(refuse("InvalidSkipToken", 410))
     assert stage.options == {"resultFormat": "objectArray", "$top": 500}
     stage.take(respond([row_of(A, 1)]))
     (result,) = stage.take(count(a=1)).results
     assert (result.state, result.rows, result.attempts) == ("read", 1, 5)
     assert len(list(stage.parts.iter_rows(result.scope))) == 1
     assert Batch(stage.context, stage.readings).make_request().json["options"]["$top"] == 500
+
+
+def test_forbidden_page_restarts_nothing(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, A)
+    stage.take(respond([row_of(A, 1)], token="t", resultTruncated="true"))
+    (result,) = stage.take(refuse("Forbidden", 403)).results
+    assert result.error is not None
+    assert result.error.status == 403
 
 
 def test_repeated_token_is_an_error(tmp_path: Path) -> None:
@@ -189,6 +198,28 @@ def test_subscriptions_that_become_unreadable_are_not_visible(tmp_path: Path) ->
     assert (result.error.code, result.error.status) == ("NotVisible", 400)
 
 
+@pytest.mark.parametrize(
+    ("cause", "code", "message"),
+    [("InvalidQuery", "InvalidQuery", "cause"), (None, "BadRequest", "m")],
+)
+def test_error_of_a_query_names_its_cause(
+    tmp_path: Path, cause: str | None, code: str, message: str
+) -> None:
+    stage = Stage(tmp_path, A)
+    (result,) = stage.take(refuse(cause)).results
+    assert result.error is not None
+    assert (result.error.code, result.error.message) == (code, message)
+    assert (result.error.status, result.error.request_id) == (400, "r2")
+
+
+def test_error_without_a_response_has_no_status(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, A)
+    outcome = Outcome(stage.work.make_request(), error=UsageError("lost"), attempts=2)
+    (result,) = stage.work.take(outcome).results
+    assert result.error is not None
+    assert (result.error.code, result.error.status) == ("UsageError", None)
+
+
 def test_group_is_cut_by_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiomsi.inventory._sources.graph.batch.MAX_BATCH_ROWS", 3)
     stage = Stage(tmp_path, A, B)
@@ -216,3 +247,71 @@ def test_differences_are_requested_again_once() -> None:
         "CountMismatch",
         "Resource Graph returned 2 rows, and then counted 3",
     )
+
+
+class Service:
+    """A Resource Graph with seeded faults, whose pages are values."""
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(seed)
+        self.rows = {
+            one: [row_of(one, number) for number in range(self.draw.randrange(30))]
+            for one in (A, B, C)
+        }
+        self.hidden = self.draw.choice((None, None, A))
+        self.bad = self.draw.choice((0.0, 0.05, 0.2))
+        self.most = self.draw.choice((1_000, 10, 3))
+
+    def respond(self, body: Mapping[str, Any]) -> ArmResponse | ArmError:
+        shown = [one for one in body["subscriptions"] if one != self.hidden]
+        if not shown:
+            return refuse("NoValidSubscriptionsInQueryRequest")
+        if "ResourceContainers" in body["query"]:
+            return respond([{"id": one, "subscriptionId": one} for one in shown])
+        if "summarize" in body["query"]:
+            counts = [{"subscriptionId": one, "rows": len(self.rows[one])} for one in shown]
+            return respond([row for row in counts if row["rows"]])
+        return self._make_page([row for one in shown for row in self.rows[one]], body["options"])
+
+    def _make_page(self, rows: list[Any], options: Mapping[str, Any]) -> ArmResponse | ArmError:
+        start = int(options.get("$skipToken", "0"))
+        if start and self.draw.random() < self.bad:
+            return refuse("InvalidSkipToken")
+        page = rows[start : start + options["$top"]]
+        if len(page) > self.most:
+            return refuse("ResponsePayloadTooLarge")
+        end = start + len(page)
+        if page and self.draw.random() < self.bad:
+            page.pop(self.draw.randrange(len(page)))
+        if start and self.draw.random() < self.bad:
+            page.insert(0, rows[start - 1])
+        token = None if end >= len(rows) else str(end)
+        return respond(page, token=token, totalRecords=len(rows))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_scope_is_exact_or_an_error(tmp_path: Path, seed: int) -> None:
+    service, stage = Service(seed), Stage(tmp_path, A, B, C)
+    works: list[Group | Batch] = [Group(stage.context, stage.readings)]
+    results, steps = list[ScopeResult](), 0
+    while works:
+        steps += 1
+        assert steps < 500
+        work = works.pop()
+        request = work.make_request()
+        answer = service.respond(request.json)
+        failed = answer if isinstance(answer, ArmError) else None
+        step = work.take(Outcome(request, None if failed else answer, failed, attempts=1))
+        works += step.works
+        results += step.results
+    assert sorted(one.scope.subscription_id for one in results) == [A, B, C]
+    for result in results:
+        assert stage.parts.read_result(result.scope) == result
+        found = [row["id"] for row in stage.parts.iter_rows(result.scope)]
+        if result.state == "read":
+            assert found == [row["id"] for row in service.rows[result.scope.subscription_id]]
+        else:
+            assert result.error is not None
+            assert found == []
+            calm = not service.bad
+            assert not calm or (result.error.code, service.hidden) == ("NotVisible", A)

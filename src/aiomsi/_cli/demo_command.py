@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 
 import click
@@ -50,7 +51,9 @@ def demo(context: click.Context, /, calls: int, compare: bool, limit: int | None
 
 @demo.command(
     epilog=format_epilog(
-        "aiomsi demo inventory", "aiomsi demo inventory --subscriptions 20 --resources 5000"
+        "aiomsi demo inventory",
+        "aiomsi demo inventory --open",
+        "aiomsi demo inventory --subscriptions 20 --resources 5000 --report inventory.html",
     )
 )
 @click.option(
@@ -74,7 +77,20 @@ def demo(context: click.Context, /, calls: int, compare: bool, limit: int | None
     metavar="FILE",
     help="Save the output as a picture.",
 )
-def inventory(subscriptions: int, resources: int, picture: Path | None) -> None:
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the report, too: an HTML page.",
+)
+@click.option("--open", "is_opened", is_flag=True, help="Open the report in a browser.")
+def inventory(
+    subscriptions: int,
+    resources: int,
+    picture: Path | None,
+    report: Path | None,
+    is_opened: bool,
+) -> None:
     """Take an inventory in which two subscriptions can't be read.
 
     Starts an embedded Azure on loopback, with many subscriptions and ARM's limits. One of the
@@ -84,4 +100,11 @@ def inventory(subscriptions: int, resources: int, picture: Path | None) -> None:
     """
     from aiomsi._cli.demo.inventory import run
 
-    run(make_console(), subscriptions=subscriptions, resources=resources, picture=picture)
+    run(
+        make_console(),
+        subscriptions=subscriptions,
+        resources=resources,
+        picture=picture,
+        report=report,
+        show=webbrowser.open if is_opened else None,
+    )

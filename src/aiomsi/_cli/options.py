@@ -16,12 +16,9 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._cli.credentials import EXAMPLE, CredentialSource, load_credential
 from aiomsi._cli.output import say
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
-from aiomsi._credentials.managed_identity import ManagedIdentityCredential
-from aiomsi._credentials.shared import SharedCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.detect import HOSTS
 from aiomsi._hosts.identity import Identity
-from aiomsi._tokens.token_identity import TokenIdentity
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -141,22 +138,6 @@ class CommandSession(ArmSession):
     """A session that reports an api-version that it looked up, because scripts should name it."""
 
     _call: Call | None = None
-
-    def __init__(
-        self, credential: ManagedIdentityCredential | SharedCredential, **options: Any
-    ) -> None:
-        super().__init__(credential, **options)
-        self._own_credential = credential
-
-    async def get_identity(self) -> TokenIdentity:
-        """Return the identity whose token ARM receives.
-
-        Raises:
-            CredentialError: there is no token.
-
-        """
-        token = await self._own_credential.get_token(self.cloud.audience)
-        return token.identity
 
     def _make_call(self, method: str, path: str, options: Options) -> Call:
         self._call = super()._make_call(method, path, options)

@@ -10,7 +10,7 @@ from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
     from aiomsi.inventory._assemble import assemble, read_manifest
-    from aiomsi.inventory._diff import Difference, compare_rows, find_known_scopes
+    from aiomsi.inventory._diff import Difference, KnownScopes, compare_rows, find_known_scopes
     from aiomsi.inventory._errors import EmptyInventoryError, IncompleteInventoryError
     from aiomsi.inventory._manifest import Manifest, OutputFile
     from aiomsi.inventory._parts.folder import read_plan
@@ -37,6 +37,7 @@ else:
         "Filters": "_plan.filters",
         "IncompleteInventoryError": "_errors",
         "InventoryRows": "_rows",
+        "KnownScopes": "_diff",
         "Manifest": "_manifest",
         "OutputFile": "_manifest",
         "Plan": "_plan.plan",
@@ -67,6 +68,7 @@ __all__ = [
     "Filters",
     "IncompleteInventoryError",
     "InventoryRows",
+    "KnownScopes",
     "Manifest",
     "OutputFile",
     "Plan",

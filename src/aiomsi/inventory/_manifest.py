@@ -142,7 +142,7 @@ class Manifest:
             "cloud": self.plan.cloud,
             "tenant_id": identity.get("tenant_id"),
             "object_id": identity.get("object_id"),
-            "arguments": self.plan.choice.to_json() | {"ignore": list(self.plan.ignore)},
+            "arguments": self.plan.arguments,
             "rows": self.rows,
             "requests": sum(result.attempts for result in self.results),
             "throttled": sum(result.throttled for result in self.results),

@@ -156,10 +156,17 @@ def open_parts(
         ConfigurationError: as for `open_place`.
 
     """
-    options = dict(storage_options or {})
-    if is_azure(folder):
-        options.setdefault("credential", arm._connection.given_credentials[0])  # noqa: SLF001 (of this package)
-    return PartFolder(open_place(folder, options))
+    return PartFolder(open_place(folder, find_storage_options(arm, storage_options, folder)))
+
+
+def find_storage_options(
+    arm: ArmSession, options: Mapping[str, Any] | None, *locations: object
+) -> dict[str, Any]:
+    """Return options of a file system, with the session's credential if a location is Azure's."""
+    found = dict(options or {})
+    if any(map(is_azure, locations)):
+        found.setdefault("credential", arm._connection.given_credentials[0])  # noqa: SLF001 (of this package)
+    return found
 
 
 def _make_readings(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import pytest
 
 from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats
@@ -15,6 +16,7 @@ from aiomsi._cli.inventory.state import (
     find_wait,
 )
 from aiomsi.inventory import Plan, Scope, ScopeResult, Subscription
+from aiomsi.inventory._plan.counts import Counts
 
 A, B = (f"{digit * 8}-0000-0000-0000-000000000000" for digit in "ab")
 IDLE = ArmStats()
@@ -129,14 +131,32 @@ def test_speed_of_one_sample_is_zero() -> None:
 
 
 def test_time_left_follows_the_counted_rows(state: RunState, time: Time) -> None:
-    state.start(PLAN, counted=1_000)
-    scope = PLAN.scopes[0]
-    state.begin(scope)
+    counts = Counts({A: 1_000}, {"microsoft.web/sites": 1_000})
+    state.start(attrs.evolve(PLAN, counts=counts))
+    groups, resources = PLAN.scopes[:2]
+    state.begin(groups)
+    state.begin(resources)
     state.take_snapshot(IDLE)
     time.now += 5
-    state.add(scope, [make_row()] * 500)
+    state.add(resources, [make_row()] * 490)
+    # Resource groups are not counted before.
+    state.add(groups, [make_row()] * 10)
 
-    assert state.take_snapshot(IDLE).left == 5.0
+    snapshot = state.take_snapshot(IDLE)
+    assert (snapshot.rows, snapshot.counted, snapshot.left) == (500, 1_010, 5.1)
+
+
+def test_scope_that_begins_anew_drops_its_pages(state: RunState) -> None:
+    state.start(PLAN)
+    scope = PLAN.scopes[0]
+    for _ in range(2):
+        state.begin(scope)
+        state.add(scope, [make_row()] * 5)
+
+    assert state.take_snapshot(IDLE).rows == 5
+    state.end(ScopeResult(scope, "read", 5))
+    assert state.take_snapshot(IDLE).rows == 5
+    assert state.tally.types == {"microsoft.web/sites": 5}
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import attrs
 from rich.console import Console
@@ -24,6 +24,7 @@ from aiomsi._cli.inventory.signals import catch_signals
 from aiomsi._cli.inventory.summary import Summary, print_summary
 from aiomsi._cli.options import Target
 from aiomsi._clouds import PUBLIC
+from aiomsi.inventory._report.widgets import check_extra
 from aiomsi.testing import ArmBucket, ArmBuckets, ArmLimits, EmbeddedAzure, Fault
 from aiomsi.testing._state.generated_tenant import GeneratedSubscription, GeneratedTenant
 
@@ -80,7 +81,13 @@ def choose_troubles(subscriptions: Sequence[GeneratedSubscription]) -> Tenant:
 
 
 def run(
-    console: Console, *, subscriptions: int, resources: int, picture: Path | None = None
+    console: Console,
+    *,
+    subscriptions: int,
+    resources: int,
+    picture: Path | None = None,
+    report: Path | None = None,
+    show: Callable[[str], object] | None = None,
 ) -> None:
     """Write an inventory of an embedded tenant to a temporary folder, and print its summary.
 
@@ -89,8 +96,11 @@ def run(
         subscriptions: number of subscriptions.
         resources: number of resources of all of them.
         picture: an SVG file to write, with the output; None for none.
+        report: an HTML file to write; None for none, or a temporary one that is shown.
+        show: opens the URL of the report; None leaves it closed.
 
     Raises:
+        ConfigurationError: a report needs a package that is not installed.
         DemoFailedError: the inventory has other rows or errors than it should.
 
     """
@@ -98,6 +108,11 @@ def run(
     generated = GeneratedTenant(subscriptions - 1, resources, _SEED).subscriptions
     tenant = choose_troubles(generated)
     limits = ArmLimits(buckets=ArmBuckets(reads=BUCKET), enforced=True)
+    if report is None and show is not None:
+        # The browser reads the file after the end of the command.
+        report = Path(mkdtemp(prefix="aiomsi-")) / "inventory.html"
+    if report is not None:
+        check_extra()
     say(
         console,
         f"An embedded Azure has {resources:,} resources in {subscriptions:,} subscriptions. One of "
@@ -115,18 +130,25 @@ def run(
         azure.arm.deny(f"/subscriptions/{tenant.forbidden.subscription_id}")
         path = rf"(?i)^/subscriptions/{tenant.failing.subscription_id}/resources\?.*skiptoken"
         azure.arm.inject(Fault(500, body=_BROKEN), None, path)
-        summary = _take(Path(folder) / "inventory.jsonl", printer, console)
+        output = str(Path(folder) / "inventory.jsonl")
+        summary = _take(
+            RunOptions(output, {"count": True}, report=None if report is None else str(report)),
+            printer,
+            console,
+        )
     print_summary(console, summary)
     if picture is not None:
         picture.write_text(make_picture(recorder, summary), encoding="utf-8")
         say(console, f"The picture is {picture}")
+    if report is not None and show is not None:
+        show(report.resolve().as_uri())
     judge(summary, tenant, subscriptions)
 
 
-def _take(output: Path, printer: Printer, console: Console) -> Summary:
+def _take(options: RunOptions, printer: Printer, console: Console) -> Summary:
     """Take the inventory, and return its summary."""
     with catch_signals(console.show_cursor) as interruption:
-        done = InventoryRun(RunOptions(output), printer, Mask(), interruption)
+        done = InventoryRun(options, printer, Mask(), interruption)
         asyncio.run(done.run(Target(PUBLIC, CredentialSource())))
         if interruption.number is not None:
             raise KeyboardInterrupt

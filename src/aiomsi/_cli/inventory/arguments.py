@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from aiomsi._cli.arguments import read_text
 from aiomsi._errors import ConfigurationError
@@ -35,21 +36,27 @@ def read_names(option: str, texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def parse_tags(texts: Sequence[str]) -> dict[str, str]:
+def split_names(text: str | None) -> tuple[str, ...]:
+    """Return the names of a list with commas."""
+    return tuple(name for each in (text or "").split(",") if (name := each.strip()))
+
+
+def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     """Return the names and values of ``NAME=VALUE`` options.
 
     Raises:
         ConfigurationError: an option lacks the name or the equals sign, or repeats a name.
 
     """
-    tags: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
-        if not name or not separator or name in tags:
-            msg = f"--tag {text!r} is not NAME=VALUE, or its name was given before"
-            raise ConfigurationError(msg, help="Write for example --tag env=prod")
-        tags[name] = value
-    return tags
+        if not name or not separator or name in pairs:
+            # The value may be secret.
+            msg = f"{option} {name!r} is not NAME=VALUE, or its name was given before"
+            raise ConfigurationError(msg, help=f"Write for example {option} name=value")
+        pairs[name] = value
+    return pairs
 
 
 def parse_duration(text: str) -> float:
@@ -64,3 +71,29 @@ def parse_duration(text: str) -> float:
         msg = f"--max-age {text!r} is no duration"
         raise ConfigurationError(msg, help="Write for example --max-age 6h, or 90s, 30m, 2d")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def check_places(
+    output: str, report: str | None, *, excel: bool, storage: Mapping[str, str]
+) -> None:
+    """Check the output and the report; no file is created.
+
+    Raises:
+        ConfigurationError: a format is not known, a package is missing, or a folder does not exist.
+
+    """
+    if excel and not output.endswith(".csv"):
+        raise ConfigurationError("--excel is an option of CSV", help="Write for example -o x.csv")
+    from aiomsi.inventory._formats.outputs import open_output
+
+    open_output(output, excel=excel, storage_options=storage)
+    if report is not None:
+        from aiomsi.inventory._report.widgets import check_extra
+
+        check_extra()
+    local = [path for path in (output, report) if path and "://" not in path and path != "-"]
+    for path in local:
+        folder = Path(path).parent
+        if not folder.is_dir():
+            msg = f"the folder {str(folder)!r} does not exist"
+            raise ConfigurationError(msg, help="Create it, or write to another one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from aiomsi._cli.inventory.mask import mask_manifest
+from aiomsi._cli.inventory.places import list_files
 from aiomsi._cli.inventory.run import InventoryRun
 from aiomsi._cli.inventory.summary import Summary, print_summary
 from aiomsi._cli.output import say
@@ -24,14 +24,14 @@ def make_summary(run: InventoryRun) -> Summary:
     """Return the summary of a run that has a manifest, with ids masked if that is wanted."""
     manifest = run.manifest
     assert manifest is not None  # noqa: S101 (stated above)
-    names = [file.name for file in manifest.files]
-    if names:
-        names.append(run.options.output.with_suffix(".manifest.json").name)
+    files = list_files(run.options.output, manifest)
+    if files and run.options.report is not None:
+        files.append(run.options.report)
     return Summary(
-        mask_manifest(manifest, run.mask) if run.mask.is_on else manifest,
+        run.mask.mask_manifest(manifest),
         run.state.tally,
         run.stats,
         run.clock.monotonic() - run.state.began,
-        tuple(names),
+        tuple(files),
         run.parts,
     )

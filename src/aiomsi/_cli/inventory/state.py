@@ -10,6 +10,7 @@ import attrs
 
 from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.inventory.tally import Tally
+from aiomsi.inventory._plan.counts import Counts, is_counted
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import Row
@@ -34,7 +35,7 @@ class Snapshot:
         subscriptions: number of planned subscriptions.
         done: number of those whose scopes have all ended.
         rows: rows of the scopes that were read, and of the pages of the others.
-        counted: rows that Resource Graph counted before; None if it did not.
+        counted: rows to expect, by Resource Graph's count; None without a count.
         speed: rows per second, in the last half minute.
         errors: number of scopes that failed.
         waiting: seconds since the last page, while calls wait for a limit of ARM; None if no call
@@ -89,7 +90,9 @@ class RunState:
     _now: Callable[[], float]
     phase: Phase = attrs.field(default="planning", init=False)
     tally: Tally = attrs.field(factory=Tally, init=False)
-    _counted: int | None = attrs.field(default=None, init=False)
+    _counts: Counts | None = attrs.field(default=None, init=False)
+    # Rows that the counts do not include, such as resource groups.
+    _uncounted: int = attrs.field(default=0, init=False)
     _subscriptions: int = attrs.field(default=0, init=False)
     _unread: Counter[str] = attrs.field(factory=Counter, init=False)
     _open: dict[Scope, _Open] = attrs.field(factory=dict, init=False)
@@ -103,16 +106,18 @@ class RunState:
     def __attrs_post_init__(self) -> None:
         self._last_page = self._read_from = self.began
 
-    def start(self, plan: Plan, counted: int | None = None) -> None:
+    def start(self, plan: Plan) -> None:
         """Note the plan: its scopes are read from now on."""
         self.phase = "reading"
         self._subscriptions = len(plan.subscriptions)
         self._unread = Counter(scope.subscription_id for scope in plan.scopes)
-        self._counted = counted
+        self._counts = plan.counts
         self._last_page = self._read_from = self._now()
 
     def begin(self, scope: Scope) -> None:
         """Note that the requests of a scope may be sent from now on."""
+        # The pages of a scope may be requested anew.
+        self._count(scope, -self._find_rows(scope))
         self._open[scope] = _Open(self._now())
 
     def add(self, scope: Scope, rows: Sequence[Row]) -> None:
@@ -121,13 +126,12 @@ class RunState:
         one.at = self._last_page = self._now()
         one.rows += len(rows)
         one.tally.add(rows)
-        self._rows += len(rows)
+        self._count(scope, len(rows))
 
     def end(self, result: ScopeResult) -> bool:
         """Note the end of a scope; return whether this run read it, and no earlier one."""
+        self._count(result.scope, result.rows - self._find_rows(result.scope))
         one = self._open.pop(result.scope, None)
-        pages = 0 if one is None else one.rows
-        self._rows += result.rows - pages
         self._errors += result.state == "failed"
         self._unread[result.scope.subscription_id] -= 1
         if one is None:
@@ -147,6 +151,8 @@ class RunState:
             self._samples.popleft()
         done = self._subscriptions - sum(count > 0 for count in self._unread.values())
         speed = find_speed(self._samples)
+        counts = self._counts
+        counted = None if counts is None else counts.total + self._uncounted
         reading = self.phase == "reading"
         return Snapshot(
             self.phase,
@@ -154,17 +160,27 @@ class RunState:
             self._subscriptions,
             done,
             self._rows,
-            self._counted,
+            counted,
             speed,
             self._errors,
             find_wait(stats, now - self._last_page) if reading else None,
-            self._estimate_left(speed, done, now) if reading else None,
+            self._estimate_left(counted, speed, done, now) if reading else None,
             find_quiet(self._list_ages(now), stats) if reading else (),
         )
 
-    def _estimate_left(self, speed: float, done: int, now: float) -> float | None:
-        if self._counted is not None:
-            return estimate_by_rows(self._counted, self._rows, speed)
+    def _find_rows(self, scope: Scope) -> int:
+        return self._open[scope].rows if scope in self._open else 0
+
+    def _count(self, scope: Scope, rows: int) -> None:
+        self._rows += rows
+        if self._counts is not None and not is_counted(scope, self._counts):
+            self._uncounted += rows
+
+    def _estimate_left(
+        self, counted: int | None, speed: float, done: int, now: float
+    ) -> float | None:
+        if counted is not None:
+            return estimate_by_rows(counted, self._rows, speed)
         return estimate_by_subscriptions(self._subscriptions, done, now - self._read_from)
 
     def _list_ages(self, now: float) -> dict[Scope, float]:

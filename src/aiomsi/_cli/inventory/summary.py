@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 import attrs
@@ -17,10 +16,12 @@ from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi._cli.output import to_line
 from aiomsi.inventory._manifest import CAVEAT, Manifest
+from aiomsi.inventory._plan.counts import Drift, find_drift
 from aiomsi.inventory._plan.scopes import ScopeResult
 
 _MOST_MESSAGE = 160
 _Kind: TypeAlias = tuple[str, int | None]
+_NUMBERS = ("rows", "status", "scopes", "counted before", "read")
 _WIDTH = 120
 """Columns of an output that is no terminal."""
 _STYLES = {"complete": "bold green", "incomplete": "bold red", "interrupted": "bold yellow"}
@@ -46,7 +47,7 @@ class Summary:
     stats: ArmStats
     seconds: float
     files: tuple[str, ...] = ()
-    parts: Path | None = None
+    parts: str | None = None
     most_rows: int = 10
 
 
@@ -72,7 +73,7 @@ def _say(console: Console, text: str, style: str = "") -> None:
 def _iter_tables(
     summary: Summary, errors: Mapping[_Kind, Sequence[ScopeResult]]
 ) -> Iterator[Table]:
-    manifest, tally = summary.manifest, summary.tally
+    manifest, tally, plan = summary.manifest, summary.tally, summary.manifest.plan
     if manifest.completeness != "interrupted":
         for title, counts in (
             ("type", tally.types),
@@ -80,6 +81,8 @@ def _iter_tables(
             ("subscription", _count_subscriptions(manifest)),
         ):
             yield from _make_counts(title, counts, summary.most_rows)
+    if manifest.completeness == "complete" and (drift := find_drift(plan.counts, manifest.results)):
+        yield _make_drift(drift, summary.most_rows)
     if errors:
         yield _make_errors(errors)
 
@@ -103,6 +106,21 @@ def _make_counts(title: str, counts: Counter[str], most: int) -> Iterator[Table]
     if rest := shown[most:]:
         table.add_row(f"{len(rest):,} more", f"{sum(count for _, count in rest):,}")
     yield table
+
+
+def _make_drift(drift: Sequence[Drift], most: int) -> Table:
+    """Return the table of the types whose numbers differ, the largest differences first."""
+    table = _make_table(("drift by type", "counted before", "read"))
+    shown = sorted(drift, key=lambda one: (-abs(one.counted - one.read), one.type))
+    for one in shown[:most]:
+        table.add_row(Text(to_line(one.type)), f"{one.counted:,}", f"{one.read:,}")
+    if rest := shown[most:]:
+        table.add_row(
+            f"{len(rest):,} more",
+            f"{sum(one.counted for one in rest):,}",
+            f"{sum(one.read for one in rest):,}",
+        )
+    return table
 
 
 def _make_errors(groups: Mapping[_Kind, Sequence[ScopeResult]]) -> Table:
@@ -136,7 +154,7 @@ def _iter_messages(groups: Mapping[_Kind, Sequence[ScopeResult]]) -> Iterator[st
 def _make_table(titles: Iterable[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for title in titles:
-        is_number = title in ("rows", "status", "scopes")
+        is_number = title in _NUMBERS
         table.add_column(title, justify="right" if is_number else "left", overflow="fold")
     return table
 

@@ -74,7 +74,7 @@ def find_drift(counts: Counts | None, results: Iterable[ScopeResult]) -> tuple[D
         return ()
     read = Counter[str]()
     for result in results:
-        if _is_counted(result.scope, counts):
+        if is_counted(result.scope, counts):
             read.update(result.types)
     counted = counts.by_type
     return tuple(
@@ -84,7 +84,7 @@ def find_drift(counts: Counts | None, results: Iterable[ScopeResult]) -> tuple[D
     )
 
 
-def _is_counted(scope: Scope, counts: Counts) -> bool:
+def is_counted(scope: Scope, counts: Counts) -> bool:
     """Return whether `Counts` has the rows of a scope."""
     if scope.source == "types":
         return scope.kind in counts.by_type

@@ -63,6 +63,12 @@ class Plan:
         return tuple(Scope(one.id, *each) for one in self.subscriptions for each in lists)
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `plan` as JSON values, except for the clock."""
+        own = {"ignore": list(self.ignore), "count": self.counts is not None}
+        return self.choice.to_json() | self.selection.to_json() | self.filters.to_json() | own
+
+    @property
     def digest(self) -> str:
         """A digest of everything that a resumed run must have in common with the first one.
 

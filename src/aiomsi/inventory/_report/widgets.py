@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from importlib import metadata, resources
+from importlib import metadata, resources, util
 
 import attrs
 
@@ -76,6 +76,18 @@ def read_widgets() -> Widgets:
         (Source(_clean(style)), Source(read_own("page.css"))),
         metadata.distribution(_PACKAGE).read_text("LICENSE.txt") or "",
     )
+
+
+def check_extra() -> None:
+    """Check that the packages of a report are installed, without the import of matplotlib.
+
+    Raises:
+        ConfigurationError: the extra `report` is not installed.
+
+    """
+    for module, package in ((_MODULE, _PACKAGE), ("matplotlib", "matplotlib")):
+        if util.find_spec(module) is None:
+            raise make_extra_error(package)
 
 
 def make_extra_error(package: str) -> ConfigurationError:

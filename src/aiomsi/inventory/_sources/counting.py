@@ -18,6 +18,9 @@ _STAGES = """
 | extend id = strcat(subscriptionId, '/', type)
 | order by id asc"""
 
+_TIMEOUT = 60.0
+"""Seconds for a page, because a run needs no counts."""
+
 
 async def count_resources(
     arm: ArmSession, subscriptions: Sequence[str], filters: Filters
@@ -33,7 +36,8 @@ async def count_resources(
 async def _query(arm: ArmSession, query: str, subscriptions: Sequence[str]) -> list[dict[str, Any]]:
     """Return the rows of a query; that of fewer subscriptions if the result is truncated."""
     try:
-        async with aclosing(arm.query(query, subscriptions=subscriptions)) as rows:
+        pages = arm.query(query, subscriptions=subscriptions, timeout=_TIMEOUT)
+        async with aclosing(pages) as rows:
             return [row async for row in rows]
     except ServiceError as error:
         if error.status != 200 or len(subscriptions) < 2:

@@ -39,7 +39,7 @@ from aiomsi.inventory._sources.graph.queries import (
 from aiomsi.inventory._sources.graph.reconcile import (
     find_problem,
     make_found_error,
-    make_not_visible,
+    make_query_error,
     reconcile,
     sees_none,
 )
@@ -49,6 +49,8 @@ Phase: TypeAlias = Literal["rows", "visible", "counts"]
 MAX_BATCH_ROWS = 20_000
 """Rows of a batch, whose ids are kept until its end."""
 _MAX_RESTARTS = 3
+_OTHER_REASONS = frozenset({401, 403, 408, 429})
+"""Statuses of 4xx that say nothing of a skip token, whose expiry has no documented error."""
 
 
 @attrs.frozen(eq=False)
@@ -197,7 +199,8 @@ class Batch:
             self.context.queries.top = min(self._top, self.context.queries.top)
             return Step([self])
         # The query itself was accepted for the first page, so the token is the reason.
-        if error.status == 400 and self._token is not None and self._restarts < _MAX_RESTARTS:
+        refused = 400 <= error.status < 500 and error.status not in _OTHER_REASONS
+        if refused and self._token is not None and self._restarts < _MAX_RESTARTS:
             self._restarts += 1
             self._drop_rows()
             self._begin_rows()
@@ -287,7 +290,7 @@ def _fail(
 def _read(outcome: Outcome) -> Page | ScopeError:
     """Return the page of a response, or the error that it has."""
     if outcome.error is not None:
-        return make_not_visible(outcome.error) or make_error(outcome.error)
+        return make_query_error(outcome.error)
     try:
         page = read_rows(outcome.value)
     except ArmError as error:

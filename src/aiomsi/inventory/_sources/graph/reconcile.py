@@ -17,12 +17,13 @@ from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.paging import Page
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import ArmError
-from aiomsi.inventory._plan.scopes import ScopeError
+from aiomsi.inventory._plan.scopes import ScopeError, make_error
 
 _NOT_VISIBLE = (
     "Resource Graph returned no row of the subscription, and does not list the subscription"
 )
 _NONE_READABLE = "novalidsubscriptionsinqueryrequest"
+_BAD_REQUEST = "BadRequest"
 _LIMIT_HIT = "x-ms-tenant-subscription-limit-hit"
 
 
@@ -73,7 +74,7 @@ def find_problem(page: Page, response: ArmResponse) -> tuple[str, str] | None:
     """Return the code and the text of an error if a response withholds rows; else None."""
     if response.headers.get(_LIMIT_HIT, "").strip().lower() == "true":
         return "SubscriptionLimitHit", f"Resource Graph left out subscriptions: {_LIMIT_HIT}"
-    if page.truncated:
+    if page.truncated and page.token is None:
         return "ResultTruncated", "Resource Graph withheld rows: resultTruncated"
     return None
 
@@ -90,8 +91,15 @@ def make_found_error(found: tuple[str, str], response: ArmResponse) -> ScopeErro
     return ScopeError(*found, response.status, response.request_id, response.client_request_id)
 
 
-def make_not_visible(error: BaseException) -> ScopeError | None:
-    """Return the error of a scope if the identity can read no subscription of the query."""
-    if not isinstance(error, ArmError) or not sees_none(error):
-        return None
-    return make_found_error(("NotVisible", _NOT_VISIBLE), error.response)
+def make_query_error(error: BaseException) -> ScopeError:
+    """Return the error of the scopes of a query that failed.
+
+    Resource Graph's ``BadRequest`` has its cause in the first detail.
+    """
+    if isinstance(error, ArmError):
+        if sees_none(error):
+            return make_found_error(("NotVisible", _NOT_VISIBLE), error.response)
+        causes = ErrorDetail.of(error).details
+        if error.code == _BAD_REQUEST and causes and causes[0].code:
+            return attrs.evolve(make_error(error), code=causes[0].code, message=causes[0].message)
+    return make_error(error)

@@ -46,8 +46,7 @@ async def read_graph(
             work: Group | Batch = outcome.request.tag
             step = work.take(outcome)
             del outcome
-            if parts.thread is not None:
-                await parts.thread.drain()
+            await next(iter(work.readings.values())).writer.drain()
             waiting.extendleft(reversed(step.works))
             active -= 1
             while waiting and active < most:
