@@ -54,6 +54,10 @@ PURE = (
     "inventory._plan.plan",
     "inventory._plan.scopes",
     "inventory._plan.selection",
+    "inventory._report.banner",
+    "inventory._report.columns",
+    "inventory._report.counts",
+    "inventory._report.mask",
     "inventory._row",
     "inventory._sources.graph.queries",
     "inventory._sources.graph.reconcile",
@@ -201,6 +205,8 @@ def test_core_needs_three_packages_and_optional_extras() -> None:
         "orjson",
         "pyarrow",
     }
+    extras = {"filelock", "matplotlib", "orjson"}
+    assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | extras
 
 
 def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:

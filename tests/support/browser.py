@@ -10,7 +10,10 @@ from typing import Any
 
 import attrs
 
-EXECUTABLE = shutil.which("chromium-headless-shell")
+_NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
+EXECUTABLE = next(filter(None, map(shutil.which, _NAMES)), None)
+_EMPTY = "\xa0"
+"""The text of an empty cell, by Tabulator."""
 _MARK = "AIOMSI_BROWSER_MARK"
 _FLAGS = (
     "--disable-background-networking",
@@ -57,7 +60,7 @@ class Opened:
         """Return the texts of a column in the rows that are drawn."""
         selector = f'.tabulator-row .tabulator-cell[tabulator-field="{column}"]'
         found: list[str] = self.page.locator(selector).all_text_contents()
-        return found
+        return ["" if text == _EMPTY else text for text in found]
 
 
 @contextmanager
@@ -73,6 +76,7 @@ def start_browser() -> Iterator[Any]:
             executable_path=EXECUTABLE, args=flags, env={**os.environ, _MARK: mark}
         )
         try:
+            assert find_processes(mark), "the mark of the browser's processes is lost"
             yield browser
         finally:
             browser.close()
@@ -80,10 +84,14 @@ def start_browser() -> Iterator[Any]:
 
 
 @contextmanager
-def open_file(browser: Any, path: Path, **options: Any) -> Iterator[Opened]:
-    """Open a file in a context without a network."""
+def open_file(
+    browser: Any, path: Path, script: str | None = None, **options: Any
+) -> Iterator[Opened]:
+    """Open a file in a context without a network, after a script that is not the page's."""
     context = browser.new_context(offline=True, **options)
     try:
+        if script is not None:
+            context.add_init_script(script)
         opened = Opened(context.new_page())
         page, url = opened.page, path.resolve().as_uri()
         page.on("request", lambda request: opened.requests.append(request.url))

@@ -96,6 +96,16 @@ def test_missing_scope_is_exit_code_3_without_removals(
     assert said.err.splitlines()[-1] == f"aiomsi: not read whole in both: {ids[0]}.list"
 
 
+def test_filtered_inventory_hides_differences(run: Run, ids: tuple[str, ...]) -> None:
+    take(run, "a.jsonl")
+    take(run, "b.jsonl", "--location", "westeurope")
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl", "--json")
+
+    assert said.code == 3
+    assert {json.loads(line)["change"] for line in said.out.splitlines()} == {"unknown"}
+
+
 def test_many_missing_scopes_are_counted(run: Run, ids: tuple[str, ...]) -> None:
     take(run, "a.jsonl")
     take(run, "b.jsonl", "--subscription", ids[0])

@@ -87,7 +87,7 @@ def test_style_and_terminal_choose_the_printer() -> None:
 
 def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     for style in ("plain", "json", "none"):
-        with make_printer(style, lambda text: text.replace("a.list", "x")) as printer:  # type: ignore[arg-type]
+        with make_printer(style, lambda text: text.replace("a.list", "x")) as printer:
             printer.show(FULL)
 
     out, err = capsys.readouterr()

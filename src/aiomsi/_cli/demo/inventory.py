@@ -131,11 +131,8 @@ def run(
         path = rf"(?i)^/subscriptions/{tenant.failing.subscription_id}/resources\?.*skiptoken"
         azure.arm.inject(Fault(500, body=_BROKEN), None, path)
         output = str(Path(folder) / "inventory.jsonl")
-        summary = _take(
-            RunOptions(output, {"count": True}, report=None if report is None else str(report)),
-            printer,
-            console,
-        )
+        options = RunOptions(output, report=None if report is None else str(report))
+        summary = _take(options, printer, console)
     print_summary(console, summary)
     if picture is not None:
         picture.write_text(make_picture(recorder, summary), encoding="utf-8")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = (
     "Exit codes: 0 no difference; 2 wrong usage or configuration; 3 a list is missing in one of "
-    "the inventories, so that a difference may be hidden; 4 there are differences; 130 "
-    "interrupted; 141 the reader of the output ended."
+    "the inventories, or its filters leave rows out, so that a difference may be hidden; 4 there "
+    "are differences; 130 interrupted; 141 the reader of the output ended."
 )
 _UNKNOWN, _DIFFERENT = 3, 4
 _MOST_SHOWN = 3
@@ -57,7 +57,7 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
         more = len(unknown) - _MOST_SHOWN
         tail = f" and {more:,} more" if more > 0 else ""
         say(f"not read whole in both: {', '.join(unknown[:_MOST_SHOWN])}{tail}")
-    if code := _UNKNOWN if unknown else _DIFFERENT if counts.total() else 0:
+    if code := _UNKNOWN if unknown or counts["unknown"] else _DIFFERENT if counts.total() else 0:
         raise Exit(code)
 
 

@@ -16,7 +16,7 @@ from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi._cli.output import to_line
 from aiomsi.inventory._manifest import CAVEAT, Manifest
-from aiomsi.inventory._plan.counts import Drift, find_drift
+from aiomsi.inventory._plan.counts import Drift
 from aiomsi.inventory._plan.scopes import ScopeResult
 
 _MOST_MESSAGE = 160
@@ -73,7 +73,7 @@ def _say(console: Console, text: str, style: str = "") -> None:
 def _iter_tables(
     summary: Summary, errors: Mapping[_Kind, Sequence[ScopeResult]]
 ) -> Iterator[Table]:
-    manifest, tally, plan = summary.manifest, summary.tally, summary.manifest.plan
+    manifest, tally = summary.manifest, summary.tally
     if manifest.completeness != "interrupted":
         for title, counts in (
             ("type", tally.types),
@@ -81,7 +81,7 @@ def _iter_tables(
             ("subscription", _count_subscriptions(manifest)),
         ):
             yield from _make_counts(title, counts, summary.most_rows)
-    if manifest.completeness == "complete" and (drift := find_drift(plan.counts, manifest.results)):
+    if manifest.completeness == "complete" and (drift := manifest.drift):
         yield _make_drift(drift, summary.most_rows)
     if errors:
         yield _make_errors(errors)

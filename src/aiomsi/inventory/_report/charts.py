@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from aiomsi.inventory._report.widgets import make_extra_error
 
@@ -94,7 +94,7 @@ def draw_months(months: Bars) -> str:
     most = max(count for _, count in months)
     steps = MaxNLocator(3, integer=True).tick_values(0, most)
     lines = [int(step) for step in steps if step >= 0]
-    top, left = max(lines), 9 + 7 * len(f"{max(lines):,}")
+    top, left = max(lines), 8 + 10 * len(f"{max(lines):,}")
     for line in lines:
         y = _PLOT - (_PLOT - 12) * line / top
         canvas.bar(left, y - 0.5, WIDTH - left, 1, _TRACK)
@@ -123,24 +123,24 @@ def trace(svg: str, height: float, texts: Sequence[str]) -> str:
         texts: the texts, which the document holds as their positions in this list.
 
     """
-    root = ElementTree.fromstring(svg)  # noqa: S314 (matplotlib's, and it holds no foreign text)
+    root = ET.fromstring(svg)  # noqa: S314 (matplotlib's, and it holds no foreign text)
     drawn = itertools.chain.from_iterable(_trace_element(each, texts) for each in root.iter())
     box = f'viewBox="0 0 {WIDTH} {height:g}"'
     return f'<svg {box} aria-hidden="true" focusable="false">{"".join(drawn)}</svg>'
 
 
-def _trace_element(element: ElementTree.Element, texts: Sequence[str]) -> Iterator[str]:
+def _trace_element(element: ET.Element, texts: Sequence[str]) -> Iterator[str]:
     style = dict(
         part.strip().split(": ", 1) for part in element.get("style", "").split(";") if part.strip()
     )
     color = _CLASSES.get(style.get("fill", ""))
     if color is None:
         return
-    if element.tag == f"{_SVG}path":
-        shape = " ".join(element.get("d", "").split())
-        yield f'<path class="{color}" d="{escape(shape)}"/>'
-    elif element.tag == f"{_SVG}text":
+    if element.tag == f"{_SVG}text":
         place = f'x="{element.get("x")}" y="{element.get("y")}"'
         anchor = style.get("text-anchor", "start")
         text = escape(texts[int(element.text or "")])
         yield f'<text class="{color} {anchor}" {place}>{text}</text>'
+    else:
+        shape = " ".join(element.get("d", "").split())
+        yield f'<path class="{color}" d="{escape(shape)}"/>'

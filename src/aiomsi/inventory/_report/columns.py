@@ -85,7 +85,7 @@ COLUMNS = (
     Column("location", "Location", 130, few=True, show=_show("location")),
     Column("group", "Resource group", 200, few=True, show=_show("resource_group")),
     Column("subscription", "Subscription", 210, few=True, show=_show("subscription_name")),
-    Column("created", "Created (UTC)", 150, few=False, show=lambda r: show_time(r["created_time"])),
+    Column("created", "Created (UTC)", 165, few=False, show=lambda r: show_time(r["created_time"])),
     Column("tags", "Tags", 300, few=False, show=show_tags),
     Column("state", "State", 120, few=True, show=_show("provisioning_state")),
     Column("sku", "SKU", 140, few=True, show=_show("sku_name")),

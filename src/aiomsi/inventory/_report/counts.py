@@ -1,4 +1,4 @@
-"""`Counts`: the numbers of an inventory's rows by type, location, subscription and month. No I/O."""
+"""`Counts`: the numbers of rows by type, location, subscription and month. No I/O."""
 
 from __future__ import annotations
 

@@ -51,17 +51,19 @@ async function readRows(meta) {
 }
 
 function makeTable(meta, rows) {
-  const compare = new Intl.Collator("en", { sensitivity: "base", numeric: true }).compare;
+  const compareTexts = new Intl.Collator("en").compare;
+  const compareTimes = (one, other) => (one < other ? -1 : Number(one > other));
   return new Tabulator("#table", {
     data: rows,
     height: Math.min(Math.max(300, Math.min(640, window.innerHeight - 160)), 180 + 36 * rows.length),
     layout: "fitDataFill",
     placeholder: rows.length ? "No row matches." : "The inventory has no rows.",
-    columnDefaults: { formatter: "plaintext", headerFilter: "input", sorter: compare },
+    columnDefaults: { formatter: "plaintext", headerFilter: "input" },
     columns: meta.columns.map((column) => ({
       title: column.title,
       field: column.name,
       width: column.width,
+      sorter: column.name === "created" ? compareTimes : compareTexts,
       headerFilterPlaceholder: "filter",
       headerFilterParams: { elementAttributes: { "aria-label": `Filter: ${column.title}` } },
     })),
@@ -90,6 +92,7 @@ function connectSearch(table, meta, rows) {
     if (search.value.trim()) table.setFilter(makeFilter(search.value));
     else table.clearFilter();
   };
+  search.addEventListener("focus", () => prepareSearch(meta, rows), { once: true });
   search.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(apply, 120);
@@ -99,8 +102,8 @@ function connectSearch(table, meta, rows) {
 }
 
 function showCount(shown, total) {
-  const text = shown === total ? `${total.toLocaleString("en")} rows` :
-    `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} rows`;
+  const whole = `${total.toLocaleString("en")} ${total === 1 ? "row" : "rows"}`;
+  const text = shown === total ? whole : `${shown.toLocaleString("en")} of ${whole}`;
   find("count").textContent = text;
 }
 

@@ -1,4 +1,4 @@
-"""The scripts and styles of the page: those of this folder, and Tabulator's of the extra `report`."""
+"""The scripts and styles of the page: those of this folder, and Tabulator's."""
 
 from __future__ import annotations
 
