@@ -363,3 +363,33 @@ def test_part_folder_is_cleared_of_its_run_alone(parts: Path) -> None:
     PartFolder(parts).clear()
     assert names_in(parts) == ["note"]
     assert str(LocalPlace(parts)) == str(parts)
+
+
+KILL = """
+import os, signal, sys
+from aiomsi import inventory
+left = int(sys.argv[3])
+def check():
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+inventory.assemble(inventory.read_plan(sys.argv[1]), sys.argv[1], sys.argv[2], check=check)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("chunks", [0, 1])
+def test_kill_while_writing_leaves_the_earlier_output(
+    tmp_path: Path, parts: Path, output: str, chunks: int
+) -> None:
+    plan = write_run(parts, make_rows())
+    assemble(plan, parts, output)
+    before = contents_of(tmp_path / "out")
+    command = [sys.executable, "-c", KILL, str(parts), output, str(chunks)]
+    assert subprocess.run(command, check=False).returncode == -9
+    after = contents_of(tmp_path / "out")
+    assert {name: data for name, data in after.items() if ".tmp-" not in name} == before
+    assemble(plan, parts, output)
+    assert {**contents_of(tmp_path / "out"), **before} == contents_of(tmp_path / "out")
