@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from aiomsi._hosts.base import FileRequest, TokenError
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause
+from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._util.compat import OPEN_FLAGS
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import SecretBytes
@@ -100,7 +100,7 @@ def _find_defect(path: str, directory: str, suffix: str) -> str | None:
 def _describe_error(wanted: FileRequest, error: OSError | ValueError) -> TokenError:
     text = getattr(error, "strerror", None) or str(error)
     said = f"can't be read: {type(error).__name__}: {text}"
-    cause = find_local_cause(getattr(error, "errno", None))
+    cause = find_local_cause(read_error_number(error))
     if cause is not None and cause.kind == EXHAUSTED:
         return _refuse(wanted, said, passing=True, advice=cause.help)
     if isinstance(error, FileNotFoundError):
