@@ -57,7 +57,7 @@ _PORTS = LocalCause(
 _DENIED = LocalCause(
     DENIED,
     "this machine does not permit the connection",
-    "A firewall's rule for outgoing connections, a sandbox (seccomp, SELinux, systemd, AppContainer) "
+    "A firewall's rule for outgoing connections, a sandbox (seccomp, SELinux, systemd) "
     "or a network policy forbids it: permit it",
 )
 _NO_ROUTE = LocalCause(
