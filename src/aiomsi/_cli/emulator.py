@@ -16,6 +16,7 @@ import click
 
 from aiomsi._cli.options import EXIT_CODES, format_epilog
 from aiomsi._errors import ConfigurationError
+from aiomsi._util.compat import list_end_signals
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, HOST_KINDS
 
 if TYPE_CHECKING:
@@ -352,12 +353,15 @@ def format_environment(
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, for the block."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Raise KeyboardInterrupt on SIGTERM and Ctrl-Break as on Ctrl-C, for the block."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler) for number in list_end_signals()
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager
