@@ -354,6 +354,11 @@ def test_what_the_embedded_azure_lacks_is_named(run: Run, monkeypatch: pytest.Mo
     ]
 
 
+@pytest.mark.parametrize(("platform", "seconds"), [("win32", 0.5), ("linux", 3_600.0)])
+def test_sleep_is_short_where_signals_do_not_interrupt_it(platform: str, seconds: float) -> None:
+    assert emulator.find_longest_sleep(platform) == seconds
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a whole console only")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])

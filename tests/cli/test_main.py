@@ -194,7 +194,7 @@ def test_output_that_can_not_be_written_is_an_error(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_process_on_a_full_disk_ends_with_one_line() -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION],
             stdout=full,

@@ -265,7 +265,7 @@ def emulator(
                 err=True,
             )
             while True:
-                time.sleep(3600)
+                time.sleep(find_longest_sleep(sys.platform))
     except KeyboardInterrupt:
         click.echo(_format_counts(azure, kind), err=True)
 
@@ -349,6 +349,18 @@ def format_environment(
         f"{comment} Clients of azure-mgmt need these arguments:",
         *(f"{comment}   {name}={json.dumps(arguments[name])}," for name in _MGMT_ARGUMENTS),
     ]
+
+
+def find_longest_sleep(platform: str) -> float:
+    """Return the seconds after which a sleeping main thread handles a signal at the latest.
+
+    On Windows only Ctrl-C interrupts `time.sleep`, and Ctrl-Break does not.
+
+    Args:
+        platform: a value of `sys.platform`.
+
+    """
+    return 0.5 if platform == "win32" else 3_600.0
 
 
 @contextmanager
