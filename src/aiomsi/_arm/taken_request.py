@@ -102,10 +102,13 @@ class TakenRequest:
             if call.longest_limit_wait > self.longest_limit_wait:
                 self.longest_limit_wait, self.waited_for = call.longest_limit_wait, call.waited_for
 
-    def decode(self) -> None:
-        """Decode the answer of a request that is no list."""
+    def decode(self, *, raw: bool = False) -> None:
+        """Decode the answer of a request that is no list, or keep the response itself."""
         response, self.response = self.response, None
         if response is None:
+            return
+        if raw:
+            self.value = response
             return
         try:
             self.value = None if response.method == "HEAD" else response.json()

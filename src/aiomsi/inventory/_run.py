@@ -9,19 +9,21 @@ from pathlib import Path
 
 import attrs
 
-from aiomsi._arm.connection import closed_error
-from aiomsi._arm.protocol.bulk.outcomes import Outcome
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import UsageError
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
-from aiomsi.inventory._plan.plan import SOURCES, Plan
+from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
-from aiomsi.inventory._sources.reading import Reading, make_request
+from aiomsi.inventory._sources.graph.run import read_graph
+from aiomsi.inventory._sources.lists import read_lists
+from aiomsi.inventory._sources.observer import Observer
+from aiomsi.inventory._sources.reading import Reading, RowRules
+from aiomsi.inventory._sources.responses import LISTS_AT_ONCE
+from aiomsi.inventory._sources.type_lists import read_types
 from aiomsi.inventory._times import Now, make_now
 
-_LISTS_AT_ONCE = 1_024
-_MAX_BYTES = 33_554_432
+_LISTS = ("container", "list")
+"""In this order, so that the requests of the subscriptions alternate."""
 
 
 @attrs.frozen(eq=False)
@@ -79,9 +81,25 @@ async def run_shard(
 
 
 async def read_scopes(
-    arm: ArmSession, plan: Plan, scopes: Collection[Scope], parts: PartFolder, resume: Resume
+    arm: ArmSession,
+    plan: Plan,
+    scopes: Collection[Scope],
+    parts: PartFolder,
+    resume: Resume,
+    *,
+    observer: Observer | None = None,
+    limit: int = LISTS_AT_ONCE,
 ) -> AsyncGenerator[ScopeResult, None]:
     """Yield the result of each scope: first the earlier ones, then the others as they end.
+
+    Args:
+        arm: the session.
+        plan: the plan.
+        scopes: scopes of the plan.
+        parts: the folder of the parts.
+        resume: the rule for earlier parts.
+        observer: receives the beginnings of scopes and the rows of their pages.
+        limit: the most lists under way, each with one request at a time.
 
     Raises:
         UsageError: the session was closed.
@@ -97,44 +115,33 @@ async def read_scopes(
             yield earlier
         else:
             unread.append(scope)
-    readings = _make_readings(plan, unread, parts, resume.now)
-    # Sorted by source, so that the requests of the subscriptions alternate.
-    unread.sort(key=lambda scope: SOURCES.index(scope.source))
-    lists = arm.fan_out_list(map(make_request, unread), limit=_LISTS_AT_ONCE, max_bytes=_MAX_BYTES)
+    readings = _make_readings(plan, unread, parts, resume.now, observer)
+    of_graph = {scope: one for scope, one in readings.items() if scope.source == "graph"}
+    of_types = {scope: one for scope, one in readings.items() if scope.source == "types"}
+    of_lists = {
+        scope: one for source in _LISTS for scope, one in readings.items() if scope.source == source
+    }
     try:
-        async with aclosing(lists):
-            async for request, part in lists:
-                if not isinstance(part, Outcome):
-                    readings[request.tag].add(part)
-                    continue
-                _check_open(arm, part.error)
-                result = readings[request.tag].finish(part)
-                del readings[request.tag]
-                yield result
+        for results in (
+            read_lists(arm, of_lists, limit),
+            read_types(arm, of_types, limit),
+            read_graph(arm, plan, of_graph, parts, limit),
+        ):
+            async with aclosing(results):
+                async for result in results:
+                    del readings[result.scope]
+                    yield result
     finally:
         for reading in readings.values():
             reading.writer.discard()
 
 
-def _check_open(arm: ArmSession, error: BaseException | None) -> None:
-    """Raise UsageError if an error is due to a closed session: the scope has not failed."""
-    if isinstance(error, UsageError):
-        raise error
-    if error is not None and arm._connection.closed:  # noqa: SLF001 (of this package)
-        raise closed_error(ours=True)
-
-
 def _make_readings(
-    plan: Plan, scopes: Collection[Scope], parts: PartFolder, now: Now
+    plan: Plan, scopes: Collection[Scope], parts: PartFolder, now: Now, observer: Observer | None
 ) -> dict[Scope, Reading]:
     subscriptions = {one.id: one for one in plan.subscriptions}
+    rules = RowRules(now, plan.ignore, plan.filters, frozenset(plan.selection.kinds), observer)
     return {
-        scope: Reading(
-            scope,
-            subscriptions[scope.subscription_id],
-            parts.make_writer(scope),
-            now,
-            plan.ignore,
-        )
+        scope: Reading(scope, subscriptions[scope.subscription_id], parts.make_writer(scope), rules)
         for scope in scopes
     }

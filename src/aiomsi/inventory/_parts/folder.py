@@ -83,6 +83,15 @@ class PartFolder:
         for path in self.path.glob(f"*{TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Remove the parts and the plan; call it under the lock.
+
+        The plan is removed last, because parts without a plan would count as those of the next run.
+        """
+        for path in (*self.path.glob(f"*{_SUFFIX}"), *self.path.glob(f"*{TEMPORARY}*")):
+            path.unlink(missing_ok=True)
+        (self.path / PLAN_NAME).unlink(missing_ok=True)
+
     def make_writer(self, scope: Scope) -> PartWriter:
         """Return the writer of a scope's part."""
         return PartWriter(self._find_path(scope))

@@ -50,8 +50,8 @@ class PartWriter:
     def __attrs_post_init__(self) -> None:
         self._aside = name_aside(self.path)
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Write some rows, except those whose ids came before.
+    def add(self, rows: Iterable[Row]) -> list[Row]:
+        """Write some rows, except those whose ids came before, and return the written ones.
 
         Raises:
             OSError: the disk is full, or the file can't be written.
@@ -70,6 +70,7 @@ class PartWriter:
         self._write(data)
         self._digest.update(data)
         self.rows += len(fresh)
+        return fresh
 
     def finish(self, result: ScopeResult) -> None:
         """Write the result, and give the part its name; it has rows only if the scope was read.
