@@ -44,7 +44,29 @@ WORDS = (
     *('claims="eyJhIjoxfQ=="', 'Bearer error="invalid_token"', "claims=%7B%22a%22%3A1%7D"),
     "Microsoft.Compute/GetVM3Min;107,Microsoft.Compute/GetVM30Min;537",
     *("Microsoft.Storage/", "limit=250;w=1", "remaining=0;reset=5", "0.5", "1e308", "inf"),
-    *("<html><title>Bad</title>", "\ud800", "\u2028", "\x00", "\r\nX: y", "é", "𝒳", "%", "%2f"),
+    *(
+        "<html><title>Bad</title>",
+        "\ud800",
+        "\u2028",
+        "\x00",
+        "\r\nX: y",
+        "é",
+        "\U0001d4b3",
+        "%",
+        "%2f",
+    ),
+)
+TEMPLATES: tuple[dict[str, Any], ...] = (
+    {"access_token": "header.claims.signature", "expires_in": "3599", "token_type": "Bearer"},
+    {"access_token": "a.b.c", "expires_on": "1767229200", "resource": "r", "client_id": "c"},
+    {"error": {"code": "AuthorizationFailed", "message": "No", "details": [{"code": "A"}]}},
+    {"error": "invalid_request", "error_description": "Identity not found"},
+    {"value": [{"id": "/subscriptions/s", "name": "n"}], "nextLink": "/subscriptions?a=1"},
+    {"data": [{"id": "a"}], "totalRecords": 1, "count": 1, "resultTruncated": "false"},
+    {"status": "Running", "percentComplete": 50, "properties": {"output": {"a": 1}}},
+    {"id": "/subscriptions/s", "properties": {"provisioningState": "Updating"}},
+    {"namespace": "Microsoft.Network", "resourceTypes": [{"resourceType": "virtualNetworks"}]},
+    {"subscriptionId": "s", "displayName": "n", "managedByTenants": [{"tenantId": "t"}]},
 )
 _LONGEST = 40
 
@@ -113,6 +135,12 @@ class Reader:
         return [self.value(depth - 1) for _ in range(self.byte() % 4)]
 
     def object(self, depth: int = 4) -> dict[str, Any]:
+        """Return an object: a template with some members changed, or members by chance."""
+        if self.byte() % 2:
+            made = dict(self.choose(TEMPLATES))
+            for _ in range(self.byte() % 3):
+                made[self.choose((*made,)) if self.byte() % 2 else self._name()] = self.value(depth)
+            return made
         size = self.byte() % 6
         return {self._name(): self.value(depth) for _ in range(size)}
 

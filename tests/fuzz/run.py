@@ -1,8 +1,8 @@
 """Fuzz the parsers, and print the number of cases of each.
 
-`run.py --seconds 30` runs for a time, `run.py --cases 1000000` runs a number of cases, of all targets
-together. With atheris, coverage guides the choice of the bytes; with `--engine random` they are
-random, from `--seed`. The bytes of a case that fails are kept in `crashers`, as a test.
+`run.py --seconds 30` runs for a time, `run.py --cases 1000000` runs a number of cases, of all
+targets together. With atheris, coverage guides the choice of the bytes; with `--engine random` they
+are random, from `--seed`. The bytes of a case that fails are kept in `crashers`, as a test.
 """
 
 import argparse
@@ -46,8 +46,8 @@ class Fuzzer:
             if not options.targets or any(part in target.name for part in options.targets)
         ]
         self.counts: Counter[str] = Counter()
-        self._cases = options.cases
-        self._end = time.monotonic() + options.seconds
+        self._cases: int | None = options.cases
+        self._end: float = time.monotonic() + options.seconds
 
     @property
     def is_over(self) -> bool:

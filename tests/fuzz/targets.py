@@ -15,6 +15,8 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import attrs
+from fuzz.reader import Reader
+from host_environments import ENVIRONMENTS
 from multidict import CIMultiDict
 
 from aiomsi import AiomsiError, ArmError, ConfigurationError, ForeignHostError, ServiceError
@@ -25,7 +27,7 @@ from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
 from aiomsi._arm.protocol.limits import read_remaining
 from aiomsi._arm.protocol.links import resolve_link
 from aiomsi._arm.protocol.operations.polling import advance, begin
-from aiomsi._arm.protocol.operations.state import Progress
+from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress
 from aiomsi._arm.protocol.paging import read_page
 from aiomsi._arm.protocol.queries import parse_shape, read_rows
 from aiomsi._arm.protocol.request import Options, build_url
@@ -52,14 +54,12 @@ from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
 from aiomsi.testing._kql.tables import Table
-from fuzz.reader import Reader
-from host_environments import ENVIRONMENTS
 
 CLOUD = PUBLIC
 GROUP = "/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/resourceGroups/g"
 URL = f"{CLOUD.resource_manager}{GROUP}?api-version=2021-04-01"
 WALL = 1_767_225_600.0
-SECRET = "A-SECRET-OF-THE-REQUEST"  # noqa: S105 (made up)
+SECRET = "A-SECRET-OF-THE-REQUEST"
 STATUSES = (200, 201, 202, 204, 301, 304, 307, 400, 401, 403, 404, 409, 410, 412, 429, 500, 503)
 HEADERS = (
     *("Content-Type", "Content-Encoding", "Content-Length", "Date", "Retry-After", "Location"),
@@ -68,6 +68,11 @@ HEADERS = (
     *("x-ms-ratelimit-remaining-resource", "x-ms-user-quota-remaining", "RateLimit-Reset"),
     *("x-ms-user-quota-resets-after", "x-ms-failure-cause", "x-ms-routing-request-id", "ETag"),
     *("x-ms-tenant-subscription-limit-hit", "RateLimit", "RateLimit-Policy", "x-ratelimit-reset"),
+)
+
+
+VIAS: tuple[FinalStateVia | None, ...] = (
+    *(None, "azure-async-operation", "operation-location", "location", "original-uri"),
 )
 
 
@@ -137,8 +142,8 @@ def parse_token(name: str) -> Callable[[Reader], object]:
         answer = TokenHttpResponse(reader.choose(STATUSES), headers, body, now, 0.5)
         parsed = host.parse(mask_echo(request, answer))
         if isinstance(parsed, TokenResponse):
-            assert parsed.token
-            assert repr(str(parsed.token)) not in repr(parsed)
+            assert parsed.secret
+            assert repr(str(parsed.secret)) not in repr(parsed)
             assert math.isfinite(parsed.life)
         elif isinstance(parsed, TokenError):
             assert SECRET not in parsed.message + parsed.help
@@ -165,7 +170,7 @@ def detect_host(reader: Reader) -> object:
 
 
 def read_instance(reader: Reader) -> object:
-    """The documents about a VM, as `aiomsi.instance_metadata` reads them."""
+    """Read the documents about a VM, as `aiomsi.instance_metadata` does."""
     texts = []
     for path in (INSTANCE, TENANT):
         headers = CIMultiDict(reader.headers(HEADERS))
@@ -174,7 +179,7 @@ def read_instance(reader: Reader) -> object:
         parsed = MetadataHost(_imds, path).parse(answer)
         if isinstance(parsed, TokenError):
             return parsed
-        texts.append(str(parsed.token))
+        texts.append(str(parsed.secret))
     return make_instance_metadata(*texts)
 
 
@@ -262,7 +267,7 @@ def build(reader: Reader) -> object:
 
 def follow_operation(reader: Reader) -> object:
     method = reader.choose(("PUT", "PATCH", "POST", "DELETE"))
-    via = reader.choose((None, "azure-async-operation", "location", "original-uri"))
+    via = reader.choose(VIAS)
     try:
         progress = begin(CLOUD, make_response(reader, method), via, wall=WALL)
     except (ForeignHostError, ServiceError):
@@ -278,7 +283,7 @@ def follow_operation(reader: Reader) -> object:
 
 
 def resume_operation(reader: Reader) -> object:
-    """A saved state, of which some members are changed."""
+    """Read a saved state, of which some members are changed."""
     progress = begin(
         CLOUD, ArmResponse("PUT", URL, 202, CIMultiDict({"Location": URL}), b""), wall=WALL
     )
@@ -305,7 +310,7 @@ def read_gate_file(reader: Reader) -> object:
 
 
 def read_part(reader: Reader) -> object:
-    """The part file, and the documents beside it."""
+    """Read a part file, and the documents beside it."""
     document = json.loads(json.dumps(reader.value()))
     for parse in (Plan.from_json, Manifest.from_json, Scope.from_json):
         with suppress(ConfigurationError, ValueError):
@@ -350,10 +355,12 @@ KQL = (
 
 
 def run_kql(reader: Reader) -> object:
-    parts = ["Resources |"] if reader.byte() % 4 else []
-    for _ in range(reader.byte() % 24):
-        parts.append(reader.choose(KQL) if reader.byte() % 8 else reader.text())
-    text = " ".join(parts)
+    begin = "Resources | " if reader.byte() % 4 else ""
+    parts = (
+        reader.choose(KQL) if reader.byte() % 8 else reader.text()
+        for _ in range(reader.byte() % 24)
+    )
+    text = begin + " ".join(parts)
     parse_shape(text)
     with suppress(QueryError):
         now = datetime(2026, 1, 1, tzinfo=UTC)
