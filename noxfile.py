@@ -26,6 +26,8 @@ nox.options.sessions = [
     "crowd",
     "vm",
     "clients",
+    "fuzz",
+    "soak",
 ]
 
 ROOT = Path(__file__).parent
@@ -258,6 +260,29 @@ def vm(session: nox.Session) -> None:
     """Run the package with its defaults in a network namespace that looks like an Azure VM."""
     install(session, "cli,testing", "test")
     session.run("python", "tests/vm/enter.py", *session.posargs)
+
+
+@nox.session(python=MEASURED)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the parsers, guided by coverage, for half a minute; prints the cases of each.
+
+    Options: `nox -s fuzz -- --cases 1000000`, and parts of names. atheris has wheels for Linux
+    alone.
+    """
+    if sys.platform != "linux":
+        session.skip("atheris has wheels for Linux alone")
+    install(session, "testing,speed", "fuzz")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session(python=MEASURED)
+def soak(session: nox.Session) -> None:
+    """Run a web service, fan-outs and inventories for a minute while faults occur.
+
+    Options: `nox -s soak -- --minutes 10`.
+    """
+    install(session, "testing,speed")
+    session.run("python", "tests/stress/soak.py", *session.posargs)
 
 
 def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
