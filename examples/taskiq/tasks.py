@@ -1,7 +1,7 @@
 """The tasks of a taskiq worker, with one `ArmSession` for each worker process."""
 
 import os
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
 from taskiq import Context, TaskiqDepends, TaskiqEvents, TaskiqState
@@ -28,14 +28,14 @@ async def close_session(state: TaskiqState) -> None:
     await state.arm.close()
 
 
-def get_arm(context: Annotated[Context, TaskiqDepends()]) -> aiomsi.ArmSession:
+def get_arm(context: Context = TaskiqDepends()) -> aiomsi.ArmSession:
     """Return the session of this worker process."""
     arm: aiomsi.ArmSession = context.state.arm
     return arm
 
 
 @broker.task
-async def locate_group(name: str, arm: Annotated[aiomsi.ArmSession, TaskiqDepends(get_arm)]) -> str:
+async def locate_group(name: str, arm: aiomsi.ArmSession = TaskiqDepends(get_arm)) -> str:
     """Return the location of a resource group."""
     path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{quote(name, safe='')}"
     group = await arm.get(path, api_version="2021-04-01")
