@@ -7,7 +7,6 @@ nothing, because they may open no connection that leaves this machine.
 
 import subprocess
 import sys
-import venv
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from example_program import EXAMPLES, make_variables, read_commands  # noqa: E40
 def install(folder: Path, constraints: Path, name: str) -> None:
     """Install an example."""
     environment = folder / name
-    venv.create(environment, with_pip=True)
+    subprocess.run([sys.executable, "-m", "virtualenv", "--quiet", str(environment)], check=True)
     variables = {"PIP_CONSTRAINT": str(constraints), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     subprocess.run(
         ["sh", "-c", f"{read_commands(name).install} --quiet"],
