@@ -1,4 +1,4 @@
-"""Habits that cost other credentials a fetch per request, or fail: here each has one fetch a day."""
+"""Habits of web services that must cost no fetch per request, and no error."""
 
 import asyncio
 import gc
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from aiomsi import Clock, ManagedIdentityCredential
+from aiomsi import Clock, CredentialClosedError, ManagedIdentityCredential
 from aiomsi.testing import EmbeddedAzure, ManualClock
 
 ARM, VAULT = "https://management.azure.com/.default", "https://vault.azure.net/.default"
@@ -127,3 +127,16 @@ def test_exit_of_one_request_does_not_disturb_others(azure: EmbeddedAzure) -> No
 
     asyncio.run(main())
     assert azure.counts.imds_requests == 2
+
+
+def test_exit_without_an_entry_closes(azure: EmbeddedAzure) -> None:
+    async def main() -> None:
+        credential = ManagedIdentityCredential()
+        with azure.imds.hold() as hold:
+            waiting = asyncio.ensure_future(credential.get_token(ARM))
+            await hold.arrived(1)
+            await credential.__aexit__()
+            with pytest.raises(CredentialClosedError):
+                await waiting
+
+    asyncio.run(main())
