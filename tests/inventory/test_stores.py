@@ -1,9 +1,10 @@
 """Locations with URLs: parts and outputs in a store, by fsspec's file system in memory."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import aclosing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     """Return the files of the file system in memory, which is empty before and after a test."""
     memory = import_or_skip("fsspec.implementations.memory").MemoryFileSystem
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(remote.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]
     yield memory.store
@@ -149,7 +150,7 @@ class Refusing:
 def test_error_of_a_store_is_an_oserror_with_its_place(
     store: dict[str, Any], tmp_path: Path, action: str
 ) -> None:
-    place = remote.RemotePlace(Refusing(), "abfss", remote.PurePosixPath("c/x"))
+    place = remote.RemotePlace(Refusing(), "abfss", PurePosixPath("c/x"))
     aside = tmp_path / "aside"
     aside.write_bytes(b"")
     arguments = [aside] if action == "put" else []

@@ -47,6 +47,7 @@ PURE = (
     "integrations._auth.host_pins",
     "integrations._auth.httpx_body",
     "inventory._diff",
+    "inventory._documents",
     "inventory._formats.csv",
     "inventory._formats.json_lines",
     "inventory._errors",
