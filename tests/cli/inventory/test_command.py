@@ -10,6 +10,7 @@ from pathlib import Path
 import pty_run
 import pytest
 from command_line import Run, run_process
+from optional import import_or_skip
 
 from aiomsi.inventory import read_manifest
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
@@ -118,6 +119,10 @@ def test_no_subscription_is_exit_code_1(
         (
             ("-o", "x.jsonl", "--credential", "os:a", "--credential", "os:b"),
             "--credential was given more than once",
+        ),
+        (
+            ("-o", "x.jsonl", "--credential", "tenant=os:a"),
+            "--credential 'tenant=os:a' names a tenant, and a command uses one credential",
         ),
         (("-o", "x.jsonl", "diff", "a", "b"), "diff takes no -o"),
     ],
@@ -478,7 +483,7 @@ def test_ended_run_to_stdout_is_replaced(
 def test_url_is_written_with_its_parts(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
-    fsspec = pytest.importorskip("fsspec")
+    fsspec = import_or_skip("fsspec")
     embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
     url = "memory://inventory-command/x.jsonl"
     store = fsspec.filesystem("memory")
@@ -496,7 +501,7 @@ def test_url_is_written_with_its_parts(
 def test_folder_of_parquet_files_is_named_once(
     run: Run, ids: tuple[str, ...], output: Path
 ) -> None:
-    pytest.importorskip("pyarrow")
+    import_or_skip("pyarrow")
 
     said = run("inventory", "-o", "data/", "--progress", "none")
 
