@@ -13,11 +13,10 @@ from optional import import_or_skip
 
 from aiomsi import ArmSession, ConfigurationError, inventory
 from aiomsi.inventory import Plan, assemble, read_manifest, read_plan
-from aiomsi.inventory._formats import remote
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.locations import open_place
 from aiomsi.inventory._formats.places import Place
-from aiomsi.inventory._formats.remote import LentCredential, is_azure
+from aiomsi.inventory._formats.remote import LentCredential, RemotePlace, is_azure
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._run import open_parts
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
@@ -150,7 +149,7 @@ class Refusing:
 def test_error_of_a_store_is_an_oserror_with_its_place(
     store: dict[str, Any], tmp_path: Path, action: str
 ) -> None:
-    place = remote.RemotePlace(Refusing(), "abfss", PurePosixPath("c/x"))
+    place = RemotePlace(Refusing(), "abfss", PurePosixPath("c/x"))
     aside = tmp_path / "aside"
     aside.write_bytes(b"")
     arguments = [aside] if action == "put" else []
