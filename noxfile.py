@@ -26,6 +26,9 @@ nox.options.sessions = [
     "crowd",
     "vm",
     "clients",
+    "fuzz",
+    "soak",
+    "examples",
 ]
 
 ROOT = Path(__file__).parent
@@ -45,6 +48,7 @@ FAST = ("-m", "not crowd and not slow")
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+TYPED = ("src", "tests", "benchmarks", "examples", "noxfile.py")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []
@@ -130,7 +134,7 @@ def typing(session: nox.Session) -> None:
     install(session, "cli,testing,speed,gate", "typing")
     for version in PYTHONS:
         options = ("--num-workers=auto", "--python-version", version)
-        session.run("mypy", *options, "src", "tests", "benchmarks", "noxfile.py")
+        session.run("mypy", *options, *TYPED)
 
 
 @nox.session(python=OLDEST)
@@ -262,6 +266,29 @@ def vm(session: nox.Session) -> None:
     session.run("python", "tests/vm/enter.py", *session.posargs)
 
 
+@nox.session(python=OLDEST)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the parsers, guided by coverage, for half a minute; prints the cases of each.
+
+    Options: `nox -s fuzz -- --cases 1000000`, and parts of names. atheris has wheels for Linux
+    alone.
+    """
+    if sys.platform != "linux":
+        session.skip("atheris has wheels for Linux alone")
+    install(session, "testing,speed", "fuzz")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def soak(session: nox.Session) -> None:
+    """Run a web service, fan-outs and inventories for a minute while faults occur.
+
+    Options: `nox -s soak -- --minutes 10`.
+    """
+    install(session, "testing,speed")
+    session.run("python", "tests/stress/soak.py", *session.posargs)
+
+
 def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
     """Install the packages of a folder's package.json in the folder, without running scripts."""
     flags = (
@@ -357,6 +384,34 @@ def clients(session: nox.Session) -> None:
         "tests/project/test_clients_page.py",
         "tests/testing/test_management_clients.py",
     ]
+    session.run("python", "-m", "pytest", *ALL, *options, env=env)
+
+
+@nox.session(python=OLDEST)
+def examples(session: nox.Session) -> None:
+    """Start each example by its README's commands in a fresh virtual environment, and load it.
+
+    The tests that need wrk or redis-server are skipped without it; with `CI` set they fail.
+    """
+    if sys.platform == "win32":
+        session.skip("the commands in the READMEs are those of a POSIX shell")
+    pins = (*CONSTRAINTS, "--constraint", "tests/runnable_examples/constraints.txt")
+    files = sorted((ROOT / "examples").glob("*/requirements.txt"))
+    needed = [name for file in files for name in ("-r", str(file))]
+    packages = [name for name in group("test") if not name.startswith("azure-")]
+    session.install(f"{wheel(session)}[testing]", "mypy", "virtualenv", *packages, *needed, *pins)
+    folder = Path(session.create_tmp()).resolve() / "environments"
+    # As in a user's project: strict, with the packages that the session `typing` does not have.
+    checked = ("mypy", "--strict", "--config-file=", f"--cache-dir={folder.parent / 'mypy'}")
+    for file in files:
+        with session.chdir(file.parent):
+            session.run(
+                *checked, *(path.name for path in file.parent.glob("*.py") if "." not in path.stem)
+            )
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "tests/runnable_examples/install.py", str(folder))
+    env = {"AIOMSI_EXAMPLES": str(folder)}
+    options = session.posargs or ["tests/runnable_examples"]
     session.run("python", "-m", "pytest", *ALL, *options, env=env)
 
 

@@ -10,7 +10,6 @@ import attrs
 
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import UsageError
 from aiomsi._tracing import traced
 from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._formats.remote import is_azure

@@ -10,7 +10,6 @@ from contextlib import aclosing
 from aiomsi._arm.protocol.resource_ids import ResourceId
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import ConfigurationError
 from aiomsi._tracing import traced
 from aiomsi.inventory._errors import EmptyInventoryError
 from aiomsi.inventory._plan.filters import make_filters
