@@ -1,14 +1,20 @@
 """Names that Windows lacks are used only where the platform is asked for; read from the sources."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import aiomsi
+from aiomsi.inventory import Scope
+from aiomsi.inventory._formats.places import name_aside
+from aiomsi.inventory._parts.folder import PartFolder
 
 HOME = Path(aiomsi.__file__).parent
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "windows.md").read_text(encoding="utf-8")
 
 
 def words(text: str) -> frozenset[str]:
@@ -160,3 +166,43 @@ def test_name_without_a_guard_is_found(source: str, use: str) -> None:
 )
 def test_name_with_a_guard_is_none(source: str) -> None:
     assert not [*find_unguarded(ast.parse(source))]
+
+
+def find_missing(page: str) -> list[str]:
+    """Return the modules and tests that a page names and that do not exist."""
+    tests = re.findall(r"`(tests/[\w/]+\.py)`", page)
+    modules = re.findall(r"`((?!tests/)[\w/]+\.py)`", page)
+    assert tests
+    assert modules
+    return [
+        *(name for name in tests if not (ROOT / name).exists()),
+        *(name for name in modules if not (HOME / name).exists()),
+    ]
+
+
+def test_page_names_modules_and_tests_that_exist() -> None:
+    assert find_missing(PAGE) == []
+    assert find_missing(f"{PAGE} `_util/gone.py` `tests/gone.py`") == [
+        "tests/gone.py",
+        "_util/gone.py",
+    ]
+
+
+def test_page_has_the_length_of_a_name_of_a_part(tmp_path: Path) -> None:
+    kind, length = re.findall(r"the part of `(.*?)` has a name of (\d+) characters", PAGE)[0]
+    scope = Scope("00000000-0000-0000-0000-000000000000", "list", kind)
+    place = PartFolder(tmp_path)._find_place(scope)
+    assert len(name_aside(Path(place.name)).name) == int(length)
+
+
+def test_ci_runs_the_tests_on_the_systems_of_the_page() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    (systems,) = re.findall(r"os: \[(.*)\]", workflow)
+    named = re.findall(r"on (windows-\d+) and (macos-\d+)", PAGE)[0]
+    assert systems.split(", ")[1:] == [*named]
+    # Steps of all systems are commands that PowerShell reads as a POSIX shell does.
+    (job,) = re.findall(r"^  tests:\n(.*?)^  \w+:\n", workflow, re.MULTILINE | re.DOTALL)
+    steps = [step for step in re.split(r"^      - ", job, flags=re.MULTILINE) if "run:" in step]
+    common = [step for step in steps if not step.startswith("if: matrix.os == 'ubuntu")]
+    assert len(common) == 2
+    assert all(re.fullmatch(r"run: python -m [\w .${}-]+\n\s*(#.*\n)?", step) for step in common)
