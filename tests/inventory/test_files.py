@@ -322,6 +322,15 @@ def test_removed_lock_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_open_lock_can_not_be_removed_on_windows(tmp_path: Path) -> None:
+    with FolderLock(tmp_path) as held:
+        other = tmp_path / "other"
+        other.touch()
+        lock_module._check_present(held._handle, other, "nt")
+        with pytest.raises(FileNotFoundError):
+            lock_module._check_present(held._handle, other, "posix")
+
+
 @pytest.mark.parametrize("system", ["posix", "nt"])
 def test_folder_is_removed_with_its_lock(tmp_path: Path, system: str) -> None:
     folder = tmp_path / "parts"
