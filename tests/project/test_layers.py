@@ -43,6 +43,8 @@ PURE = (
     "_tokens.token_identity",
     "_tokens.backoff",
     "_tokens.host_limits",
+    "integrations._auth.host_pins",
+    "integrations._auth.httpx_body",
     "inventory._diff",
     "inventory._formats.csv",
     "inventory._formats.json_lines",

@@ -33,14 +33,16 @@ class Certificate:
 
 @asynccontextmanager
 async def serve(
-    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], context: ssl.SSLContext
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    context: ssl.SSLContext | None,
 ) -> AsyncIterator[str]:
-    """Serve every path with a handler; yield the URL of the server."""
+    """Serve every path with a handler, over plain http without a context; yield the URL."""
     runner = web.ServerRunner(web.Server(handler))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     try:
-        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+        scheme = "http" if context is None else "https"
+        yield f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

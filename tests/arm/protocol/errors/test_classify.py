@@ -310,3 +310,19 @@ def test_401_rejects_the_token_by_code_and_challenge(
 ) -> None:
     response = answer(401, error(code, "x"), WWW_Authenticate=said)
     assert find_refusal(response) == (Refusal() if refused else None)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "refused"),
+    [
+        (None, "", True),
+        ("Unauthorized", "Bearer", True),
+        ("AuthenticationFailed", "Bearer", False),
+        ("InvalidAuthenticationTokenAudience", "Bearer", False),
+        (None, challenge('error="insufficient_scope"'), False),
+        (None, challenge('error="insufficient_claims"'), False),
+    ],
+)
+def test_401_of_another_service_needs_no_error(code: str | None, said: str, refused: bool) -> None:
+    response = answer(401, error(code, "x"), WWW_Authenticate=said)
+    assert find_refusal(response, of_arm=False) == (Refusal() if refused else None)

@@ -64,11 +64,17 @@ _CLAIMS = re.compile(r'claims="([^"]+)"', re.IGNORECASE)
 _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 
 
-def find_refusal(response: ArmResponse) -> Refusal | None:
+def find_refusal(response: ArmResponse, *, of_arm: bool = True) -> Refusal | None:
     """Return the refusal if a 401 means that the token is invalid, expired or lacks claims.
 
     None if another token would not help: a token of the wrong tenant or audience is valid, and a
     missing header is not the token's fault.
+
+    Args:
+        response: a 401.
+        of_arm: whether ARM sent it. The 401 of another service may name no error, although the
+            token has expired: it is a refusal too.
+
     """
     # A response may have one header for each scheme.
     challenge = ", ".join(
@@ -82,7 +88,7 @@ def find_refusal(response: ArmResponse) -> Refusal | None:
     if code in _REJECTING:
         return Refusal()
     error = _CHALLENGE_ERROR.search(challenge)
-    invalid = error is not None and error[1].lower() == "invalid_token"
+    invalid = not of_arm if error is None else error[1].lower() == "invalid_token"
     return Refusal() if invalid and code not in _NOT_REJECTING else None
 
 

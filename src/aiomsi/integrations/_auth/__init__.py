@@ -1,0 +1,1 @@
+"""Decisions and token requests that the integrations with HTTP clients share."""
