@@ -80,3 +80,8 @@ def traced(
         return call
 
     return decorate
+
+
+def trace_items(name: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Return a generator with the same items, traced if an integration asks for it."""
+    return items if tracer is None else tracer.trace_items(name, items)

@@ -260,7 +260,7 @@ class SharedCalls(Generic[T]):
             if _tracing.tracer is not None:
                 links: list[Any] = []
                 _tracing.tracer.add_link(links)
-                shared = _tracing.tracer.trace_shared(f"ArmSession {self._name}", shared, links)
+                shared = _tracing.tracer.trace_shared(f"aiomsi.{self._name}", shared, links)
             # The first caller's context variables do not apply to the other callers.
             task = self._connection.start(shared, f"{self._name} {key}", empty_context())
             self._tasks[key] = task

@@ -61,7 +61,7 @@ def instrument(
     uninstrument()
     tracer = trace.get_tracer("aiomsi", VERSION, tracer_provider, SCHEMA_URL)
     meter = metrics.get_meter("aiomsi", VERSION, meter_provider, SCHEMA_URL)
-    spans = SpanTracer(tracer, Instruments(meter))
+    spans = SpanTracer(tracer, Instruments(meter), (tracer_provider, meter_provider))
     for name in _VERBS:
         _replace(Verbs, name, partial(_trace_verb, name=name, spans=spans))
     for name in _LISTS:
@@ -95,12 +95,14 @@ def _trace_verb(verb: Any, name: str, spans: SpanTracer) -> Any:
     span_name, position = f"ArmSession.{name}", 1 if name in _WITH_METHOD else 0
 
     async def call(self: ArmSession, *args: Any, **kwargs: Any) -> Any:
-        namespace = find_namespace(_find_path(args, kwargs, position))
+        path = _find_path(args, kwargs, position)
         try:
             work = verb(self, *args, **kwargs)
         finally:
             del args, kwargs
-        return await spans.trace_call(span_name, work, namespace)
+        if not spans.is_live:
+            return await work
+        return await spans.trace_call(span_name, work, find_namespace(path))
 
     return call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 REDACTED = "REDACTED"
-_ALLOWED = frozenset({"api-version", "$top", "$expand", "$select", "$orderby"})
+_ALLOWED = frozenset({"api-version", "$top", "$expand", "$select", "$orderby", "resource"})
 """Query parameters whose values are recorded. Links of ARM have signatures, certificates and
 `$skiptoken` under many names, so that only a list of allowed names is safe."""
 _JWT = re.compile(r"eyJ[\w.-]{8,}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from opentelemetry import context as otel_context
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Tracer, get_current_span, set_span_in_context
 
@@ -27,23 +28,41 @@ if TYPE_CHECKING:
     from aiomsi._tokens.flight import Fetch
 
 T = TypeVar("T")
+Providers: TypeAlias = tuple[trace.TracerProvider | None, metrics.MeterProvider | None]
 
+_NO_SDK = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+# The API has no public name for its own provider of metrics.
+_NO_METRICS = ("_ProxyMeterProvider", "NoOpMeterProvider")
 _MOST_LINKS = 128
 """OpenTelemetry's default limit."""
 _COUNT = otel_context.create_key("aiomsi-token-requests")
 
 
 class SpanTracer:
-    """Records spans and metrics.
+    """Records spans and metrics, once OpenTelemetry has an SDK.
 
     Args:
         tracer: OpenTelemetry's tracer.
         instruments: the instruments of the metrics.
+        providers: the providers that the application named; None for each global one.
 
     """
 
-    def __init__(self, tracer: Tracer, instruments: Instruments) -> None:
+    def __init__(self, tracer: Tracer, instruments: Instruments, providers: Providers) -> None:
         self._tracer, self._instruments = tracer, instruments
+        self._live = any(provider is not None for provider in providers)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is an SDK. An application may set its providers after `instrument`.
+
+        Without one, the API's spans record nothing, but cost some microseconds each.
+        """
+        if not self._live:
+            self._live = not isinstance(trace.get_tracer_provider(), _NO_SDK) or (
+                type(metrics.get_meter_provider()).__name__ not in _NO_METRICS
+            )
+        return self._live
 
     # Calls of public functions
 
@@ -52,7 +71,7 @@ class SpanTracer:
     ) -> T:
         """Trace the call of a public function."""
         current = otel_context.get_current()
-        if is_suppressed(current):
+        if not self.is_live or is_suppressed(current):
             return await work
         span = self._start(name, namespace)
         token = otel_context.attach(set_span_in_context(span, current))
@@ -69,7 +88,8 @@ class SpanTracer:
         self, name: str, items: AsyncGenerator[T, None], namespace: str | None = None
     ) -> AsyncGenerator[T, None]:
         """Trace the iteration over a public generator, whose consumer is not in the span."""
-        span = None if is_suppressed(otel_context.get_current()) else self._start(name, namespace)
+        silent = not self.is_live or is_suppressed(otel_context.get_current())
+        span = None if silent else self._start(name, namespace)
         try:
             while True:
                 # The body of the generator runs in the context of its consumer, so the span is
@@ -106,7 +126,8 @@ class SpanTracer:
         self, call: Call, headers: Mapping[str, str], queue: CallQueue
     ) -> tuple[ArmRequestSpan | None, Mapping[str, str]]:
         """Start the span of a request to ARM; return it with the headers to send."""
-        if is_suppressed(otel_context.get_current(), http=True):
+        # The public call has read `is_live`, which takes a microsecond as long as it is false.
+        if not self._live or is_suppressed(otel_context.get_current(), http=True):
             return None, headers
         self._instruments.queues.add(queue)
         span = ArmRequestSpan(self._tracer, self._instruments, call)
@@ -129,7 +150,7 @@ class SpanTracer:
     async def trace_shared(self, name: str, work: Awaitable[T], links: list[Any]) -> T:
         """Trace shared work as the root of a trace, with links to its callers' spans."""
         current = otel_context.get_current()
-        if is_suppressed(current):
+        if not self.is_live or is_suppressed(current):
             return await work
         span = self._tracer.start_span(name, context=Context())
         token = otel_context.attach(set_span_in_context(span, current))
@@ -180,7 +201,8 @@ class SpanTracer:
 
         async def traced(http: object, request: Any, *others: Any) -> T:
             # Instead of a request, this may be a file that it needs, or the lack of one.
-            if not hasattr(request, "url") or is_suppressed(otel_context.get_current(), http=True):
+            silent = not self.is_live or is_suppressed(otel_context.get_current(), http=True)
+            if silent or not hasattr(request, "url"):
                 return await send(http, request, *others)
             count = cast("list[int]", otel_context.get_value(_COUNT) or [0])
             span = TokenRequestSpan(self._tracer, self._instruments, request, count[0])
