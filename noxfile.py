@@ -93,7 +93,7 @@ def measured(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
-    install(session, "cli,speed,gate", "test")
+    install(session, "cli,testing,speed,gate", "test")
     if session.python == MEASURED:
         measured(session)
     else:
@@ -122,7 +122,7 @@ def minimums(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def typing(session: nox.Session) -> None:
     """Check the types, strictly, as each supported Python sees them."""
-    install(session, "cli,speed,gate", "typing")
+    install(session, "cli,testing,speed,gate", "typing")
     for version in PYTHONS:
         session.run("mypy", "--python-version", version, "src", "tests", "benchmarks", "noxfile.py")
 
@@ -153,17 +153,27 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """Build sdist and wheel, and check that the bare wheel needs the three core packages only."""
-    session.install("build", "twine", *CONSTRAINTS)
-    folder = Path(session.create_tmp()).resolve() / "dist"
+    """Build and check sdist, wheel and the bill of materials (SBOM), in the folder `dist`.
+
+    The wheel is installed by itself, so that the SBOM lists it, its three core packages and theirs.
+    """
+    session.install("build", "check-wheel-contents", "cyclonedx-bom", "twine", *CONSTRAINTS)
+    folder = ROOT / "dist"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(folder), str(ROOT), silent=True)
     files = sorted(str(path) for path in folder.iterdir())
     session.run("twine", "check", "--strict", *files)
-    session.install(
-        "--force-reinstall", next(name for name in files if name.endswith(".whl")), *CONSTRAINTS
+    (built_wheel,) = (name for name in files if name.endswith(".whl"))
+    session.run("check-wheel-contents", built_wheel)
+    bare = Path(session.create_tmp()).resolve() / "bare"
+    session.run("python", "-m", "venv", "--clear", "--without-pip", str(bare))
+    python = str(bare / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.run("python", "-m", "pip", "--python", python, "install", built_wheel, *CONSTRAINTS)
+    session.run(python, "-W", "error", str(ROOT / "tests" / "bare_install.py"), external=True)
+    bill = str(folder / "aiomsi.cdx.json")
+    session.run(
+        "cyclonedx-py", "environment", "--output-reproducible", "--output-file", bill, python
     )
-    session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
 
 
 # The simulations, and how many seeds take less than a minute.
@@ -210,7 +220,7 @@ def recorded(session: nox.Session) -> None:
     folder = os.environ.get("AIOMSI_RECORDED", "")
     if not Path(folder).is_dir() or not folder:
         session.skip("AIOMSI_RECORDED does not name a folder with recorded traffic")
-    install(session, "cli,speed,gate", "test")
+    install(session, "cli,testing,speed,gate", "test")
     env = {"AIOMSI_RECORDED": str(Path(folder).resolve())}
     session.run("python", "-m", "pytest", *ALL, "tests/recorded", *session.posargs, env=env)
 
@@ -218,14 +228,14 @@ def recorded(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def crowd(session: nox.Session) -> None:
     """Run the tests with hundreds of processes, which share one metadata service and its limits."""
-    install(session, "cli,gate", "test")
+    install(session, "cli,testing,gate", "test")
     session.run("python", "-m", "pytest", "-m", "crowd", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def vm(session: nox.Session) -> None:
     """Run the package with its defaults in a network namespace that looks like an Azure VM."""
-    install(session, "cli", "test")
+    install(session, "cli,testing", "test")
     session.run("python", "tests/vm/enter.py", *session.posargs)
 
 

@@ -160,7 +160,7 @@ class CredentialError(AiomsiError):
         self.endpoint = endpoint
         self.status = status
         self.code = code
-        self.message = message or summary
+        self.message: str = message or summary
         self.attempts = attempts
         self.elapsed = elapsed
         self.retry_after = retry_after
@@ -228,7 +228,7 @@ class ArmConnectionError(AiomsiError):
         self.elapsed = elapsed
         self.arrived = arrived
         # The session sets this to False for a POST that only reads.
-        self.uncertain = arrived and method not in SAFE_METHODS
+        self.uncertain: bool = arrived and method not in SAFE_METHODS
         self.untrusted = untrusted
         self.permanent = permanent
         self.unreadable = unreadable
@@ -288,7 +288,7 @@ class ArmError(AiomsiError):
         self.inner = inner
         self.additional_info = additional_info
         self.response = response
-        self.client_request_id = client_request_id or response.client_request_id
+        self.client_request_id: str | None = client_request_id or response.client_request_id
         self.attempts = attempts
         self.elapsed = elapsed
         self.retry_after = retry_after

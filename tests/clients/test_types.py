@@ -1,6 +1,7 @@
 """mypy and pyright accept the credentials, with azure-core installed and without."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -141,3 +142,17 @@ def test_program_with_a_wrong_type_is_refused(check: Check) -> None:
     wrong = program.replace("choose(credential)", "choose(credential.get_token)")
     assert wrong != program
     assert "AsyncTokenCredential" in check(sys.executable, wrong)
+
+
+def test_every_public_name_has_a_declared_type(node_modules: Path) -> None:
+    pytest.importorskip("azure.core")
+    scripts = Path(sys.executable).parent
+    done = subprocess.run(
+        ["node", f"{node_modules}/pyright/index.js", "--verifytypes", "aiomsi", "--ignoreexternal"],
+        env={**os.environ, "PATH": os.pathsep.join([str(scripts), os.environ["PATH"]])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+    )
+    assert "Type completeness score: 100%" in done.stdout, done.stdout[-3_000:]

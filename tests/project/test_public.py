@@ -88,6 +88,30 @@ def test_late_modules_are_not_imported() -> None:
     )
 
 
+EXTRAS = {
+    *("adlfs", "azure", "click", "cryptography", "dask", "distributed", "filelock", "fsspec"),
+    *("httpx", "httpx2", "jwt", "matplotlib", "opentelemetry", "pyarrow", "rich", "trustme"),
+}
+"""Import names of the packages that the extras need, and of those that integrations serve."""
+
+
+def test_no_public_name_imports_an_extra() -> None:
+    packages = "aiomsi, aiomsi.inventory, aiomsi.integrations"
+    code = f"""
+import sys, {packages}
+for package in ({packages}):
+    for name in getattr(package, "__all__", ()):
+        getattr(package, name)
+print(*(name.partition(".")[0] for name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    modules = set(done.stdout.split())
+    assert {"aiomsi", "aiohttp"} <= modules
+    assert not modules & EXTRAS
+
+
 def test_the_version_is_that_of_the_package() -> None:
     assert importlib.metadata.version("aiomsi") == VERSION
 

@@ -27,16 +27,17 @@ COMMANDS = [
 ]
 
 
-def test_the_example_runs_as_it_stands(embedded_azure: EmbeddedAzure) -> None:
+def test_the_example_runs_in_dev_mode_without_a_warning(embedded_azure: EmbeddedAzure) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PYTHON[0]],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", PYTHON[0]],
         env={**os.environ, **embedded_azure.environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=30,
     )
-    assert done.stderr == ""
+    # asyncio's debug mode names each step that a busy machine makes slow, here the late imports.
+    assert not [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
     (group,) = ast.literal_eval(done.stdout)
     assert group["name"] == "DevTest"
 

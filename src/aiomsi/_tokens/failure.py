@@ -54,7 +54,9 @@ class Origin:
     __slots__ = ("choice", "endpoint", "host")
 
     def __init__(self, host: str, endpoint: str, choice: str) -> None:
-        self.host, self.endpoint, self.choice = host, endpoint, choice
+        self.host: str = host
+        self.endpoint: str = endpoint
+        self.choice: str = choice
 
     def complete(self, error: CredentialError) -> None:
         """Add the host to an error, which may have arisen before a request or without one."""

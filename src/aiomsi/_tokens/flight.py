@@ -83,10 +83,16 @@ class Flight:
         tasks: set[asyncio.Task[None]],
         on_end: Callable[[Flight, Result], None],
     ) -> None:
-        self.generation, self.loop, self.request = generation, loop, request
-        self.overdue, self.delay = overdue, delay
-        self.clock, self.policy, self.lock = clock, policy, lock
-        self.tasks, self.on_end = tasks, on_end
+        self.generation: int = generation
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.request: FetchRequest = request
+        self.overdue: float = overdue
+        self.delay: float = delay
+        self.clock: Clock = clock
+        self.policy: RefreshPolicy = policy
+        self.lock: threading.RLock = lock
+        self.tasks: set[asyncio.Task[None]] = tasks
+        self.on_end: Callable[[Flight, Result], None] = on_end
         self.is_out = False
         self.waiters_by_loop: dict[asyncio.AbstractEventLoop, LoopWaiters] = {}
         self.task: asyncio.Task[None] | None = None
@@ -280,8 +286,11 @@ class Waiter:
         loop_waiters: LoopWaiters,
         bound: float | None = None,
     ) -> None:
-        self.future, self.credential = future, credential
-        self.flight, self.loop_waiters, self.bound = flight, loop_waiters, bound
+        self.future: asyncio.Future[Outcome] = future
+        self.credential: object = credential
+        self.flight: Flight = flight
+        self.loop_waiters: LoopWaiters = loop_waiters
+        self.bound: float | None = bound
 
     async def wait(self) -> Outcome:
         """Return the outcome of the flight, or `NoResult.TIMED_OUT` after `bound` seconds."""
@@ -346,8 +355,8 @@ class Ping:
 
     """
 
-    answered = False
-    due = 0.0
+    answered: bool = False
+    due: float = 0.0
 
     def answer(self) -> None:
         """Note that the loop runs. Called in the pinged loop."""

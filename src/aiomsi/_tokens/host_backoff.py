@@ -56,7 +56,7 @@ class HostBackoff:
 
     def __init__(self, limits: RequestLimits | None = None) -> None:
         self.limits = limits
-        self.retry_at = float("-inf")
+        self.retry_at: float = float("-inf")
         self._lock = threading.RLock()
         self._waiting: dict[Ticket, None] = {}
         self._sent: dict[Ticket, None] = {}

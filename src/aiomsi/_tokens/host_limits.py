@@ -40,8 +40,8 @@ class RequestLimits:
     __slots__ = ("at_once", "per_second")
 
     def __init__(self, per_second: int, at_once: int) -> None:
-        self.per_second = per_second
-        self.at_once = at_once
+        self.per_second: int = per_second
+        self.at_once: int = at_once
 
 
 class Load:

@@ -100,8 +100,11 @@ class Slot:
         origin: Origin | None = None,
     ) -> None:
         self.origin = origin
-        self.name, self.clock, self.policy, self.uniform = name, clock, policy, uniform
-        self.backoff = HostBackoff() if backoff is None else backoff
+        self.name: str = name
+        self.clock: Clock = clock
+        self.policy: RefreshPolicy = policy
+        self.uniform: Uniform = uniform
+        self.backoff: HostBackoff = HostBackoff() if backoff is None else backoff
         self.private = private
         self.token: Token | None = None
         self._state = BLANK

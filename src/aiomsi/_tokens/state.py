@@ -32,8 +32,8 @@ class FetchRequest:
     __slots__ = ("claims", "rejected")
 
     def __init__(self, claims: str | None = None, rejected: str | None = None) -> None:
-        self.claims = claims
-        self.rejected = rejected
+        self.claims: str | None = claims
+        self.rejected: str | None = rejected
 
 
 _PLAIN = FetchRequest()

@@ -23,8 +23,8 @@ class Now:
     __slots__ = ("monotonic", "wall")
 
     def __init__(self, wall: float, monotonic: float) -> None:
-        self.wall = wall
-        self.monotonic = monotonic
+        self.wall: float = wall
+        self.monotonic: float = monotonic
 
 
 class Freshness(enum.Enum):

@@ -187,14 +187,14 @@ class EmbeddedAzure(FormerNames):
         self._issuer = issuer
         self._names = names
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self.imds = EmbeddedImds(context, self._servers, issuer)
-        self.arm = EmbeddedArm(context, self._servers, state, tokens)
+        self.imds: EmbeddedImds = EmbeddedImds(context, self._servers, issuer)
+        self.arm: EmbeddedArm = EmbeddedArm(context, self._servers, state, tokens)
         self.imds.set_token_lifetime(token_lifetime)
         files = None if arc_key_directory is None else Path(arc_key_directory)
         maker = HostMaker(
             context, self._servers, issuer, self._certificates, files, host, places[2]
         )
-        self.hosts = EmbeddedHosts(
+        self.hosts: EmbeddedHosts = EmbeddedHosts(
             maker.make(kind, port, imds_latency) for kind, port in wanted.items()
         )
 

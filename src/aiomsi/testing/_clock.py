@@ -38,7 +38,9 @@ class ManualClock:
         monotonic: float = 0.0,
         autoadvance: bool = False,
     ) -> None:
-        self.clock = Clock(wall=self._read_wall, monotonic=self._read_monotonic, sleep=self._sleep)
+        self.clock: Clock = Clock(
+            wall=self._read_wall, monotonic=self._read_monotonic, sleep=self._sleep
+        )
         self.autoadvance = autoadvance
         self._lock = threading.Lock()
         self._wall = start_wall

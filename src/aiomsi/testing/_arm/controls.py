@@ -60,8 +60,8 @@ class EmbeddedArm(Endpoint):
         super().__init__("arm", context, servers)
         self._state = state
         self._authority = authority
-        self.graph = EmbeddedGraph(state)
-        self.management_groups = EmbeddedManagementGroups(state)
+        self.graph: EmbeddedGraph = EmbeddedGraph(state)
+        self.management_groups: EmbeddedManagementGroups = EmbeddedManagementGroups(state)
 
     @property
     def subscription_ids(self) -> tuple[str, ...]:

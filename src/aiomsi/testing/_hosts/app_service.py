@@ -23,13 +23,13 @@ class EmbeddedAppService(TokenEndpoint):
 
     kind = "app-service"
     path = "/msi/token/"
-    by_parameter = {  # noqa: RUF012  # the base class declares it
+    by_parameter: dict[str, str] = {  # noqa: RUF012  # the base class declares it
         "client_id": "client_id",
         "principal_id": "object_id",
         "object_id": "object_id",
         "mi_res_id": "resource_id",
     }
-    bad_resource = 500, "server_error"
+    bad_resource: tuple[int, str] = 500, "server_error"
 
     def _variables(self) -> dict[str, str]:
         return {"IDENTITY_ENDPOINT": self.token_url, "IDENTITY_HEADER": self._secret}

@@ -38,7 +38,7 @@ class EmbeddedAzureArc(TokenEndpoint):
 
     kind = "azure-arc"
     path = "/metadata/identity/oauth2/token"
-    by_parameter = {  # noqa: RUF012  # the base class declares it
+    by_parameter: dict[str, str] = {  # noqa: RUF012  # the base class declares it
         "client_id": "client_id",
         "object_id": "object_id",
         "msi_res_id": "resource_id",

@@ -7,7 +7,6 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import cast
 from urllib.parse import parse_qsl
 
@@ -67,18 +66,18 @@ class EmbeddedHost(Endpoint, ABC):
     The identities and tokens of all hosts are those of `EmbeddedAzure.imds`.
     """
 
-    # Without annotations, because `get_type_hints` cannot resolve those of a late import.
-    kind = cast(HostKind, "")
+    # With builtin types, because `get_type_hints` cannot resolve those of a late import.
+    kind: str = ""
 
     def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenSource) -> None:
-        super().__init__(self.kind, context, servers)
+        super().__init__(cast(HostKind, self.kind), context, servers)
         self._tokens = tokens
         self._secret = uuid.uuid4().hex.upper()
 
     @property
     def counts(self) -> HostCounts:
         """The counts since the start, or since `EmbeddedAzure.reset_counts`."""
-        return self._context.request_log.count_host(self.kind)
+        return self._context.request_log.count_host(cast(HostKind, self.kind))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -130,11 +129,11 @@ class TokenEndpoint(EmbeddedHost):
     path = ""
     """The path of the token endpoint."""
     method = "GET"
-    by_parameter = cast(Mapping[str, IdKind], MappingProxyType({}))
+    by_parameter: dict[str, str] = {}  # noqa: RUF012  # not changed
     """The kind of each id that a request may name, by the name of the query parameter."""
-    bad_identity = (400, "invalid_request")
+    bad_identity: tuple[int, str] = (400, "invalid_request")
     """Status and code of the error for an identity that the machine does not have."""
-    bad_resource = (400, "invalid_resource")
+    bad_resource: tuple[int, str] = (400, "invalid_resource")
     """Status and code of the error for a resource that the tenant does not have."""
 
     @property
@@ -171,7 +170,7 @@ class TokenEndpoint(EmbeddedHost):
             raise RefusedRequestError(400, "invalid_request", f"{names} exclude each other")
         try:
             for name, value in given:
-                return self._tokens.find_identity(self.by_parameter[name], value)
+                return self._tokens.find_identity(cast(IdKind, self.by_parameter[name]), value)
             return self._tokens.find_identity()
         except NoIdentityError as error:
             raise RefusedRequestError(*self.bad_identity, error.text) from None

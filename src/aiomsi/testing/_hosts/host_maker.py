@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import attrs
 
@@ -14,6 +15,7 @@ from aiomsi.testing._hosts.entra import EmbeddedWorkloadIdentity
 from aiomsi.testing._hosts.machine_learning import EmbeddedMachineLearning
 from aiomsi.testing._hosts.service_fabric import EmbeddedServiceFabric
 from aiomsi.testing._hosts.token_source import TokenSource
+from aiomsi.testing._server.request_log import HostKind
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import HttpService, ServiceContext
 from aiomsi.testing._server.thread import Port
@@ -66,6 +68,6 @@ class HostMaker:
                 tls = self.certificates.server_context
                 address = self.entra
                 host = EmbeddedWorkloadIdentity(*parts, self.certificates)
-        service = HttpService(host.kind, host, self.context, latency)
+        service = HttpService(cast(HostKind, host.kind), host, self.context, latency)
         self.servers.add(host.kind, Port(service.handle, address, port, tls))
         return host

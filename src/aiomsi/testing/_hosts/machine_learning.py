@@ -30,7 +30,7 @@ class EmbeddedMachineLearning(TokenEndpoint):
 
     kind = "azure-ml"
     path = "/msi/token"
-    by_parameter = {"clientid": "client_id"}  # noqa: RUF012  # the base class declares it
+    by_parameter: dict[str, str] = {"clientid": "client_id"}  # noqa: RUF012  # the base class declares it
 
     def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenSource) -> None:
         super().__init__(context, servers, tokens)

@@ -31,8 +31,8 @@ class EmbeddedServiceFabric(TokenEndpoint):
 
     kind = "service-fabric"
     path = "/metadata/identity/oauth2/token"
-    bad_identity = 404, "ManagedIdentityNotFound"
-    bad_resource = 400, "InvalidResource"
+    bad_identity: tuple[int, str] = 404, "ManagedIdentityNotFound"
+    bad_resource: tuple[int, str] = 400, "InvalidResource"
 
     def __init__(
         self,

@@ -42,13 +42,13 @@ class Certificates:
         certificate: PemFiles | None = None,
         authority: PemFiles | None = None,
     ) -> None:
-        self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server_context: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._file = Path()
         if certificate is not None and authority is not None:
             msg = "certificate and authority exclude each other"
             raise ValueError(msg)
         if certificate is None:
-            self.ca_pem = self._issue(names, authority)
+            self.ca_pem: bytes = self._issue(names, authority)
             return
         chain, key = certificate
         self.ca_pem = _last_certificate(Path(chain))
@@ -119,8 +119,8 @@ class SelfSigned:
             serialization.NoEncryption(),
         )
         der = certificate.public_bytes(serialization.Encoding.DER)
-        self.thumbprint = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
-        self.server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.thumbprint: str = hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
+        self.server_context: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:  # ssl reads certificates from files alone
             file = Path(folder, "server.pem")
             file.write_bytes(pem)

@@ -159,7 +159,7 @@ class AzureState:
         self._identities: list[Identity] = [SYSTEM_ASSIGNED]
         self._roles: dict[str, dict[str, set[Role]]] = {}
         self._denials: dict[str, set[str]] = {}
-        self.tree = ManagementTree()
+        self.tree: ManagementTree = ManagementTree()
         self.grant(SYSTEM_ASSIGNED.object_id, "/", "Contributor")
         for subscription_id, subscription in subscriptions.items():
             self.add_subscription(subscription_id, subscription)
