@@ -45,7 +45,7 @@ from aiomsi.integrations._otel.spans import SpanTracer
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 SCOPE = "https://management.azure.com/.default"
-RESOURCE = "https://management.azure.com"
+RESOURCE = "https%3A%2F%2Fmanagement.azure.com%2F"
 SECRETS = ("SIGNATURE", "CERT", "hunter2", "the-token", "SKIP")
 
 
