@@ -335,7 +335,10 @@ class CallQueue:
         end = self.pacer.get_meter(limit).paused_until
         if self.counts.note_pause(limit, now, end, reason) > _LONG_PAUSE:
             logger.warning(
-                "ARM's limit %s is used up: its requests wait for %.0f s", limit, end - now
+                "ARM's limit %s is used up: its requests wait for %.0f s. "
+                "ArmSession(rate=...) sends fewer; stats() shows the limits",
+                limit,
+                end - now,
             )
 
     def _move_waiters(self, kinds: Kinds, waiters: Sequence[_Waiter], now: float) -> None:

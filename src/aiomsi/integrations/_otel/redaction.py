@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 REDACTED = "REDACTED"
-_ALLOWED = frozenset({"api-version", "$top", "$expand", "$select", "$orderby", "resource"})
+ALLOWED = frozenset({"api-version", "$top", "$expand", "$select", "$orderby", "resource"})
 """Query parameters whose values are recorded. Links of ARM have signatures, certificates and
 `$skiptoken` under many names, so that only a list of allowed names is safe."""
 _JWT = re.compile(r"eyJ[\w.-]{8,}")
@@ -25,7 +25,7 @@ def redact_url(url: str) -> str:
 def _redact(part: str) -> str:
     """Return a query parameter with its value masked; a value without a name is masked whole."""
     name, equals, _ = part.partition("=")
-    if name.lower().replace("%24", "$") in _ALLOWED:
+    if name.lower().replace("%24", "$") in ALLOWED:
         return part
     return f"{name}={REDACTED}" if equals else REDACTED
 
