@@ -23,7 +23,7 @@ from opentelemetry.instrumentation.utils import (
 )
 from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
-from otel_recorder import Recorder, attributes
+from otel_recorder import Recorder, attributes, find_ids
 
 import aiomsi
 from aiomsi import (
@@ -386,7 +386,7 @@ def test_shared_look_up_is_a_root_with_a_link(recorder: Recorder) -> None:
         "  GET 200",
     ]
     (look_up,), (call,) = recorder.find("aiomsi.provider"), recorder.find("ArmSession.get")
-    assert [link.context.span_id for link in look_up.links] == [call.get_span_context().span_id]
+    assert [link.context.span_id for link in look_up.links] == [find_ids(call)[1]]
 
 
 # Token fetches
@@ -419,7 +419,7 @@ def test_fetch_is_a_root_with_links_to_its_waiters(
         "  GET 200",
     ]
     assert {link.context.trace_id for link in fetch.links} == {
-        span.get_span_context().trace_id for name in ("one", "two") for span in recorder.find(name)
+        find_ids(span)[0] for name in ("one", "two") for span in recorder.find(name)
     }
     first, again = (attributes(span) for span in recorder.find("GET"))
     assert "http.request.resend_count" not in first
@@ -468,6 +468,24 @@ def test_fetch_that_is_lost_ends_its_span(recorder: Recorder) -> None:
     ]
 
 
+@pytest.mark.usefixtures("azure_environment")
+def test_token_request_that_is_cancelled_ends_its_span(
+    embedded_azure: EmbeddedAzure, recorder: Recorder
+) -> None:
+    async def main() -> None:
+        credential = ManagedIdentityCredential(share=False)
+        with embedded_azure.imds.hold() as hold:
+            call = asyncio.ensure_future(credential.get_token(SCOPE))
+            await hold.arrived(1)
+            await credential.close()
+            with pytest.raises(aiomsi.CredentialClosedError):
+                await call
+
+    asyncio.run(main())
+    cancelled = "asyncio.exceptions.CancelledError"
+    assert recorder.tree() == [f"aiomsi.fetch_token {cancelled}", f"  GET {cancelled}"]
+
+
 def test_links_of_a_fetch_are_bounded(recorder: Recorder) -> None:
     spans = _tracing.tracer
     assert spans is not None
@@ -491,8 +509,8 @@ def test_context_is_sent_to_arm_without_baggage(recorder: Recorder) -> None:
         return [one.headers for one in server.asked]
 
     first, second = run(work, Says(body=1), Says(body=1))
-    request = recorder.requests[0].get_span_context()
-    assert first["traceparent"].startswith(f"00-{request.trace_id:032x}-{request.span_id:016x}-")
+    trace_id, span_id = find_ids(recorder.requests[0])
+    assert first["traceparent"].startswith(f"00-{trace_id:032x}-{span_id:016x}-")
     assert second.getall("traceparent") == ["the caller's"]
     assert "baggage" not in first
 
@@ -554,9 +572,11 @@ def test_suppressed_tracing_is_silent(suppress: Any, seen: list[str], recorder: 
         with suppress():
             await arm.get(GROUP, api_version=VERSION)
             assert [one async for one in arm.list(GROUP, api_version=VERSION)] == [1]
+            with pytest.raises(aiomsi.NotFoundError):
+                await anext(arm.list(GROUP, api_version=VERSION))
         assert "traceparent" not in server.asked[0].headers
 
-    run(work, Says(body=1), Says(body={"value": [1]}))
+    run(work, Says(body=1), Says(body={"value": [1]}), Says(404, error("ParentNotFound")))
     assert {span.name for span in recorder.spans} == set(seen)
 
 
@@ -790,11 +810,11 @@ def test_without_an_sdk_nothing_is_started(no_sdk: SpanTracer) -> None:
 def test_sdk_that_is_set_later_is_found(
     no_sdk: SpanTracer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not no_sdk.is_live
+    states = [no_sdk.is_live]
     recorder = Recorder()
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", recorder.tracer_provider)
     run(get, Says(body=1))
-    assert no_sdk.is_live
+    assert [*states, no_sdk.is_live] == [False, True]
     assert recorder.tree()[:2] == ["ArmSession.get", "  GET 200"]
 
 

@@ -89,3 +89,10 @@ class Recorder:
 def attributes(span: ReadableSpan) -> dict[str, Any]:
     """Return the attributes of a span."""
     return dict(span.attributes or {})
+
+
+def find_ids(span: ReadableSpan) -> tuple[int, int]:
+    """Return the ids of a span's trace and of the span."""
+    context = span.context
+    assert context is not None
+    return context.trace_id, context.span_id

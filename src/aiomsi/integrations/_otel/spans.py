@@ -174,6 +174,8 @@ class SpanTracer:
         host = getattr(getattr(fetch, "host", None), "kind", "credential")
 
         async def traced(request: Any) -> Any:
+            if not self.is_live or is_suppressed(otel_context.get_current()):
+                return await fetch(request)
             began, error = perf_counter(), None
             token = otel_context.attach(otel_context.set_value(_COUNT, [0]))
             try:
