@@ -15,7 +15,7 @@ import pytest
 import aiomsi
 from aiomsi.integrations import opentelemetry
 from aiomsi.integrations._otel.redaction import ALLOWED
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 HOME = Path(__file__).parents[2]
 PAGE = (HOME / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -101,15 +101,16 @@ def test_debug_log_of_a_session_has_no_secret(
 ) -> None:
     """Scan the records of all libraries for tokens, secrets of the host, links and bodies."""
     azure, secrets = embed_host("app-service"), ["hunter2", "SIGNATURE"]
+    clock = ManualClock(autoadvance=True).clock
     azure.arm.long_running("Microsoft.KeyVault/vaults", "azure-async-operation", polls=2)
     vault = f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv"
 
     async def note_token() -> None:
-        async with aiomsi.ManagedIdentityCredential() as credential:
+        async with aiomsi.ManagedIdentityCredential(clock=clock) as credential:
             secrets.append((await credential.get_token(SCOPE)).token)
 
     async def main() -> None:
-        async with aiomsi.ArmSession(retry=None) as arm:
+        async with aiomsi.ArmSession(retry=None, clock=clock) as arm:
             await note_token()
             expired = {"error": {"code": "ExpiredAuthenticationToken", "message": "No."}}
             azure.arm.inject(Fault(401, body=expired))
