@@ -24,6 +24,7 @@ ORDER = (
     "_clouds",
     "_util",
     "_errors",
+    "_tracing",
     "_azure_core",
     "_clock",
 )

@@ -14,6 +14,7 @@ import attrs
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
+from aiomsi._tracing import trace_items
 from aiomsi.inventory._errors import IncompleteInventoryError
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
@@ -45,7 +46,7 @@ class InventoryRows:
     _generator: AsyncGenerator[Row, None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._generator = self._iterate()
+        self._generator = trace_items("inventory.rows", self._iterate())
 
     def __aiter__(self) -> InventoryRows:
         return self

@@ -14,6 +14,7 @@ from aiomsi._arm.protocol.bulk.outcomes import Outcome
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import UsageError
+from aiomsi._tracing import traced
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
 from aiomsi.inventory._plan.plan import SOURCES, Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
@@ -40,6 +41,7 @@ class Resume:
     max_age: float | None = None
 
 
+@traced("inventory.run_shard")
 async def run_shard(
     arm: ArmSession,
     plan: Plan,

@@ -11,6 +11,7 @@ from aiomsi._arm.protocol.resource_ids import ResourceId
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
+from aiomsi._tracing import traced
 from aiomsi.inventory._errors import EmptyInventoryError
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.subscriptions import (
@@ -26,6 +27,7 @@ from aiomsi.inventory._times import make_now
 _GROUPS_VERSION = "2020-05-01"
 
 
+@traced("inventory.plan")
 async def plan(
     arm: ArmSession,
     *,
