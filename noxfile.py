@@ -25,6 +25,7 @@ nox.options.sessions = [
     "crowd",
     "vm",
     "clients",
+    "examples",
 ]
 
 ROOT = Path(__file__).parent
@@ -42,6 +43,7 @@ FAST = ("-m", "not crowd and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
+TYPED = ("src", "tests", "benchmarks", "examples", "noxfile.py")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []
@@ -124,7 +126,7 @@ def typing(session: nox.Session) -> None:
     """Check the types, strictly, as each supported Python sees them."""
     install(session, "cli,testing,speed,gate", "typing")
     for version in PYTHONS:
-        session.run("mypy", "--python-version", version, "src", "tests", "benchmarks", "noxfile.py")
+        session.run("mypy", "--python-version", version, *TYPED)
 
 
 @nox.session(python=OLDEST)
@@ -334,6 +336,32 @@ def clients(session: nox.Session) -> None:
         "tests/project/test_clients_page.py",
         "tests/testing/test_management_clients.py",
     ]
+    session.run("python", "-m", "pytest", *ALL, *options, env=env)
+
+
+@nox.session(python=OLDEST)
+def examples(session: nox.Session) -> None:
+    """Start each example by its README's commands in a fresh virtual environment, and load it.
+
+    The tests that need wrk or redis-server are skipped without it; with `CI` set they fail.
+    """
+    pins = (*CONSTRAINTS, "--constraint", "tests/runnable_examples/constraints.txt")
+    files = sorted((ROOT / "examples").glob("*/requirements.txt"))
+    needed = [name for file in files for name in ("-r", str(file))]
+    packages = [name for name in group("test") if not name.startswith("azure-")]
+    session.install(f"{wheel(session)}[testing]", "mypy", "virtualenv", *packages, *needed, *pins)
+    folder = Path(session.create_tmp()).resolve() / "environments"
+    # As in a user's project: strict, with the packages that the session `typing` does not have.
+    checked = ("mypy", "--strict", "--config-file=", f"--cache-dir={folder.parent / 'mypy'}")
+    for file in files:
+        with session.chdir(file.parent):
+            session.run(
+                *checked, *(path.name for path in file.parent.glob("*.py") if "." not in path.stem)
+            )
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "tests/runnable_examples/install.py", str(folder))
+    env = {"AIOMSI_EXAMPLES": str(folder)}
+    options = session.posargs or ["tests/runnable_examples"]
     session.run("python", "-m", "pytest", *ALL, *options, env=env)
 
 
