@@ -1,7 +1,14 @@
 """The configuration of the documentation site, which the session `docs` builds."""
 
+import sys
+from pathlib import Path
+from typing import Any
+
 import aiomsi
 from aiomsi._version import VERSION
+
+sys.path.insert(0, str(Path(__file__).parent))
+import site_pages
 
 project = "aiomsi"
 author = "The aiomsi developers"
@@ -14,11 +21,17 @@ html_theme = "furo"
 html_title = "aiomsi"
 html_copy_source = False
 html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/aiomsi/aiomsi/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 templates_path: list[str] = []
 
 # The pages are read on GitHub, too: plain Markdown, with links to files.
-myst_enable_extensions = ["colon_fence", "deflist"]
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -30,8 +43,17 @@ napoleon_use_ivar = True  # as fields: attrs documents the attributes themselves
 # The words in backquotes are names of this package or of Python.
 default_role = "code"
 nitpicky = False
-suppress_warnings: list[str] = []
+copybutton_exclude = ".linenos, .gp, .go"
 
 # Late names are no attributes of the module until their first use.
 for _name in aiomsi.__all__:
     getattr(aiomsi, _name)
+
+
+def setup(app: Any) -> None:
+    """Read each page as `site_pages` changes it."""
+
+    def read(_: object, name: str, source: list[str]) -> None:
+        source[0] = site_pages.adapt(name, source[0])
+
+    app.connect("source-read", read)
