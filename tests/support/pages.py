@@ -107,3 +107,13 @@ def _run(block: Block, text: str, names: dict[str, Any]) -> None:
 _EXAMPLES = [
     each.read_text(encoding="utf-8") for each in sorted((ROOT / "examples").rglob("*.py"))
 ]
+
+
+def write_files(page: str, folder: Path) -> list[str]:
+    """Write the Python blocks of a page whose first line is a comment with a file's name."""
+    names = []
+    for block in read_blocks(page):
+        (name,) = re.findall(r"\A# (\w+\.py)\n", block.text)
+        (folder / name).write_text(block.text, encoding="utf-8")
+        names.append(name)
+    return names
