@@ -71,6 +71,8 @@ async def inventories(job: Job) -> AsyncIterator[TakeInventory]:
     turn = asyncio.Semaphore(LISTS)
     options = _options(job) | {"expand": "createdTime,changedTime,provisioningState"}
     async with ManagedIdentityCredential() as credential:
+        # Otherwise each of the first calls would send a request to IMDS.
+        await credential.get_token(SCOPE)
 
         async def count(number: int) -> int:
             async with (

@@ -259,8 +259,9 @@ class Service:
             for one in (A, B, C)
         }
         self.hidden = self.draw.choice((None, None, A))
-        self.bad = self.draw.choice((0.0, 0.05, 0.2))
-        self.most = self.draw.choice((1_000, 10, 3))
+        self.bad = self.draw.choice((0.0, 0.1, 0.3))
+        self.most = self.draw.choice((1_000, 10, 5))
+        self.has_total = self.draw.random() < 0.5
 
     def respond(self, body: Mapping[str, Any]) -> ArmResponse | ArmError:
         shown = [one for one in body["subscriptions"] if one != self.hidden]
@@ -271,11 +272,14 @@ class Service:
         if "summarize" in body["query"]:
             counts = [{"subscriptionId": one, "rows": len(self.rows[one])} for one in shown]
             return respond([row for row in counts if row["rows"]])
-        return self._make_page([row for one in shown for row in self.rows[one]], body["options"])
+        return self._make_page(shown, body["options"])
 
-    def _make_page(self, rows: list[Any], options: Mapping[str, Any]) -> ArmResponse | ArmError:
+    def _make_page(self, shown: list[str], options: Mapping[str, Any]) -> ArmResponse | ArmError:
+        rows = [row for one in shown for row in self.rows[one]]
         start = int(options.get("$skipToken", "0"))
         if start and self.draw.random() < self.bad:
+            # A resource is deleted meanwhile.
+            del self.rows[self.draw.choice(shown)][:1]
             return refuse("InvalidSkipToken")
         page = rows[start : start + options["$top"]]
         if len(page) > self.most:
@@ -286,7 +290,7 @@ class Service:
         if start and self.draw.random() < self.bad:
             page.insert(0, rows[start - 1])
         token = None if end >= len(rows) else str(end)
-        return respond(page, token=token, totalRecords=len(rows))
+        return respond(page, token=token, totalRecords=len(rows) if self.has_total else None)
 
 
 @pytest.mark.parametrize("seed", range(40))

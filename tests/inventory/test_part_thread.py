@@ -192,3 +192,12 @@ async def test_pages_wait_for_a_slow_disk(
         results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
     assert {result.state for result in results} == {"read"}
     assert all(result.received for result in results)
+
+
+async def test_writer_without_a_thread_writes_at_once(tmp_path: Path) -> None:
+    scope = inventory.Scope("0", "list")
+    writer = PartFolder(tmp_path).make_writer(scope)
+    writer.add([{"id": "/a"}])
+    await writer.drain()
+    writer.finish(inventory.ScopeResult(scope, "read", 1))
+    assert list(PartFolder(tmp_path).iter_rows(scope)) == [{"id": "/a"}]

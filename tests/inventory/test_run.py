@@ -199,14 +199,6 @@ async def test_part_of_a_shard_is_pending_elsewhere(
     assert {row["source"] for row in rows} == {"container"}
 
 
-def test_output_of_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    plan = Plan("run", ())
-    with pytest.raises(ConfigurationError, match="ends with none of"):
-        inventory.assemble(plan, tmp_path, tmp_path / "x.txt")
-    with pytest.raises(ConfigurationError, match="option of CSV"):
-        inventory.assemble(plan, tmp_path, tmp_path / "x.jsonl", excel=True)
-
-
 @pytest.mark.anyio
 async def test_plan_without_subscriptions_is_an_error(embedded_azure: EmbeddedAzure) -> None:
     async with make_session() as arm:

@@ -1,5 +1,6 @@
 """`aiomsi inventory`: its files, exit codes and outputs."""
 
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import pty_run
 import pytest
 from command_line import Run, run_process
+from optional import import_or_skip
 
 from aiomsi.inventory import read_manifest
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
@@ -119,6 +121,10 @@ def test_no_subscription_is_exit_code_1(
             ("-o", "x.jsonl", "--credential", "os:a", "--credential", "os:b"),
             "--credential was given more than once",
         ),
+        (
+            ("-o", "x.jsonl", "--credential", "tenant=os:a"),
+            "--credential 'tenant=os:a' names a tenant, and a command uses one credential",
+        ),
         (("-o", "x.jsonl", "diff", "a", "b"), "diff takes no -o"),
     ],
 )
@@ -157,17 +163,15 @@ def test_closed_stderr_is_exit_code_141_after_the_files(
 
 
 def test_subscriptions_come_from_options_files_and_stdin(
-    embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
+    run: Run, ids: tuple[str, ...], output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("some.txt").write_text(f"# two\n{ids[0]}\n\n{ids[1]}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "aiomsi", "inventory", "-o", "x.jsonl"]
-    choice = ["--subscription", "-", "--subscription", "@some.txt", "--exclude", ids[0]]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(ids[3].encode())))
+    choice = ("--subscription", "-", "--subscription", "@some.txt", "--exclude", ids[0])
 
-    done = subprocess.run(
-        [*command, *choice], input=ids[3], check=False, capture_output=True, text=True, timeout=50
-    )
+    said = run("inventory", "-o", "x.jsonl", "--progress", "none", *choice)
 
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (said.code, said.out) == (0, "")
     assert {row["subscription_id"] for row in read(output)} == {ids[1], ids[3]}
 
 
@@ -423,7 +427,7 @@ def test_contradicting_filters_are_named_as_options(
 def test_rows_go_to_stdout_and_the_rest_to_stderr(
     run: Run, ids: tuple[str, ...], output: Path
 ) -> None:
-    said = run_process("inventory", "-o", "-", "--progress", "none")
+    said = run("inventory", "-o", "-", "--progress", "none")
 
     assert said.code == 0
     rows = [json.loads(line) for line in said.out.splitlines()]
@@ -455,10 +459,10 @@ def test_parts_of_stdout_may_be_kept_and_continued(
 ) -> None:
     embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
     arguments = ("inventory", "-o", "-", "--progress", "none", "--parts", "mine")
-    first = run_process(*arguments)
+    first = run(*arguments)
     embedded_azure.clear_faults()
     refused = run("inventory", "-o", "-", "--resume")
-    again = run_process(*arguments, "--retry-failed")
+    again = run(*arguments, "--retry-failed")
 
     assert (first.code, refused.code, again.code) == (3, 2, 0)
     assert first.err.splitlines()[-1].endswith("; the parts are in mine")
@@ -472,13 +476,13 @@ def test_ended_run_to_stdout_is_replaced(
     embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
     arguments = ("inventory", "-o", "-", "--progress", "none", "--parts", "mine")
 
-    assert [run_process(*arguments).code for _ in range(2)] == [3, 3]
+    assert [run(*arguments).code for _ in range(2)] == [3, 3]
 
 
 def test_url_is_written_with_its_parts(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
-    fsspec = pytest.importorskip("fsspec")
+    fsspec = import_or_skip("fsspec")
     embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
     url = "memory://inventory-command/x.jsonl"
     store = fsspec.filesystem("memory")
@@ -496,7 +500,7 @@ def test_url_is_written_with_its_parts(
 def test_folder_of_parquet_files_is_named_once(
     run: Run, ids: tuple[str, ...], output: Path
 ) -> None:
-    pytest.importorskip("pyarrow")
+    import_or_skip("pyarrow")
 
     said = run("inventory", "-o", "data/", "--progress", "none")
 

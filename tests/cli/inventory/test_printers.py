@@ -22,6 +22,7 @@ from aiomsi._cli.inventory.printers import (
 )
 from aiomsi._cli.inventory.progress import showing
 from aiomsi._cli.inventory.state import RunState, Snapshot
+from aiomsi._cli.output import say
 
 FULL = Snapshot(
     "reading", 61.0, 200, 120, 61_234, 100_000, 8_412.3, 1, 12.0, 4.6, ("a.list", "b.list")
@@ -112,6 +113,18 @@ def test_terminal_shows_a_bar_in_one_place() -> None:
     assert "\x1b[?25l" in shown
     assert read(console).endswith("\x1b[2K")
     assert "\x1b[?25h" in read(console)
+
+
+def test_log_is_above_the_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = make_paper(terminal=True)
+    monkeypatch.setattr("sys.stderr", console.file)
+
+    with make_printer("auto", plain, console) as printer:
+        printer.show(FULL)
+        say("a limit")
+
+    # The line begins where the live lines began.
+    assert "\x1b[2Kaiomsi: a limit\n" in read(console)
 
 
 def test_recording_keeps_the_middle() -> None:

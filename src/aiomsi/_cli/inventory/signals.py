@@ -52,7 +52,7 @@ class Interruption:
         """Receive a signal.
 
         Raises:
-            Exit: no task is running that could be cancelled.
+            KeyboardInterrupt: no task is running that could be cancelled.
 
         """
         if self.number is not None:
@@ -61,7 +61,7 @@ class Interruption:
             return
         self.number = number
         if self._cancel is None:
-            raise Exit(128 + number)
+            raise KeyboardInterrupt
         self._cancel()
 
 
@@ -75,6 +75,9 @@ def catch_signals(
         before_end: called before a second signal ends the process; it restores the terminal.
         end_process: ends the process at once, with an exit code.
 
+    Raises:
+        Exit: the block raised KeyboardInterrupt because of a signal.
+
     """
 
     def end(code: int) -> None:
@@ -85,6 +88,8 @@ def catch_signals(
     before = {number: signal.signal(number, interruption.handle) for number in _SIGNALS}
     try:
         yield interruption
+    except KeyboardInterrupt:
+        raise Exit(interruption.exit_code) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
