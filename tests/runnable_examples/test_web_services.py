@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from example_program import Start, get
+from example_program import Start, get, watch_sessions
 from loops import when
 
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure
@@ -24,7 +24,7 @@ def get_json(url: str) -> tuple[int, Any]:
 def test_service_reads_arm_with_one_token(
     name: str, start_example: Start, azure: EmbeddedAzure
 ) -> None:
-    with start_example(name, PYTHONWARNINGS="always::ResourceWarning") as service:
+    with start_example(name, **watch_sessions()) as service:
         service.wait_until_ready()
         status, group = get_json(f"{service.url}/groups/DevTest")
         assert (status, group["id"]) == (200, f"{SUBSCRIPTION}/resourceGroups/DevTest")
@@ -33,6 +33,7 @@ def test_service_reads_arm_with_one_token(
         assert get_json(f"{service.url}/health") == (200, health)
         service.terminate()
         assert service.wait() == 0
+        assert service.count_closed_sessions() == 1
     assert azure.counts.imds_tokens == 1
 
 
@@ -54,7 +55,7 @@ def test_request_under_way_is_finished_after_sigterm(
     name: str, start_example: Start, azure: EmbeddedAzure
 ) -> None:
     with (
-        start_example(name, PYTHONWARNINGS="always::ResourceWarning") as service,
+        start_example(name, **watch_sessions()) as service,
         ThreadPoolExecutor(1) as pool,
         azure.arm.hold() as hold,
     ):
@@ -68,6 +69,7 @@ def test_request_under_way_is_finished_after_sigterm(
         status, group = request.result()
         assert (status, group["name"]) == (200, "DevTest")
         assert service.wait() == 0
+        assert service.count_closed_sessions() == 1
 
 
 def test_health_reports_too_many_waiting_calls(

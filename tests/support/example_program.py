@@ -80,6 +80,12 @@ class Program:
         """
         when(lambda: get(f"{self.url}/health", timeout=0.5)[0] == 0)
 
+    def count_closed_sessions(self) -> int:
+        """Return the number of sessions that were closed, if `watch_sessions` is in use."""
+        return len(
+            re.findall(r"^witnessed <ArmSession .*, closed, ", self.read_log(), re.MULTILINE)
+        )
+
     def terminate(self) -> None:
         """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
@@ -123,6 +129,12 @@ def make_variables(environment: Path, variables: Mapping[str, str]) -> dict[str,
     active = {"VIRTUAL_ENV": str(environment), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     # gunicorn's socket for a control program would be a file in the home directory.
     return {**os.environ, **active, "GUNICORN_CMD_ARGS": "--no-control-socket", **variables}
+
+
+def watch_sessions() -> dict[str, str]:
+    """Return the variables with which a program prints its sessions when they are closed."""
+    witness = Path(__file__).parents[1] / "runnable_examples" / "witness"
+    return {"PYTHONPATH": os.pathsep.join([str(witness), os.environ["PYTHONPATH"]])}
 
 
 @contextmanager
