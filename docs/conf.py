@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers import BashLexer
+
 import aiomsi
 from aiomsi._version import VERSION
 
@@ -35,7 +37,8 @@ myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
+autodoc_preserve_defaults = True  # the name of a default, not its repr
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # as fields: attrs documents the attributes themselves, too
@@ -57,3 +60,5 @@ def setup(app: Any) -> None:
         source[0] = site_pages.adapt(name, source[0])
 
     app.connect("source-read", read)
+    # The commands have no prompt, so that they can be copied; Pygments takes them for output.
+    app.add_lexer("console", BashLexer)

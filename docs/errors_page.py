@@ -29,8 +29,9 @@ GROUP = "/subscriptions/ID/resourceGroups/GROUP"
 INTRODUCTION = """\
 # Errors and what to do
 
-Every error is an `aiomsi.AiomsiError`, and its class groups it by the action that it calls for. `help` has the next step, with the ids and
-names of the case, and is a part of the error's text. No error holds a token or another secret.
+Every error is an `aiomsi.AiomsiError`, and its class groups it by the action that it calls for.
+`help` has the next step, with the ids and names of the case, and is a part of the error's text. No
+error holds a token or another secret.
 
 ```python
 import aiomsi
@@ -132,8 +133,8 @@ def make_advice() -> Iterator[str]:
         body = json.dumps({"error": code, "error_description": text}).encode()
         response = TokenHttpResponse(status, {}, SecretBytes(body), Now(0.0, 0.0), 0.0)
         refusal = Imds("http://169.254.169.254").parse(response)
-        assert isinstance(refusal, TokenError)
-        yield f"| {status} | {text} | `TokenRefusedError` | {refusal.help} |\n"
+        advice = refusal.help if isinstance(refusal, TokenError) else ""
+        yield f"| {status} | {text} | `TokenRefusedError` | {advice} |\n"
 
 
 def list_sections() -> Iterator[tuple[str, list[type[Exception]]]]:

@@ -56,7 +56,8 @@ def make_contents(name: str, text: str) -> str:
     made = []
     for section in re.split(r"^## ", text, flags=re.MULTILINE):
         caption = section.partition("\n")[0] if not section.startswith("#") else ""
-        pages = re.findall(r"^(?:-|\d+\.) \[[^\]]*\]\(([^)#]+)\.md\)", section, re.MULTILINE)
+        found = re.findall(r"^(?:-|\d+\.) \[([^\]]*)\]\(([^)#]+)\.md\)", section, re.MULTILINE)
+        pages = [f"{title} <{page}>" for title, page in found]
         if pages:
             lines = ["", "```{toctree}", ":hidden:"]
             lines += [f":caption: {caption}"] if caption and name == "index" else []

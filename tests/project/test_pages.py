@@ -5,18 +5,22 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+import types
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 import pytest
 from pages import ROOT, Block, is_example, list_pages, read_blocks, read_page, split_page
 
+import aiomsi
+from aiomsi import inventory, testing
 from aiomsi._cli.main import commands
+from docs import site_pages
 
 PAGES = list_pages()
 ROOT_PAGES = ["CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/README.md"]
-RUNNERS = {"run_page": 1, "run_block": 2, "find_block": 2}
+RUNNERS = {"run_page": 1, "write_files": 1, "run_block": 2, "find_block": 2}
 """The functions of `pages` that a test runs code with, and how many literal arguments name it."""
 
 
@@ -48,7 +52,7 @@ def read_runs(source: str) -> Iterator[tuple[str, str]]:
                 yield (values[0], values[1] if count == 2 else "")
 
 
-def _read_text(node: ast.expr, texts: dict[str, object]) -> str:
+def _read_text(node: ast.expr, texts: Mapping[str, object]) -> str:
     value = texts.get(node.id) if isinstance(node, ast.Name) else getattr(node, "value", "")
     return value if isinstance(value, str) else ""
 
@@ -76,8 +80,9 @@ def test_block_without_a_test_is_found() -> None:
     blocks = list(split_page("docs/new.md", page))
     assert [(block.line, block.marked) for block in blocks] == [(4, False), (10, True)]
     assert find_idle(blocks, set(read_runs("run_page('docs/other.md')"))) == blocks[:1]
-    assert find_idle(blocks, set(read_runs("P = 'docs/new.md'\nrun_block(P, 'second')"))) == (
-        blocks[:1]
+    assert (
+        find_idle(blocks, set(read_runs("P = 'docs/new.md'\nrun_block(P, 'second')")))
+        == (blocks[:1])
     )
     assert find_idle(blocks, set(read_runs("run_block('docs/new.md', 'first')"))) == []
     assert find_idle(blocks, set(read_runs("P = 'docs/new.md'\nrun_page(P)"))) == []
@@ -99,12 +104,23 @@ def test_every_block_has_a_language() -> None:
 def list_commands(text: str) -> Iterator[list[str]]:
     """Yield the words of each `aiomsi` command in a block of a shell."""
     for line in text.replace("\\\n", " ").splitlines():
-        for part in re.split(r"\s(?:\||&&)\s", line):
-            words = shlex.split(part, comments=True)
-            while words and re.fullmatch(r"\w+=.*|\$", words[0]):
-                words = words[1:]
-            if words and words[0] == "aiomsi":
-                yield words[1:]
+        command: list[str] = []
+        for word in [*split_line(line), "|"]:
+            if word in ("|", "&&", ">"):
+                while command and re.fullmatch(r"\w+=.*|\$", command[0]):
+                    command = command[1:]
+                if command[:1] == ["aiomsi"]:
+                    yield command[1:]
+                command = []
+            else:
+                command.append(word)
+
+
+def split_line(line: str) -> Iterator[str]:
+    """Yield the words and operators of a line of a shell."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    yield from words
 
 
 def parse(words: list[str]) -> None:
@@ -145,6 +161,28 @@ def test_command_with_a_wrong_option_is_refused() -> None:
     assert list(list_commands("x=1 aiomsi get /a --bad | jq .")) == [["get", "/a", "--bad"]]
     with pytest.raises(click.UsageError):
         parse(["get", "/subscriptions", "--bad"])
+
+
+def find_command(name: str, rest: str) -> click.Command:
+    """Return a command, or the subcommand that the first word after it names."""
+    command = commands.commands[name]
+    words = rest.split()
+    subcommands = command.commands if isinstance(command, click.Group) else {}
+    return subcommands.get(words[0], command) if words else command
+
+
+def test_options_of_commands_in_the_text_exist() -> None:
+    text = "\n".join(read_page(page) for page in PAGES)
+    used = [
+        (find_command(name, rest), option)
+        for name, rest in re.findall(r"\baiomsi ([a-z]+) ([^`\n]*)", text)
+        if name in commands.commands
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", rest)
+    ]
+    assert len(used) > 10
+    for command, option in used:
+        known = {each for parameter in command.params for each in parameter.opts}
+        assert option in known, (command.name, option)
 
 
 # Links
@@ -198,3 +236,47 @@ def test_every_page_is_in_an_index() -> None:
     assert missing == ["docs/index.md"]
 
 
+@pytest.mark.parametrize(
+    ("page", "package"), [("aiomsi", aiomsi), ("inventory", inventory), ("testing", testing)]
+)
+def test_reference_has_every_public_name_once(page: str, package: types.ModuleType) -> None:
+    found = re.findall(r"^\.\. auto\w+:: (\w+)$", read_page(f"docs/api/{page}.md"), re.MULTILINE)
+    former = {"Policy"} if package is aiomsi else set()
+    assert sorted(found) == sorted(set(package.__all__) - former)
+
+
+def test_reference_has_every_integration() -> None:
+    page = read_page("docs/api/integrations.md")
+    folder = ROOT / "src" / "aiomsi" / "integrations"
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert modules
+    assert set(re.findall(r"automodule:: aiomsi\.integrations\.(\w+)", page)) == modules
+
+
+# The site
+
+
+def test_links_that_leave_the_folder_lead_to_the_repository() -> None:
+    text = "[a](../README.md#use-it) [b](fan-out.md#bounds) [c](../CHANGELOG.md) [d](https://x)"
+    repository = site_pages.REPOSITORY
+    assert site_pages.adapt("arm", text) == (
+        f"[a]({repository}/README.md#use-it) [b](fan-out.md#bounds) [c](/changelog.md) [d](https://x)"
+    )
+    assert site_pages.adapt("arm", "```python\n[a](../README.md)\n```\n") == (
+        "```python\n[a](../README.md)\n```\n"
+    )
+
+
+def test_stub_becomes_the_file_of_the_root() -> None:
+    text = site_pages.adapt("contributing", read_page("docs/contributing.md"))
+    assert text.startswith("# Contributing\n")
+    assert "](decisions/README.md)" in text
+    assert len(text) > 1_000
+
+
+def test_lists_of_an_index_are_tables_of_contents() -> None:
+    text = site_pages.adapt("index", "# T\n\n## A\n\n- [One](one.md): x\n- [Two](b/two.md)\n")
+    contents = "```{toctree}\n:hidden:\n:caption: A\n\nOne <one>\nTwo <b/two>\n```\n"
+    assert text.endswith(contents)
+    decisions = site_pages.adapt("decisions/README", "# D\n\n1. [One](one.md)\n")
+    assert decisions.endswith("```{toctree}\n:hidden:\n\nOne <one>\n```\n")

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 ROOT = Path(__file__).parents[2]
-MARKER = re.compile(r"<!-- (needs Azure|not for this project)[^>]*-->\s*\Z")
+MARKER = re.compile(r"<!-- needs (Azure|root)[^>]*-->\s*\Z")
 """A comment before a block that no test can run; the rest of the comment may name the reason."""
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
@@ -104,9 +104,7 @@ def _run(block: Block, text: str, names: dict[str, Any]) -> None:
     exec(code, names)  # noqa: S102 (our own)
 
 
-_EXAMPLES = [
-    each.read_text(encoding="utf-8") for each in sorted((ROOT / "examples").rglob("*.py"))
-]
+_EXAMPLES = [each.read_text(encoding="utf-8") for each in sorted((ROOT / "examples").rglob("*.py"))]
 
 
 def write_files(page: str, folder: Path) -> list[str]:
