@@ -63,8 +63,6 @@ ARM = """\
 
 The `help` of an `ArmError` by its status and code; values in capitals are those of the response.
 
-| status | code | class | help |
-|---|---|---|---|
 """
 
 DENIED = (
@@ -100,8 +98,6 @@ CASES = [
 TOKENS = """
 The `help` of a `CredentialError` on a VM, by IMDS's status and error:
 
-| status | error | class | help |
-|---|---|---|---|
 """
 REFUSALS = [
     (400, "invalid_request", "Identity not found"),
@@ -121,20 +117,20 @@ def make_page() -> str:
 
 
 def make_advice() -> Iterator[str]:
-    """Yield the rows of the tables of advice."""
+    """Yield the lines of the lists of advice."""
     for method, status, code in CASES:
         body = json.dumps({"error": {"code": code, "message": WORDS.get(code, code)}}).encode()
         url = f"https://management.azure.com{GROUP}"
         headers = CIMultiDict({"Content-Type": "application/json"})
         error = make_error(ArmResponse(method, url, status, headers, body), wall=0.0)
-        yield f"| {status} | `{code}` | `{type(error).__name__}` | {error.help} |\n"
+        yield f"- {status} `{code}`, `{type(error).__name__}`: {error.help}.\n"
     yield TOKENS
     for status, code, text in REFUSALS:
         body = json.dumps({"error": code, "error_description": text}).encode()
         response = TokenHttpResponse(status, {}, SecretBytes(body), Now(0.0, 0.0), 0.0)
         refusal = Imds("http://169.254.169.254").parse(response)
         advice = refusal.help if isinstance(refusal, TokenError) else ""
-        yield f"| {status} | {text} | `TokenRefusedError` | {advice} |\n"
+        yield f'- {status} "{text}", `TokenRefusedError`: {advice}.\n'
 
 
 def list_sections() -> Iterator[tuple[str, list[type[Exception]]]]:

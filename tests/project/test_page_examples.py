@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
@@ -10,6 +11,8 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 from pages import ROOT, read_blocks, read_page, run_block, run_page, write_files
@@ -48,6 +51,31 @@ def test_quickstart_reads_the_group(
         for name, value in azure.environment.items():
             monkeypatch.setenv(name, value)
         assert asyncio.run(names["get_vault_token"]()).token.startswith("eyJ")
+
+
+@pytest.mark.parametrize("language", ["console", "powershell"])
+def test_requests_by_hand_are_accepted(embedded_azure: EmbeddedAzure, language: str) -> None:
+    (text,) = (
+        block.text
+        for block in read_blocks("docs/quickstart.md", language)
+        if "/metadata/identity" in block.text
+    )
+    assert re.search("Metadata(: | = ')true", text)
+    (path,) = re.findall(r"169\.254\.169\.254(/[\w/]+)'", text)
+    (version,) = re.findall(r"api-version'? ?= ?'?([\d-]+)[&'] ?;? ?r", text)
+    query = urlencode({"api-version": version, "resource": "https://management.azure.com/"})
+    assert query.partition("&")[2] in text or "resource = 'https://management.azure.com/'" in text
+    token = fetch(f"{embedded_azure.imds.url}{path}?{query}", {"Metadata": "true"})["access_token"]
+    (path,) = re.findall(r"https://management\.azure\.com(/sub[^']+)'", text)
+    url = embedded_azure.arm.url + path.replace("SUBSCRIPTION", DEFAULT_SUBSCRIPTION_ID)
+    assert fetch(url, {"Authorization": f"Bearer {token}"})["name"] == "DevTest"
+
+
+def fetch(url: str, headers: dict[str, str]) -> dict[str, str]:
+    """Send a GET by the standard library."""
+    with urlopen(Request(url, headers=headers), timeout=10) as response:  # noqa: S310 (loopback)
+        document: dict[str, str] = json.load(response)
+        return document
 
 
 @pytest.mark.usefixtures("azure_environment")
@@ -255,7 +283,6 @@ def test_recipe_lists_groups_without_a_tag(embedded_azure: EmbeddedAzure) -> Non
 
 def test_power_bi_reads_columns_that_exist() -> None:
     (block,) = read_blocks("docs/recipes.md", "text")
-    lists = re.findall(r'\{\{?"(.*)"', block.text)
-    named = set(re.findall(r'"([a-z_]+)"', " ".join(f'"{each}"' for each in lists)))
+    named = set(re.findall(r'"([a-z_]+)"', block.text))
     assert len(named) > 5
     assert named <= set(COLUMNS)

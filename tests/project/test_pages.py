@@ -129,7 +129,9 @@ def parse(words: list[str]) -> None:
     context: click.Context | None = None
     while True:
         context = command.make_context(command.name, list(words), parent=context)
-        words = [*context._protected_args, *context.args]
+        # click 8.2 has renamed the attribute, and warns of the former name.
+        kept = vars(context)
+        words = [*(kept.get("_protected_args") or kept.get("protected_args", [])), *context.args]
         if not isinstance(command, click.Group) or not words:
             return
         _, found, words = command.resolve_command(context, words)
@@ -234,6 +236,14 @@ def test_every_page_is_in_an_index() -> None:
     }
     missing = [page for page in PAGES[1:] if (ROOT / page).resolve() not in linked]
     assert missing == ["docs/index.md"]
+
+
+def test_tests_that_a_page_names_exist() -> None:
+    named = {
+        name for page in PAGES for name in re.findall(r"`(tests/[\w/.-]+?)/?`", read_page(page))
+    }
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize(
