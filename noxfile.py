@@ -27,6 +27,8 @@ nox.options.sessions = [
     "crowd",
     "vm",
     "clients",
+    "fuzz",
+    "soak",
     "examples",
 ]
 
@@ -39,14 +41,15 @@ MEASURED = "3.13"
 THOROUGH = ("3.11", MEASURED, "3.15")
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
-# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well.
+# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well, and runs
+# the asynchronous ones on one event loop.
 ALL = ("-m", "not crowd")
 FAST = ("-m", "not crowd and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
-TYPED = ("src", "tests", "benchmarks", "examples", "noxfile.py")
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+TYPED = ("src", "tests", "benchmarks", "examples", "noxfile.py")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []
@@ -122,8 +125,8 @@ def minimums(session: nox.Session) -> None:
     ]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
-    # Without the slow tests: each of them runs with the same Python and the newest versions.
-    session.run("python", *PYTEST, *FAST, *session.posargs)
+    # As `pytest` alone: all others run with the same Python and the newest versions.
+    session.run("python", *PYTEST, *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -131,7 +134,8 @@ def typing(session: nox.Session) -> None:
     """Check the types, strictly, as each supported Python sees them."""
     install(session, "cli,testing,speed,gate", "typing")
     for version in PYTHONS:
-        session.run("mypy", "--python-version", version, *TYPED)
+        options = ("--num-workers=auto", "--python-version", version)
+        session.run("mypy", *options, *TYPED)
 
 
 @nox.session(python=OLDEST)
@@ -273,6 +277,29 @@ def vm(session: nox.Session) -> None:
     """Run the package with its defaults in a network namespace that looks like an Azure VM."""
     install(session, "cli,testing", "test")
     session.run("python", "tests/vm/enter.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the parsers, guided by coverage, for half a minute; prints the cases of each.
+
+    Options: `nox -s fuzz -- --cases 1000000`, and parts of names. atheris has wheels for Linux
+    alone.
+    """
+    if sys.platform != "linux":
+        session.skip("atheris has wheels for Linux alone")
+    install(session, "testing,speed", "fuzz")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def soak(session: nox.Session) -> None:
+    """Run a web service, fan-outs and inventories for a minute while faults occur.
+
+    Options: `nox -s soak -- --minutes 10`.
+    """
+    install(session, "testing,speed")
+    session.run("python", "tests/stress/soak.py", *session.posargs)
 
 
 def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:

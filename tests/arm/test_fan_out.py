@@ -1233,6 +1233,7 @@ async def test_raw_pages_have_their_url() -> None:
 # The module
 
 
+@pytest.mark.slow
 def test_module_is_imported_at_its_first_use() -> None:
     code = (
         "import sys, aiomsi; name = 'aiomsi._arm.fan_out'; print(name in sys.modules); "

@@ -221,6 +221,7 @@ def test_include_shows_the_headers_of_an_error_too(run: Run) -> None:
     assert "x-ms-failure-cause: gateway\n" in said.err
 
 
+@pytest.mark.slow
 def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.arm.inject(Fault(200, body='{"text": "cut \\ud83d", "name": "Jürgen"}'))
 

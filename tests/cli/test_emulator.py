@@ -81,6 +81,7 @@ def test_emulator_serves_until_interrupted_and_prints_its_counts(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.slow
 def test_emulator_environment_makes_clients_trust_its_ca(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

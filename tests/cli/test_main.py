@@ -108,6 +108,7 @@ def test_a_missing_extra_is_one_line_that_names_it(
     assert (out, err) == ("", f"The aiomsi command needs {package}: pip install 'aiomsi[cli]'\n")
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
     script = (
         "import sys; sys.modules['click'] = None\n"
@@ -123,6 +124,7 @@ def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
     assert done.stderr.splitlines() == ["The aiomsi command needs click: pip install 'aiomsi[cli]'"]
 
 
+@pytest.mark.slow
 def test_command_that_calls_arm_imports_no_server() -> None:
     script = (
         "import sys; from aiomsi._cli import main\n"
@@ -188,6 +190,7 @@ def test_output_that_can_not_be_written_is_an_error(
     assert (code, capsys.readouterr().err) == (1, "aiomsi: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_process_on_a_full_disk_ends_with_one_line() -> None:
     with Path("/dev/full").open("w") as full:
@@ -217,6 +220,7 @@ def test_closed_outputs_are_no_error(
     assert code == 0
 
 
+@pytest.mark.slow
 def test_process_without_a_reader_ends_quietly_with_141() -> None:
     command = [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION]
     with subprocess.Popen(

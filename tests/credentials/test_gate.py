@@ -730,6 +730,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2:] == ["fork"]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", [False, pytest.param(True, marks=forks)])
 def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: bool) -> None:
     """With `fork` a child survives, with copies of all open files, which it tried to release."""
@@ -764,6 +765,7 @@ def crowd(azure: EmbeddedAzure, number: int, *directory: str) -> list[float | No
     return waited
 
 
+@pytest.mark.slow
 @forks
 @pytest.mark.parametrize("number", [60, pytest.param(200, marks=pytest.mark.crowd)])
 def test_many_processes_with_the_gate_are_never_throttled(directory: Path, number: int) -> None:
@@ -774,6 +776,7 @@ def test_many_processes_with_the_gate_are_never_throttled(directory: Path, numbe
     assert (counts.imds_requests, counts.imds_throttled) == (number, 0)
 
 
+@pytest.mark.slow
 @forks
 def test_many_processes_without_it_are(directory: Path) -> None:
     with EmbeddedAzure(imds_latency=0.2) as azure:

@@ -55,8 +55,8 @@ def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
     names = set()
     for each in run:
         if each.endswith("matrix.session }}"):
-            (listed,) = re.findall(r"session:\s*\[(.*?)\]", text, re.DOTALL)
-            names |= {name.strip() for name in listed.split(",")}
+            (listed,) = re.findall(r"session:\n((?: +- [\w.-]+\n)+)", text)
+            names |= set(re.findall(r"- ([\w.-]+)", listed))
         else:
             names |= {re.sub(r"\$\{\{ matrix\.python \}\}", python, each) for python in pythons()}
     assert names <= sessions()

@@ -1,4 +1,4 @@
-"""The socket guard blocks connections that leave loopback."""
+"""The guards of all tests: sockets stay on loopback, and debug mode records no whole stacks."""
 
 import socket
 import subprocess
@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import sitecustomize
+from loops import debug_loop
 
 BLOCKED = ["203.0.113.7", "169.254.169.254", "2001:db8::1", "management.azure.com"]
 
@@ -43,3 +44,12 @@ def test_loopback_is_open() -> None:
         address = socket.getaddrinfo("localhost", server.getsockname()[1])
         socket.create_connection(server.getsockname()).close()
     assert address
+
+
+def test_debug_mode_records_one_frame_of_each_stack() -> None:
+    loop = debug_loop()
+    try:
+        recorded = getattr(loop.create_future(), "_source_traceback")  # noqa: B009 (no stub has it)
+        assert (loop.get_debug(), len(recorded)) == (True, 1)
+    finally:
+        loop.close()

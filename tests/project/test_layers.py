@@ -44,6 +44,7 @@ PURE = (
     "_tokens.backoff",
     "_tokens.host_limits",
     "inventory._diff",
+    "inventory._documents",
     "inventory._formats.csv",
     "inventory._formats.json_lines",
     "inventory._errors",
@@ -87,15 +88,16 @@ def modules() -> dict[str, Path]:
 
 def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a tree, except those that only a type checker sees."""
-    for child in ast.iter_child_nodes(node):
-        test = child.test if isinstance(child, ast.If) else None
-        if isinstance(child, ast.If) and isinstance(test, ast.Name) and test.id == "TYPE_CHECKING":
-            for other in child.orelse:
-                yield other
-                yield from at_run_time(other)
-            continue
-        yield child
-        yield from at_run_time(child)
+    todo = [node]
+    while todo:
+        for child in ast.iter_child_nodes(todo.pop()):
+            test = child.test if isinstance(child, ast.If) else None
+            if isinstance(child, ast.If) and getattr(test, "id", "") == "TYPE_CHECKING":
+                yield from child.orelse
+                todo += child.orelse
+                continue
+            yield child
+            todo.append(child)
 
 
 def tree_of(module: str) -> ast.Module:

@@ -1,5 +1,6 @@
 """`aiomsi inventory`: its files, exit codes and outputs."""
 
+import errno
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from command_line import Run, run_process
 from optional import import_or_skip
 
 from aiomsi.inventory import read_manifest
+from aiomsi.inventory._parts.lock import FolderLock
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -307,6 +309,42 @@ def test_resumed_run_refuses_another_identity(
 
     assert said.code == 2
     assert said.complaint[0] == "aiomsi: the earlier run differs from this one in: identity"
+
+
+def test_full_disk_keeps_the_parts(
+    run: Run,
+    embedded_azure: EmbeddedAzure,
+    ids: tuple[str, ...],
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.jsonl")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aiomsi._cli.inventory.run.assemble", fail)
+        said = run("inventory", "-o", "x.jsonl", "--progress", "none")
+    assert said.code == 1
+    assert said.complaint == [f"aiomsi: [Errno {errno.ENOSPC}] No space left on device: 'x.jsonl'"]
+    before = len(embedded_azure.arm.requests)
+
+    assert run("inventory", "-o", "x.jsonl", "--progress", "none", "--resume").code == 0
+    # The list of subscriptions, and the count.
+    assert len(embedded_azure.arm.requests) - before == 2
+    assert len(read(output)) > 200
+
+
+def test_second_run_in_the_folder_is_refused(
+    run: Run, embedded_azure: EmbeddedAzure, output: Path
+) -> None:
+    parts = Path("x.jsonl.parts")
+    parts.mkdir()
+    with FolderLock(parts):
+        said = run("inventory", "-o", "x.jsonl", "--progress", "none")
+
+    assert said.code == 1
+    assert said.complaint[0] == "aiomsi: another run uses the folder 'x.jsonl.parts'"
+    assert not embedded_azure.arm.requests
 
 
 # What is shown

@@ -129,10 +129,12 @@ class PartFolder:
             return None
         if not (last.startswith(END_MARK) and last.endswith(b"\n")):
             return None
-        end = json.loads(last)
-        if end["sha256"] != digest.hexdigest():
+        try:
+            end = json.loads(last)
+            is_whole = end["sha256"] == digest.hexdigest()
+            return ScopeResult.from_json(end["part"]) if is_whole else None
+        except (ValueError, KeyError):
             return None
-        return ScopeResult.from_json(end["part"])
 
     def iter_chunks(self, scope: Scope) -> Iterator[bytes]:
         """Yield the bytes of a part's rows, in chunks of whole lines."""
