@@ -49,7 +49,15 @@ FAST = ("-m", "not crowd and not slow")
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
-TYPED = ("src", "tests", "benchmarks", "examples", "noxfile.py")
+TYPED = (
+    "src",
+    "tests",
+    "benchmarks",
+    "docs/site_pages.py",
+    "docs/errors_page.py",
+    "examples",
+    "noxfile.py",
+)
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []

@@ -24,6 +24,7 @@ ORDER = (
     "_clouds",
     "_util",
     "_errors",
+    "_tracing",
     "_azure_core",
     "_clock",
 )
@@ -43,6 +44,8 @@ PURE = (
     "_tokens.token_identity",
     "_tokens.backoff",
     "_tokens.host_limits",
+    "integrations._auth.host_pins",
+    "integrations._auth.httpx_body",
     "inventory._diff",
     "inventory._documents",
     "inventory._formats.csv",
