@@ -157,7 +157,8 @@ def test_example_of_the_errors_explains_each(
     read = run_page("docs/errors.md")["read_or_explain"]
 
     async def main() -> list[dict[str, str] | None]:
-        async with aiomsi.ArmSession(retry=None) as arm:
+        clock = ManualClock(autoadvance=True).clock
+        async with aiomsi.ArmSession(retry=None, clock=clock) as arm:
             found = [await read(arm, GROUP), await read(arm, f"{SUBSCRIPTION}/resourceGroups/no")]
             for fault in (Fault(429, {"Retry-After": "7"}), Fault(403)):
                 embedded_azure.arm.inject(fault)
