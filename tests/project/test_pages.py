@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -185,6 +186,18 @@ def test_options_of_commands_in_the_text_exist() -> None:
     for command, option in used:
         known = {each for parameter in command.params for each in parameter.opts}
         assert option in known, (command.name, option)
+
+
+def test_page_of_the_command_line_has_every_command() -> None:
+    table = re.findall(r"^\| `aiomsi (\w+)` \|", read_page("docs/command-line.md"), re.MULTILINE)
+    assert sorted(table) == sorted(commands.commands)
+
+
+def test_index_has_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = re.findall(r"^\| (`\w+`.*?) \|", read_page("docs/index.md"), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(project["optional-dependencies"])
 
 
 # Links
