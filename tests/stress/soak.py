@@ -155,7 +155,7 @@ class Sample:
 
 def take_sample() -> Sample:
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (as a number)
     return Sample(len(asyncio.all_tasks()), files, pages * os.sysconf("SC_PAGE_SIZE"))
 

@@ -138,7 +138,9 @@ def test_unreadable_inventory_is_exit_code_2(
     take(run, "b.jsonl")
     beside = Path("a.manifest.json")
     if manifest is not None:
-        beside.write_text(manifest or Path("b.manifest.json").read_text(), encoding="utf-8")
+        beside.write_text(
+            manifest or Path("b.manifest.json").read_text(encoding="utf-8"), encoding="utf-8"
+        )
     if rows is not None:
         Path("a.jsonl").write_bytes(rows)
 
