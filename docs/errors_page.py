@@ -183,6 +183,6 @@ def to_markdown(text: str) -> str:
 
 if __name__ == "__main__":
     if "--write" in sys.argv:
-        PAGE.write_text(make_page(), encoding="utf-8")
+        PAGE.write_text(make_page(), encoding="utf-8", newline="\n")
     else:
-        sys.stdout.write(make_page())
+        sys.stdout.buffer.write(make_page().encode())
