@@ -22,6 +22,7 @@ nox.options.sessions = [
     "simulate",
     "mutants",
     "build",
+    "browser",
     "crowd",
     "vm",
     "clients",
@@ -42,6 +43,7 @@ FAST = ("-m", "not crowd and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
+BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []
@@ -93,7 +95,8 @@ def measured(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
-    install(session, "cli,testing,speed,gate", "test")
+    report = ",report" if session.python == MEASURED else ""
+    install(session, f"cli,testing,speed,gate{report}", "test")
     if session.python == MEASURED:
         measured(session)
     else:
@@ -223,6 +226,21 @@ def recorded(session: nox.Session) -> None:
     install(session, "cli,testing,speed,gate", "test")
     env = {"AIOMSI_RECORDED": str(Path(folder).resolve())}
     session.run("python", "-m", "pytest", *ALL, "tests/recorded", *session.posargs, env=env)
+
+
+@nox.session(python=OLDEST)
+def browser(session: nox.Session) -> None:
+    """Open reports in headless Chromium, without a network, and compare their texts.
+
+    With `AIOMSI_SCREENSHOTS=FOLDER` the screenshots are kept.
+    """
+    if not any(map(shutil.which, BROWSERS)):
+        if os.environ.get("CI"):
+            session.error(f"none of {', '.join(BROWSERS)} is installed")
+        session.skip(f"none of {', '.join(BROWSERS)} is installed")
+    install(session, "testing,report", "browser")
+    env = {"AIOMSI_BROWSER": "required"}
+    session.run("python", "-m", "pytest", *ALL, "tests/report", *session.posargs, env=env)
 
 
 @nox.session(python=OLDEST)
@@ -357,6 +375,13 @@ def bench(session: nox.Session) -> None:
     install(session, "speed,gate")
     session.install("-r", "benchmarks/requirements.txt", *CONSTRAINTS)
     session.run("python", "benchmarks/run.py", f"--node={node_clients(session)}", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def pages(session: nox.Session) -> None:
+    """Measure reports of three sizes in a browser; `-- --picture FILE` draws that of the docs."""
+    install(session, "testing,speed,report", "browser")
+    session.run("python", "benchmarks/inventory_report.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)

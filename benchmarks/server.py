@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -27,6 +27,7 @@ from urllib.parse import parse_qs
 from buckets import Admission, ArmLimits, BucketSize, FrontDoor
 from clients.wire import API_VERSION, IMDS_PATH, RESOURCES_PATH, SUBSCRIPTION, TOKEN
 from job import BEGIN_PATH, COUNTS_PATH, Counts
+from tenant import list_groups, list_subscriptions, move
 
 PER_SECOND = 20
 AT_ONCE = 5
@@ -56,6 +57,8 @@ class Behaviour:
         items: the number of resources in the list of a subscription's resources.
         page_size: the number of resources in a page.
         item_bytes: the size of a resource in JSON.
+        subscriptions: the number of subscriptions with these resources; 0 for one that is not
+            listed.
         keep_ids: whether paths and request ids are kept, to count distinct ones.
 
     """
@@ -73,6 +76,7 @@ class Behaviour:
     items: int = 5_000
     page_size: int = 1_000
     item_bytes: int = 500
+    subscriptions: int = 0
     keep_ids: bool = True
 
 
@@ -145,17 +149,30 @@ def pages(behaviour: Behaviour, arm: str) -> list[bytes]:
     for page in range(count):
         start = page * behaviour.page_size
         numbers = range(start, min(start + behaviour.page_size, behaviour.items))
-        items = ",".join(_resource(number, behaviour.item_bytes) for number in numbers)
+        times = _TIMES if behaviour.subscriptions else {}
+        items = ",".join(_resource(number, behaviour.item_bytes, times) for number in numbers)
         link = ""
         if page + 1 < count:
             query = f"api-version={API_VERSION}&%24skiptoken={page + 1}"
             link = f',"nextLink":"{arm}{RESOURCES_PATH}?{query}"'
         body = f'{{"value":[{items}]{link}}}'.encode()
-        made.append(b"%b%d\r\n\r\n%b" % (_ARM_HEAD, len(body), body))
+        made.append(_arm_answer(body))
     return made
 
 
-def _resource(number: int, size: int) -> str:
+def _arm_answer(body: bytes) -> bytes:
+    return b"%b%d\r\n\r\n%b" % (_ARM_HEAD, len(body), body)
+
+
+_TIMES = {
+    "createdTime": "2026-01-01T00:00:00.1234567Z",
+    "changedTime": "2026-01-02T00:00:00.1234567Z",
+    "provisioningState": "Succeeded",
+}
+"""The members that `$expand` adds."""
+
+
+def _resource(number: int, size: int, times: Mapping[str, str]) -> str:
     """Return a resource as JSON of `size` bytes."""
     name = f"resource-{number:06d}"
     kind = "Microsoft.Compute/virtualMachines"
@@ -165,6 +182,7 @@ def _resource(number: int, size: int) -> str:
         "name": name,
         "type": kind,
         "location": "westeurope",
+        **times,
         "tags": {"environment": "test", "owner": "platform", "cost-center": "4711", "note": ""},
         "identity": {"type": "SystemAssigned", "tenantId": SUBSCRIPTION},
     }
@@ -184,6 +202,8 @@ class Origin:
         self._loop = asyncio.get_running_loop()
         self._random = Random(behaviour.seed)
         self.pages: list[bytes] = []
+        self._subscriptions = _arm_answer(list_subscriptions(behaviour.subscriptions))
+        self._groups = _arm_answer(list_groups())
         self._admitted: deque[float] = deque()
         self._under_way = self._imds = self._throttled = self._arm = self._refused = 0
         self.connections = 0
@@ -254,7 +274,12 @@ class Origin:
         address, _, query = path.partition(b"?")
         name = address[address.rindex(b"/") + 1 :]
         if name == b"resources":
-            return self._page(query)
+            page = self._page(query)
+            return move(page, address.split(b"/", 3)[2]) if self._behaviour.subscriptions else page
+        if name == b"resourcegroups":
+            return move(self._groups, address.split(b"/", 3)[2])
+        if name == b"subscriptions":
+            return self._subscriptions
         head = _ARM_HEAD
         if self._front is not None:
             subscription = address.split(b"/", 3)[2]
@@ -343,7 +368,7 @@ class Origin:
 
 
 _IMDS = IMDS_PATH.encode()
-_ARM = b"/subscriptions/"
+_ARM = b"/subscriptions"
 _COUNTS = COUNTS_PATH.encode()
 _BEGIN = BEGIN_PATH.encode()
 
@@ -484,6 +509,12 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--item-bytes", type=int, default=500, help="bytes of a resource (%(default)s)"
+    )
+    options.add_argument(
+        "--subscriptions",
+        type=int,
+        default=0,
+        help="list this many subscriptions, each with the resources (%(default)s)",
     )
     options.add_argument(
         "--forget-ids",

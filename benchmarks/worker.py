@@ -41,8 +41,10 @@ def measure(client: Client, job: Job) -> Measured:
         raise Missing(f"not installed: {', '.join(lacking)}")
     if job.loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
         raise Missing("not installed: uvloop")
-    # aiomsi uses orjson where it is installed; Microsoft's clients can't, so no client may.
-    sys.modules["orjson"] = None  # type: ignore[assignment]
+    if not client.orjson:
+        # aiomsi uses orjson where it is installed; Microsoft's clients can't, so no client may,
+        # except those whose name and description say so.
+        sys.modules["orjson"] = None  # type: ignore[assignment]
     os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = job.imds
     module = importlib.import_module(client.module)
     if hasattr(module, "lacking") and (lack := module.lacking(job)) is not None:

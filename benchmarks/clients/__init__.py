@@ -4,6 +4,7 @@ A client's module begins with literals, which are read without importing the cli
 
 - `ABOUT`: a description for the report;
 - `NEEDS`: the packages that must be installed;
+- `ORJSON`: True if the client may use orjson; may be omitted;
 - `READY`: the body of an `async def` that prepares the client for a GET without any I/O (scenario
   `import`); may be omitted.
 
@@ -14,6 +15,8 @@ The module has one or more asynchronous context managers that take the job and y
   response (`fanout`, `fair`, `rollover`, `outage`). In `throttle` it takes the id of a subscription
   as well;
 - `lists`: the function lists all resources of the subscription and returns their names (`pages`);
+- `inventories`: the function lists all resources of all subscriptions and returns the number of
+  rows (`inventory`);
 - `crawls`: the function GETs many resource groups, given as pairs of name and subscription, and
   yields each name or error with its response (`crawl`; `throttle` if there is no `groups`).
 
@@ -43,6 +46,7 @@ class GetToken(Protocol):
 
 GetGroup = Callable[[str], Awaitable[str]]
 ListNames = Callable[[], Awaitable[list[str]]]
+TakeInventory = Callable[[], Awaitable[int]]
 Target = tuple[str, str]
 """The name of a resource group and the id of its subscription."""
 
@@ -63,6 +67,8 @@ class Crawl(Protocol):
 
 CONNECTIONS = 128
 """The connection limit of every client; the least of aiomsi, which opens more for slow calls."""
+LISTS = 64
+"""The lists under way of clients that have no limit themselves, in the scenario `inventory`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Client:
     about: str
     needs: tuple[str, ...]
     ready: str
+    orjson: bool
 
 
 def _read(path: Path) -> Client | None:
@@ -81,7 +88,7 @@ def _read(path: Path) -> Client | None:
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name = statement.targets[0].id
-            if name in {"ABOUT", "NEEDS", "READY"}:
+            if name in {"ABOUT", "NEEDS", "ORJSON", "READY"}:
                 literals[name] = ast.literal_eval(statement.value)
     if "ABOUT" not in literals:
         return None
@@ -91,6 +98,7 @@ def _read(path: Path) -> Client | None:
         literals["ABOUT"],
         literals["NEEDS"],
         literals.get("READY", ""),
+        literals.get("ORJSON", False),
     )
 
 

@@ -1,13 +1,16 @@
 """aiomsi, as its README shows it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from job import Job
 
 import aiomsi
-from clients import Crawl, GetGroupOf, GetToken, ListNames, Target
+from clients import Crawl, GetGroupOf, GetToken, ListNames, TakeInventory, Target
 from clients.wire import API_VERSION, RESOURCES_PATH, SUBSCRIPTION, group_path
 
 ABOUT = "this package with its defaults"
@@ -82,3 +85,22 @@ async def crawls(job: Job) -> AsyncIterator[Crawl]:
                 yield str(outcome.value["name"]) if outcome.error is None else outcome.error
 
         yield crawl
+
+
+@asynccontextmanager
+async def inventories(job: Job, name: str = "x.jsonl") -> AsyncIterator[TakeInventory]:
+    """Take inventories of all subscriptions to a file, whose parts are on the same disk."""
+    from aiomsi import inventory
+
+    async with session(job) as arm:
+
+        async def take() -> int:
+            with TemporaryDirectory(prefix="aiomsi-bench-") as folder:
+                plan = await inventory.plan(arm)
+                await inventory.run_shard(arm, plan, plan.scopes, folder)
+                output = Path(folder, name)
+                manifest = await asyncio.to_thread(inventory.assemble, plan, folder, output)
+            assert manifest.completeness == "complete", manifest.errors[:3]
+            return sum(each.rows for each in manifest.results if each.scope.source == "list")
+
+        yield take

@@ -1,5 +1,6 @@
 """azure-mgmt-resource on azure-identity: Microsoft's client, over the connector of all clients."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,9 +9,9 @@ from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 from job import Job
 
-from clients import GetGroup, ListNames
+from clients import LISTS, GetGroup, ListNames, TakeInventory
 from clients.azure_core import transport
-from clients.wire import SCOPE, SUBSCRIPTION
+from clients.wire import SCOPE, SUBSCRIPTION, subscription_id
 
 ABOUT = "`resource_groups.get` and `resources.list` of Microsoft's async client, on azure-identity"
 NEEDS = ("azure-identity", "azure-mgmt-resource")
@@ -62,3 +63,31 @@ async def lists(job: Job) -> AsyncIterator[ListNames]:
             return [str(item.name) async for item in client.resources.list(**enforce)]
 
         yield names
+
+
+@asynccontextmanager
+async def inventories(job: Job) -> AsyncIterator[TakeInventory]:
+    """List each subscription by a client of its own, which writes nothing."""
+    turn = asyncio.Semaphore(LISTS)
+    options = _options(job) | {"expand": "createdTime,changedTime,provisioningState"}
+    async with ManagedIdentityCredential() as credential:
+        # Otherwise each of the first calls would send a request to IMDS.
+        await credential.get_token(SCOPE)
+
+        async def count(number: int) -> int:
+            async with (
+                turn,
+                ResourceManagementClient(
+                    credential,
+                    subscription_id(number),
+                    base_url=job.arm,
+                    credential_scopes=[SCOPE],
+                    transport=transport(job),
+                ) as client,
+            ):
+                return len([None async for _ in client.resources.list(**options)])
+
+        async def take() -> int:
+            return sum(await asyncio.gather(*map(count, range(1, job.size + 1))))
+
+        yield take

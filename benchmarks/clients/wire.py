@@ -5,6 +5,8 @@ RESOURCE = "https://management.azure.com/"
 IMDS_PATH = "/metadata/identity/oauth2/token"
 IMDS_API_VERSION = "2018-02-01"
 API_VERSION = "2025-04-01"
+LIST_VERSION = "2021-04-01"
+"""The api-version of lists of resources, in the scenario `inventory`."""
 SUBSCRIPTION = "00000000-0000-4000-8000-00000000beef"
 _SUBSCRIPTIONS = SUBSCRIPTION.rpartition("-")[0]
 

@@ -33,6 +33,7 @@ from aiomsi import (
 )
 from aiomsi._arm import fan_out
 from aiomsi._arm.protocol.bulk.byte_budget import FIRST_CALLS, FIRST_LIST, FIRST_SINGLE, GROWTH
+from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -1200,6 +1201,33 @@ async def test_session_closed_between_pages_ends_the_list() -> None:
         assert isinstance(part, Outcome)
         assert isinstance(part.error, UsageError | ArmConnectionError)
         assert part.items == 2
+
+
+# Responses without decoding
+
+
+async def test_raw_outcomes_are_responses_and_their_posts_reads() -> None:
+    async with served(lambda _: Says(202, {"a": 1}, {"x-ms-request-id": "r"})) as (arm, own):
+        options = FanOutOptions(4, "collect", 1_000_000, None, raw=True)
+        requests = [Request("POST", f"{FIRST}/x", api_version=VERSION, json={})]
+        outcomes = fan_out.iter_outcomes(own._sender, own._make_call, requests, options)
+        (outcome,) = [one async for one in outcomes]
+    # A write would poll its operation.
+    assert len(arm.asked) == 1
+    assert outcome.value.json() == {"a": 1}
+    assert outcome.value.request_id == "r"
+
+
+async def test_raw_pages_have_their_url() -> None:
+    async with served(lambda _: Says(body={"value": [1, 2]})) as (_, own):
+        names = ListNames()
+        options = FanOutOptions(4, "collect", 1_000_000, None, list_names=names, raw=True)
+        lists = fan_out.iter_lists(own._sender, own._make_call, [get(1)], options)
+        parts: list[Any] = [part async for _, part in lists]
+    assert isinstance(parts[0], RawPage)
+    assert parts[0].items == [1, 2]
+    assert parts[0].url.endswith(f"/g1?api-version={VERSION}")
+    assert isinstance(parts[1], Outcome)
 
 
 # The module

@@ -89,6 +89,25 @@ def test_pages_link_to_each_other_and_hold_every_item() -> None:
     assert sizes == {450}
 
 
+def test_each_listed_subscription_has_its_own_resources() -> None:
+    options = ("--subscriptions=2", "--items=3", "--item-bytes=550")
+    with started(*options) as origin:
+        headers = token_headers(origin)
+
+        def read(path: str) -> list[dict[str, str]]:
+            return list(json.loads(get(origin.arm, path, headers)[2])["value"])
+
+        ids = [one["subscriptionId"] for one in read("/subscriptions?api-version=2022-12-01")]
+        assert ids == [subscription_id(1), subscription_id(2)]
+        for one in ids:
+            resources = read(f"/subscriptions/{one}/resources?api-version=2021-04-01")
+            assert len(resources) == 3
+            assert {len(json.dumps(item, separators=(",", ":"))) for item in resources} == {550}
+            groups = read(f"/subscriptions/{one}/resourcegroups?api-version=2021-04-01")
+            assert len(groups) == 10
+            assert all(f"/{one}/" in item["id"] for item in (*resources, *groups))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "size", "work"),

@@ -36,6 +36,13 @@ GOOD: dict[str, dict[str, dict[str, float]]] = {
         "aiomsi": {"rate": 100_000, "cpu": 6},
         "azure_mgmt_resource": {"rate": 10_000, "cpu": 70},
     },
+    "inventory": {
+        "aiomsi": {"cpu": 40, "over": 60},
+        "aiomsi_csv": {"cpu": 40, "over": 60},
+        "aiomsi_parquet": {"cpu": 40, "over": 110},
+        "aiomsi_jsonl": {"cpu": 30, "over": 60},
+        "azure_mgmt_resource": {"cpu": 80},
+    },
     "crawl": {"aiomsi": {"rate": 1000, "rss": 80}, "aiohttp_wide": {"rate": 1020}},
     "herd": {
         "aiomsi": {"imds": 1, "throttled": 0, "failures": 0, "unanswered": 0, "seconds": 0.11}
@@ -96,6 +103,10 @@ def test_every_scenarios_checks_hold_for_good_numbers(name: str) -> None:
         ("pages", "aiomsi", {"rate": 9_000}),
         ("pages", "aiomsi", {"cpu": 71}),
         ("crawl", "aiomsi", {"rate": 900}),
+        ("inventory", "aiomsi_jsonl", {"cpu": 41}),
+        ("inventory", "azure_mgmt_resource", {"cpu": 50}),
+        ("inventory", "aiomsi_csv", {"over": 65}),
+        ("inventory", "aiomsi_parquet", {"over": 113}),
         ("rollover", "aiomsi", {"waited": 1}),
         ("rollover", "aiomsi", {"stretch": 1.3}),
         ("outage", "aiomsi", {"share": 0.5}),

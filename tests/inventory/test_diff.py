@@ -2,11 +2,24 @@
 
 from typing import Any
 
-from aiomsi.inventory import COLUMNS, Plan, Scope, ScopeError, ScopeResult, Subscription
+import pytest
+
+from aiomsi.inventory import (
+    COLUMNS,
+    Filters,
+    KnownScopes,
+    Plan,
+    Scope,
+    ScopeError,
+    ScopeResult,
+    Selection,
+    Subscription,
+)
 from aiomsi.inventory._diff import Difference, compare_rows, find_known_scopes
 from aiomsi.inventory._manifest import make_manifest
 
-KNOWN = frozenset({("s", "list")})
+KNOWN = KnownScopes(frozenset({Scope("s", "list")}))
+NONE = KnownScopes(frozenset())
 
 
 def row_of(name: str, **members: Any) -> dict[str, Any]:
@@ -14,7 +27,7 @@ def row_of(name: str, **members: Any) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS) | given | members
 
 
-def compare(old: Any, new: Any, *known: frozenset[tuple[str, str]]) -> list[tuple[str, str]]:
+def compare(old: Any, new: Any, *known: KnownScopes) -> list[tuple[str, str]]:
     return [(each.id, each.change) for each in compare_rows(old, new, *known)]
 
 
@@ -25,8 +38,8 @@ def test_rows_of_one_side_are_added_and_removed() -> None:
 
 def test_incomplete_scope_gives_neither_removals_nor_additions() -> None:
     old, new = [row_of("a"), row_of("b")], [row_of("b"), row_of("c")]
-    assert compare(old, new, KNOWN, frozenset()) == [("/c", "added"), ("/a", "unknown")]
-    assert compare(old, new, frozenset(), KNOWN) == [("/c", "unknown"), ("/a", "removed")]
+    assert compare(old, new, KNOWN, NONE) == [("/c", "added"), ("/a", "unknown")]
+    assert compare(old, new, NONE, KNOWN) == [("/c", "unknown"), ("/a", "removed")]
 
 
 def test_change_names_columns_with_both_values() -> None:
@@ -52,4 +65,56 @@ def test_known_scopes_are_those_that_were_read_whole() -> None:
         ScopeResult(Scope("t", "container"), "unavailable", error=error),
     ]
     known = find_known_scopes(make_manifest(plan, results, "now"))
-    assert known == {("s", "list"), ("t", "list")}
+    assert known.scopes == {Scope("s", "list"), Scope("t", "list")}
+    assert known.lists == {("container", None), ("list", None)}
+
+
+def known_of(selection: Selection, *scopes: Scope, filters: Filters | None = None) -> KnownScopes:
+    chosen = filters or Filters()
+    return KnownScopes(frozenset(scopes), frozenset(selection.find_lists(chosen)), chosen)
+
+
+LIST, GRAPH = Scope("s", "list"), Scope("s", "graph", "Resources")
+HEALTH, TYPES = Scope("s", "graph", "HealthResources"), Scope("s", "types", "x/y")
+BY_GRAPH = known_of(Selection(properties=True), GRAPH)
+BY_TABLES = known_of(Selection(True, ("HealthResources",)), GRAPH, HEALTH)
+BY_TYPES = known_of(Selection(kinds=("x/y",)), LIST, TYPES)
+
+
+@pytest.mark.parametrize(
+    ("row", "old", "new", "change"),
+    [
+        ({}, KNOWN, KNOWN, "removed"),
+        # Another source may lack the row.
+        ({}, KNOWN, BY_GRAPH, "unknown"),
+        ({"source": "graph"}, BY_GRAPH, BY_GRAPH, "removed"),
+        ({"source": "graph"}, BY_GRAPH, KNOWN, "unknown"),
+        # The row may be of the table that only one of them has.
+        ({"source": "graph"}, BY_TABLES, BY_GRAPH, "unknown"),
+        ({"source": "graph"}, BY_TABLES, BY_TABLES, "removed"),
+        (
+            {"source": "graph"},
+            BY_TABLES,
+            known_of(Selection(True, ("HealthResources",)), GRAPH),
+            "unknown",
+        ),
+        # Rows of a kind come from its own list alone.
+        ({"source": "types", "type": "x/y"}, BY_TYPES, BY_TYPES, "removed"),
+        ({"source": "types", "type": "x/y"}, BY_TYPES, KNOWN, "unknown"),
+        ({"type": "x/y"}, KNOWN, BY_TYPES, "unknown"),
+        ({"type": "x/z"}, BY_TYPES, BY_TYPES, "removed"),
+        # Filters of the new inventory leave the row out.
+        ({"type": "x/y"}, KNOWN, known_of(Selection(), LIST, filters=Filters(("x/z",))), "unknown"),
+        ({"type": "x/z"}, KNOWN, known_of(Selection(), LIST, filters=Filters(("x/z",))), "removed"),
+        (
+            {"source": "graph"},
+            BY_GRAPH,
+            known_of(Selection(True), GRAPH, filters=Filters(where="a == 1")),
+            "unknown",
+        ),
+    ],
+)
+def test_missing_row_is_removed_if_the_other_list_would_have_it(
+    row: dict[str, Any], old: KnownScopes, new: KnownScopes, change: str
+) -> None:
+    assert compare([row_of("a", **row)], [], old, new) == [("/a", change)]

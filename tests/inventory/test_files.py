@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from aiomsi import ConfigurationError, UsageError
 from aiomsi.inventory import COLUMNS, Choice, Plan, Scope, ScopeError, ScopeResult, Subscription
 from aiomsi.inventory._formats import csv as csv_format
-from aiomsi.inventory._formats import files
+from aiomsi.inventory._formats import places
 from aiomsi.inventory._formats.csv import CsvEncoder
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
@@ -70,19 +71,35 @@ def test_csv_reads_back_the_same_cells() -> None:
     (row,) = csv.DictReader(io.StringIO(data.decode(), newline=""))
     assert list(row) == list(COLUMNS)
     assert row["name"] == values["name"]
-    assert row["kind"] == "=1+1"
+    assert row["kind"] == "'=1+1"
     assert (row["tags"], row["zones"]) == ('{"k":"=1+1"}', '["1"]')
     assert row["location"] == ""
 
 
-@pytest.mark.parametrize("start", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
-def test_cell_of_a_spreadsheet_is_no_formula(start: str) -> None:
-    encoder = CsvEncoder(excel=True)
-    data = encoder.begin() + encoder.encode([row_of(1, name=f"{start}1+1", kind=f"1{start}")])
-    assert data.startswith(b"\xef\xbb\xbf")
+@pytest.mark.parametrize("excel", [False, True])
+@pytest.mark.parametrize("start", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'"))
+def test_cell_of_a_spreadsheet_is_no_formula(start: str, excel: bool) -> None:
+    encoder = CsvEncoder(excel)
+    values = {"name": f"{start}1+1", "kind": f"1{start}", "etag": f"a;{start}1", "sku_name": "a;b"}
+    data = encoder.begin() + encoder.encode([row_of(1, **values)])
+    assert data.startswith(b"\xef\xbb\xbf") is excel
     (row,) = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     assert row["name"] == f"'{start}1+1"
     assert row["kind"] == f"1{start}"
+    assert row["etag"] == f"a;'{start}1"
+    assert row["sku_name"] == "a;b"
+    # The guards can be removed again.
+    guard = re.compile(r"(^|[;\t])'")
+    assert {name: guard.sub(r"\1", row[name]) for name in values} == values
+
+
+@pytest.mark.parametrize("columns", [{"tags": {"a;=1": ";=2"}}, {"zones": [";=1"]}])
+def test_nested_cell_has_no_semicolon_and_the_same_value(columns: dict[str, Any]) -> None:
+    encoder = CsvEncoder()
+    data = encoder.begin() + encoder.encode([row_of(1, **columns)])
+    assert b";" not in data
+    (row,) = csv.DictReader(io.StringIO(data.decode(), newline=""))
+    assert {name: json.loads(row[name]) for name in columns} == columns
 
 
 def test_half_surrogate_is_escaped_in_csv() -> None:
@@ -131,8 +148,8 @@ def test_file_stays_as_it_was_if_the_disk_is_full(tmp_path: Path) -> None:
 
 def test_windows_has_no_sync_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
-    monkeypatch.setattr(files, "os", _Os(opened))
-    files._sync_folder(tmp_path)
+    monkeypatch.setattr(places, "os", _Os(opened))
+    places.sync_folder(tmp_path)
     assert opened == []
 
 
@@ -304,3 +321,32 @@ def test_rows_are_encoded_without_orjson(monkeypatch: pytest.MonkeyPatch) -> Non
     slow = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(slow)
     assert slow.encode_lines(rows) == encode_lines(rows)
+
+
+def test_removed_lock_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(_handle: int) -> None:
+        path = tmp_path / "lock"
+        path.unlink()
+        path.touch()
+
+    # The run that held the lock ends between the opening and the locking.
+    monkeypatch.setattr(lock_module, "_lock", remove)
+
+    with pytest.raises(UsageError, match="another run uses the folder"), FolderLock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_folder_is_removed_with_its_lock(tmp_path: Path, system: str) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    with FolderLock(folder) as held:
+        held.remove_folder(system)
+        assert not folder.exists()
+
+
+def test_folder_with_other_files_remains(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with FolderLock(tmp_path) as held:
+        held.remove_folder()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

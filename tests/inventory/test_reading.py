@@ -7,11 +7,11 @@ import aiohttp
 import pytest
 from arm_server import Asked, Says, canned, session
 
-from aiomsi import Outcome, UsageError, inventory
+from aiomsi import UsageError, inventory
 from aiomsi.inventory import Plan, Scope, Subscription
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._row import Source
-from aiomsi.inventory._sources.reading import Reading, make_request
+from aiomsi.inventory._sources.reading import Reading, RowRules
 
 ID = "00000001-0000-0000-0000-000000000000"
 ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
@@ -19,7 +19,7 @@ ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
 
 def reading_of(scope: Scope, folder: Path) -> Reading:
     writer = PartFolder(folder).make_writer(scope)
-    return Reading(scope, Subscription(ID, "One"), writer, lambda: "now")
+    return Reading(scope, Subscription(ID, "One"), writer, RowRules(lambda: "now"))
 
 
 def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
@@ -28,8 +28,9 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     reading.add([ITEM])
     reading.add([{}])
     reading.add([ITEM])
-    result = reading.finish(Outcome(make_request(scope), attempts=3))
-    assert (result.state, result.rows, result.attempts) == ("failed", 0, 3)
+    reading.count_requests(3, 0.5)
+    result = reading.finish()
+    assert (result.state, result.rows, result.attempts, result.waited) == ("failed", 0, 3, 0.5)
     assert result.error is not None
     assert result.error.code == "MalformedItem"
     assert PartFolder(tmp_path).read_result(scope) == result
@@ -38,7 +39,7 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("source", "rows"), [("list", 0), ("container", 1)])
 def test_list_without_pages_is_read(tmp_path: Path, source: Source, rows: int) -> None:
     scope = Scope(ID, source)
-    result = reading_of(scope, tmp_path).finish(Outcome(make_request(scope)))
+    result = reading_of(scope, tmp_path).finish()
     assert (result.state, result.rows, result.read_at) == ("read", rows, "now")
     assert len(list(PartFolder(tmp_path).iter_rows(scope))) == rows
 

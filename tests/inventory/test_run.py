@@ -19,7 +19,7 @@ from aiomsi.inventory import (
     Manifest,
     Plan,
 )
-from aiomsi.inventory._parts.writer import PartWriter
+from aiomsi.inventory._parts.writer import PartFile
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -297,7 +297,7 @@ async def test_full_disk_ends_the_run_and_a_later_one_resumes(
     async with make_session() as arm:
         plan = await inventory.plan(arm)
         with monkeypatch.context() as patch:
-            patch.setattr(PartWriter, "_write", refuse_after(3, PartWriter._write))
+            patch.setattr(PartFile, "write", refuse_after(3, PartFile.write))
             with pytest.raises(OSError, match="No space"):
                 await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
         assert not [name for name in names_in(tmp_path) if ".tmp-" in name]
@@ -309,7 +309,7 @@ def refuse_after(number: int, write: Callable[..., None]) -> Callable[..., None]
     """Return a function that writes that many times, and then finds the disk full."""
     left = [number]
 
-    def try_to_write(writer: PartWriter, data: bytes) -> None:
+    def try_to_write(writer: PartFile, data: bytes) -> None:
         if not left[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
         left[0] -= 1

@@ -116,3 +116,5 @@ async def test_plan_of_management_groups_reads_every_page() -> None:
                 await inventory.plan(arm, management_groups=["root", "refused"])
     assert [one.id for one in plan.subscriptions] == [id_of(1), id_of(2)]
     assert plan.choice.management_groups == ("root",)
+    # The token of these tests is opaque.
+    assert plan.identity == {"client_id": None, "object_id": None, "tenant_id": None}

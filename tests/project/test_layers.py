@@ -50,9 +50,20 @@ PURE = (
     "inventory._formats.json_lines",
     "inventory._errors",
     "inventory._manifest",
+    "inventory._plan.counts",
+    "inventory._plan.filters",
+    "inventory._plan.names",
     "inventory._plan.plan",
     "inventory._plan.scopes",
+    "inventory._plan.selection",
+    "inventory._report.banner",
+    "inventory._report.columns",
+    "inventory._report.counts",
+    "inventory._report.mask",
     "inventory._row",
+    "inventory._sources.graph.queries",
+    "inventory._sources.graph.reconcile",
+    "inventory._sources.type_paths",
     "inventory._plan.subscriptions",
     "inventory._times",
 )
@@ -190,7 +201,14 @@ def test_core_needs_three_packages_and_optional_extras() -> None:
         for name in foreign_imports(each)
     }
     third = needed - set(sys.stdlib_module_names)
-    assert third == {"aiohttp", "anyio", "attrs", "filelock", "multidict", "orjson", "yarl"}
+    assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | {
+        "filelock",
+        "fsspec",
+        "orjson",
+        "pyarrow",
+    }
+    extras = {"filelock", "matplotlib", "orjson"}
+    assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | extras
 
 
 def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:

@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import aiomsi
@@ -118,11 +119,19 @@ def test_architecture_names_every_folder() -> None:
         assert f"{folder.name}/" in said, folder
 
 
+def find_command(name: str, rest: str) -> click.Command:
+    """Return a command, or the subcommand that the first word after it names."""
+    command = commands.commands[name]
+    words = rest.split()
+    subcommands = command.commands if isinstance(command, click.Group) else {}
+    return subcommands.get(words[0], command) if words else command
+
+
 def test_options_of_commands_in_the_docs_exist() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     used = [
-        (commands.commands[name], option)
+        (find_command(name, rest), option)
         for name, rest in re.findall(r"\baiomsi ([a-z]+) ([^`\n]*)", text)
         if name in commands.commands
         for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", rest)

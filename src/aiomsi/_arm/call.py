@@ -118,6 +118,7 @@ class Call:
             read time-out.
         lists: whether the call requests a page of a list, which is a read with any verb.
         attempts: the number of requests sent.
+        throttled: the number of 429s among their responses.
         uncertain_error: the error of the last request that ARM may have carried out although it
             sent no usable response.
         pending_error: the same error, if a GET then found the resource in the middle of a change,
@@ -156,6 +157,7 @@ class Call:
     timed: bool = False
     lists: bool = False
     attempts: int = 0
+    throttled: int = 0
     uncertain_error: ArmError | ArmConnectionError | None = None
     pending_error: ArmError | ArmConnectionError | None = None
     failed_checks: int = 0

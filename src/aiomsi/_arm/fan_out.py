@@ -39,7 +39,7 @@ import attrs
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import closed_error
 from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
-from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, check_list
+from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
 from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope, SkippedScopes, find_scope
 from aiomsi._arm.protocol.paging import PageLinks, read_page
@@ -188,7 +188,7 @@ class FanOut:
         if self.options.list_names is not None:
             parts = self._give_page(taken, self.options.list_names)
         else:
-            taken.decode()
+            taken.decode(raw=self.options.raw)
             parts = [self._give_outcome(taken)]
         self._start_more()
         return parts
@@ -201,7 +201,8 @@ class FanOut:
             try:
                 page = read_page(response, item_name=names.items, next_link_name=names.next_link)
                 taken.items += len(page.items)
-                parts.append((taken.request, page.items))
+                items = RawPage(page.items, response.url) if self.options.raw else page.items
+                parts.append((taken.request, items))
                 url = taken.links.next_url(page, response)
                 if url is not None:
                     self._waiting.append((taken, self._make_next_call(taken.request, url, names)))
@@ -365,9 +366,8 @@ class FanOut:
         names = self.options.list_names
         if names is not None:
             check_list(request, names)
-        return self.make_call(
-            request.method, request.path, request.options(lists=names is not None)
-        )
+        lists = names is not None or self.options.raw
+        return self.make_call(request.method, request.path, request.options(lists=lists))
 
     def _start_or_skip(self, taken: TakenRequest, call: Call) -> None:
         """Start a call, unless an earlier error of its scope ends the request."""
@@ -388,7 +388,7 @@ class FanOut:
         request = taken.request
         work: Coroutine[Any, Any, Any] = (
             _run_write(self.sender, call, request)
-            if request.method in WRITES and self.options.list_names is None
+            if request.method in WRITES and not call.lists
             else self.sender.send(call, request.timeout)
         )
         # Before the task is created, because an eager one may call `_park` at once.

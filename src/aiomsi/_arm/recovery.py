@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.response import ArmResponse
 
 _REFUSING = frozenset({409, 412})
+_THROTTLED = 429
 """The statuses of a write that conflicts with an earlier request of the same call."""
 
 
@@ -137,6 +138,7 @@ class Recovery:
 
     def _count_attempt(self, call: Call, error: ArmError | ArmConnectionError) -> ArmAttempt:
         fault = (error.status, error.code) if isinstance(error, ArmError) else (None, None)
+        call.throttled += fault[0] == _THROTTLED
         call.repeats = call.repeats + 1 if fault == call.fault else 1
         call.fault = fault
         return self._describe(call, error, call.method, call.repeats)

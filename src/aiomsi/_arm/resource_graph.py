@@ -15,6 +15,8 @@ from typing import Any
 from aiomsi._arm.pager import FetchPage, Items, PageResult, iter_pages
 from aiomsi._arm.protocol.paging import PageLinks
 from aiomsi._arm.protocol.queries import (
+    QUERY_PATH,
+    QUERY_VERSION,
     RowCount,
     make_next_query,
     read_rows,
@@ -27,8 +29,6 @@ from aiomsi._arm.protocol.throttling import read_quota_wait
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import ArmError, ConfigurationError, ServiceError, ThrottledError
 
-_PATH = "/providers/Microsoft.ResourceGraph/resources"
-_API_VERSION = "2022-10-01"
 _SUBSCRIPTIONS = 300
 """Subscriptions per query, as Microsoft advises; the service accepts 1,000."""
 _MANAGEMENT_GROUPS = 10
@@ -108,7 +108,7 @@ class _Rows:
         self, sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None
     ) -> None:
         self._sender, self._connection = sender, sender.connection
-        self._url = build_url(self._connection.cloud, "POST", _PATH, Options(_API_VERSION))
+        self._url = build_url(self._connection.cloud, "POST", QUERY_PATH, Options(QUERY_VERSION))
         self._timeout = timeout
         self._bodies = iter(bodies)
         # Of the present query, set by `next_query`: the body for the next page; the tokens so far;

@@ -47,6 +47,8 @@ class TakenRequest:
         links: the links of the list so far; None for a request that is no list.
         items: the number of the list's items that were given back.
         attempts: as `Call.attempts`, of all its calls together.
+        throttled: as `Call.throttled`, of all its calls together.
+        received: bytes of the bodies of all its answers.
         waited: as `Call.waited`, of all its calls together.
         waited_for: as `Call.waited_for`, of the call with the longest such wait.
         longest_limit_wait: as `Call.longest_limit_wait`, of the same call.
@@ -68,12 +70,19 @@ class TakenRequest:
     links: PageLinks | None = None
     items: int = 0
     attempts: int = 0
+    throttled: int = 0
+    received: int = 0
     waited: float = 0.0
     waited_for: str | None = None
     longest_limit_wait: float = 0.0
 
     def read_result(self, task: asyncio.Task[Any]) -> AnswerBytes:
         """Keep the result of the call's task, which is done; return the size of the answer."""
+        answer = self._read_result(task)
+        self.received += answer.size or 0
+        return answer
+
+    def _read_result(self, task: asyncio.Task[Any]) -> AnswerBytes:
         if task.cancelled():
             if not self.skipped:
                 self.error = _make_cancelled_error(self.call)
@@ -98,14 +107,18 @@ class TakenRequest:
         call, self.call = self.call, None
         if call is not None:
             self.attempts += call.attempts
+            self.throttled += call.throttled
             self.waited += call.waited
             if call.longest_limit_wait > self.longest_limit_wait:
                 self.longest_limit_wait, self.waited_for = call.longest_limit_wait, call.waited_for
 
-    def decode(self) -> None:
-        """Decode the answer of a request that is no list."""
+    def decode(self, *, raw: bool = False) -> None:
+        """Decode the answer of a request that is no list, or keep the response itself."""
         response, self.response = self.response, None
         if response is None:
+            return
+        if raw:
+            self.value = response
             return
         try:
             self.value = None if response.method == "HEAD" else response.json()
@@ -123,6 +136,8 @@ class TakenRequest:
             waited_for=self.waited_for,
             skipped=self.skipped,
             items=self.items,
+            throttled=self.throttled,
+            received=self.received,
         )
 
 

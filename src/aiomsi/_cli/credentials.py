@@ -76,6 +76,9 @@ def load_credential(text: str) -> Any:
             attribute, or the callable needs arguments.
 
     """
+    if "=" in text:
+        msg = f"--credential {text!r} names a tenant, and a command uses one credential"
+        raise ConfigurationError(msg, help="Run the command once for each tenant")
     module_name, _, path = text.partition(":")
     if not module_name or not all(name.isidentifier() for name in path.split(".")):
         msg = f"--credential {text!r} is not MODULE:CALLABLE"

@@ -27,6 +27,7 @@ from aiomsi._cli.arm_commands import get, list_items, query, request
 from aiomsi._cli.demo_command import demo
 from aiomsi._cli.doctor_command import doctor
 from aiomsi._cli.emulator import emulator
+from aiomsi._cli.inventory.command import inventory
 from aiomsi._cli.options import format_epilog
 from aiomsi._cli.output import say, to_line
 from aiomsi._cli.phrases import translate
@@ -91,7 +92,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (demo, doctor, token, get, list_items, query, request, emulator):
+for _command in (demo, doctor, token, get, list_items, query, request, inventory, emulator):
     commands.add_command(_command)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -65,25 +65,31 @@ def _credential_options(command: _Command) -> _Command:
         object_id: str | None,
         resource_id: str | None,
         host: str | None,
-        credential: str | None,
+        credential: Sequence[str],
         **others: Any,
     ) -> Any:
         identity = Identity.of(client_id, object_id, resource_id)
         given = [] if identity.kind is None else [f"--{identity.kind.replace('_', '-')}"]
         given += [] if host is None else ["--host"]
-        if credential is not None and given:
+        if len(credential) > 1:
+            msg = "--credential was given more than once"
+            raise ConfigurationError(
+                msg, help="A command uses one credential: run it once for each tenant"
+            )
+        if credential and given:
             msg = f"--credential and {given[0]} exclude each other"
             raise ConfigurationError(msg, help="The other options choose an identity of this host")
         source = (
             CredentialSource(identity, host)
-            if credential is None
-            else CredentialSource(inner=load_credential(credential), name=credential)
+            if not credential
+            else CredentialSource(inner=load_credential(credential[0]), name=credential[0])
         )
         return command(source=source, **others)
 
     with_source = click.option(
         "--credential",
         metavar="MODULE:CALLABLE",
+        multiple=True,
         help="Use another library's async credential, for example on a laptop "
         f"{EXAMPLE}: a class, a function that returns a credential, or a credential.",
     )(with_source)

@@ -42,7 +42,8 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def say(text: str) -> None:
     """Print a line to stderr."""
-    click.echo(f"aiomsi: {to_line(text)}", err=True)
+    # By `err=True` click would bypass rich, which puts the line above a live display.
+    click.echo(f"aiomsi: {to_line(text)}", file=sys.stderr)
 
 
 def to_line(text: str) -> str:

@@ -21,6 +21,12 @@ _PHRASES = tuple(
         (r"\bhost=", "--host"),
         (r"\b([Uu]se) request\(\)", r"\1 'aiomsi request GET PATH'"),
         (r"\b([Uu]se) get\(\)", r"\1 'aiomsi get'"),
+        (r"\bproperties=True", "--properties"),
+        (r"\b(kinds|where|exclude|states|excel)=(?=[ ,.]|$)", r"--\1"),
+        (r"\b(type|location|subscription)s=(?=[ ,.]|$)", r"--\1"),
+        (r"\bresource_groups=(?=[ ,.]|$)", "--resource-group"),
+        (r"\btables=(?=[ ,.]|$)", "--graph-table"),
+        (r"\bstorage_options=", "--storage-option"),
     )
 )
 """Phrases of errors that name the Python interface, and those of the command line."""

@@ -1,7 +1,8 @@
 """The differences of two inventories, without removals in scopes that were not read whole. No I/O.
 
 A subscription that is missing in one of the plans is unknown in that inventory, too: it may have
-been left out by the arguments, or may not be visible any more.
+been left out by the arguments, or may not be visible any more. The same holds for a row that the
+filters of one inventory leave out, or that another list would have.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aiomsi.inventory._manifest import Manifest
-from aiomsi.inventory._row import COLUMNS, Row
+from aiomsi.inventory._plan.filters import Filters
+from aiomsi.inventory._plan.scopes import Scope
+from aiomsi.inventory._row import COLUMNS, Row, Source
 
 Change: TypeAlias = Literal["added", "removed", "changed", "unknown"]
 _IGNORED = frozenset({"id", "read_at", "source", "api_version"})
@@ -41,20 +44,48 @@ class Difference:
         return {"id": self.id, "change": self.change, "columns": columns}
 
 
-def find_known_scopes(manifest: Manifest) -> frozenset[tuple[str, str]]:
-    """Return the subscriptions and sources that were read whole."""
-    return frozenset(
-        (result.scope.subscription_id, result.scope.source)
-        for result in manifest.results
-        if result.is_known
-    )
+@attrs.frozen
+class KnownScopes:
+    """The scopes that an inventory has whole, with the rows that it keeps of them.
+
+    Attributes:
+        scopes: the scopes.
+        lists: the lists of each subscription.
+        filters: the rows that were kept.
+
+    """
+
+    scopes: frozenset[Scope]
+    lists: frozenset[tuple[Source, str | None]] = frozenset()
+    filters: Filters = attrs.field(factory=Filters)
+
+    def has(self, row: Row, other: KnownScopes) -> bool:
+        """Return whether the inventory would have a row of another one, if that existed."""
+        # A row that changed may not match the predicate any more.
+        if self.filters.where is not None or not self.filters.matches(row):
+            return False
+        id_, source = row["subscription_id"], row["source"]
+        if ("types", row["type"]) in self.lists:
+            return source == "types" and Scope(id_, "types", row["type"]) in self.scopes
+        if source == "graph":
+            # A row does not name its table.
+            tables = {kind for name, kind in self.lists if name == "graph"}
+            same = tables == {kind for name, kind in other.lists if name == "graph"}
+            return same and all(Scope(id_, "graph", kind) in self.scopes for kind in tables)
+        return Scope(id_, source) in self.scopes
+
+
+def find_known_scopes(manifest: Manifest) -> KnownScopes:
+    """Return the scopes that were read whole."""
+    known = frozenset(result.scope for result in manifest.results if result.is_known)
+    return KnownScopes(known, frozenset(manifest.plan.lists), manifest.plan.filters)
 
 
 def compare_rows(
     old: Iterable[Row],
     new: Iterable[Row],
-    known_old: frozenset[tuple[str, str]],
-    known_new: frozenset[tuple[str, str]],
+    known_old: KnownScopes,
+    known_new: KnownScopes,
 ) -> Iterator[Difference]:
     """Yield the differences: first those of the new rows, in their order, then missing rows.
 
@@ -71,15 +102,13 @@ def compare_rows(
     for row in new:
         earlier = before.pop(row["id"].casefold(), None)
         if earlier is None:
-            yield Difference(row["id"], "added" if _scope_of(row) in known_old else "unknown")
+            known = known_old.has(row, known_new)
+            yield Difference(row["id"], "added" if known else "unknown")
         elif columns := _compare(earlier, row):
             yield Difference(row["id"], "changed", columns)
     for row in before.values():
-        yield Difference(row["id"], "removed" if _scope_of(row) in known_new else "unknown")
-
-
-def _scope_of(row: Row) -> tuple[str, str]:
-    return row["subscription_id"], row["source"]
+        known = known_new.has(row, known_old)
+        yield Difference(row["id"], "removed" if known else "unknown")
 
 
 def _compare(old: Row, new: Row) -> dict[str, tuple[Any, Any]]:

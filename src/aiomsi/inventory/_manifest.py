@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aiomsi._version import VERSION
+from aiomsi.inventory._plan.counts import Drift, find_drift
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import SCHEMA_VERSION
@@ -83,9 +84,33 @@ class Manifest:
         return frozenset(result.scope.subscription_id for result in self.errors)
 
     @property
+    def read_scopes(self) -> tuple[Scope, ...]:
+        """The scopes that were read, in the order of the plan: those with rows in the output."""
+        return tuple(result.scope for result in self.results if result.state == "read")
+
+    @property
+    def read_from(self) -> str | None:
+        """The time at which the first scope was read."""
+        return min(self._times, default=None)
+
+    @property
+    def read_to(self) -> str | None:
+        """The time at which the last scope was begun."""
+        return max(self._times, default=None)
+
+    @property
+    def _times(self) -> tuple[str, ...]:
+        return tuple(each.read_at for each in self.results if each.read_at is not None)
+
+    @property
     def rows(self) -> int:
         """The number of rows."""
         return sum(result.rows for result in self.results)
+
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """The types of which another number was read than counted before the run."""
+        return find_drift(self.plan.counts, self.results)
 
     def summarize(self) -> str:
         """Return the first line of a summary."""
@@ -94,21 +119,41 @@ class Manifest:
         missing = f": {len(short)} of {total} subscriptions" if short else ""
         return f"{self.completeness}{missing}, {self.rows:,} rows of {total} subscriptions"
 
+    def to_metadata(self) -> dict[str, str]:
+        """Return the facts in the key-value metadata of a Parquet file."""
+        return {
+            "aiomsi.version": self.version,
+            "aiomsi.schema": str(self.schema_version),
+            "aiomsi.run_id": self.plan.run_id,
+            "aiomsi.complete": "true" if self.completeness == "complete" else "false",
+            "aiomsi.read_from": self.read_from or "",
+            "aiomsi.read_to": self.read_to or "",
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""
-        read = [each.read_at for each in self.results if each.read_at is not None]
+        identity = self.plan.identity
         return {
             "version": self.version,
             "schema_version": self.schema_version,
+            "run_id": self.plan.run_id,
             "completeness": self.completeness,
             "caveat": CAVEAT,
+            "cloud": self.plan.cloud,
+            "tenant_id": identity.get("tenant_id"),
+            "object_id": identity.get("object_id"),
+            "arguments": self.plan.arguments,
             "rows": self.rows,
             "requests": sum(result.attempts for result in self.results),
+            "throttled": sum(result.throttled for result in self.results),
             "waited": sum(result.waited for result in self.results),
-            "read_from": min(read, default=None),
-            "read_to": max(read, default=None),
+            "received": sum(result.received for result in self.results),
+            "started_at": self.plan.started_at,
+            "read_from": self.read_from,
+            "read_to": self.read_to,
             "ended_at": self.ended_at,
             "plan": self.plan.to_json(),
+            "drift": [attrs.asdict(each) for each in self.drift],
             "results": [result.to_json() for result in self.results],
             "files": [attrs.asdict(file) for file in self.files],
         }

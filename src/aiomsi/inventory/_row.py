@@ -104,7 +104,7 @@ def make_row(item: object, context: RowContext) -> Row:
         "id": id_,
         "name": _text(get("name")) or segments[-1],
         "type": find_type(segments, get("type")),
-        "kind": _text(get("kind")),
+        "kind": _text(get("kind")) or None,
         "location": normalize_location(get("location")),
         "subscription_id": context.subscription_id,
         "subscription_name": context.subscription_name,

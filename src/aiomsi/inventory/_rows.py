@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
-from pathlib import Path
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from tempfile import TemporaryDirectory
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
+from aiomsi._util import json
 from aiomsi.inventory._errors import IncompleteInventoryError
+from aiomsi.inventory._formats.locations import Location
+from aiomsi.inventory._formats.places import LocalPlace
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._parts.lock import FolderLock
+from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.planning import plan as make_plan
 from aiomsi.inventory._row import Row
-from aiomsi.inventory._run import Resume, read_scopes
+from aiomsi.inventory._run import Resume, open_parts, read_scopes
 from aiomsi.inventory._times import make_now
 
 OnError: TypeAlias = Literal["raise", "collect"]
@@ -38,7 +40,8 @@ class InventoryRows:
 
     _arm: ArmSession
     _plan: Plan | None
-    _folder: str | os.PathLike[str] | None
+    _folder: Location | None
+    _storage_options: Mapping[str, Any] | None
     _resume: Resume
     _on_error: OnError
     manifest: Manifest | None = attrs.field(default=None, init=False)
@@ -59,23 +62,33 @@ class InventoryRows:
 
     async def _iterate(self) -> AsyncGenerator[Row, None]:
         plan = self._plan or await make_plan(self._arm)
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             folder = self._folder or stack.enter_context(TemporaryDirectory(prefix="aiomsi-"))
-            parts = PartFolder(Path(folder))
-            parts.path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FolderLock(parts.path))
-            parts.remove_unfinished()
-            plan = parts.open(plan)
+            parts = open_parts(self._arm, folder, self._storage_options)
+            thread = await stack.enter_async_context(PartThread())
+            plan = await thread.run(_open_folder, parts, plan, stack)
             results = []
             ended = read_scopes(self._arm, plan, plan.scopes, parts, self._resume)
             async with aclosing(ended):
                 async for result in ended:
                     results.append(result)
-                    for row in parts.iter_rows(result.scope):
-                        yield row
+                    chunks = parts.iter_chunks(result.scope)
+                    while chunk := await thread.run(next, chunks, b""):
+                        for line in chunk.splitlines():
+                            yield json.loads(line)
         self.manifest = make_manifest(plan, results, self._resume.now())
         if self._on_error == "raise" and self.manifest.completeness != "complete":
             raise IncompleteInventoryError(self.manifest)
+
+
+def _open_folder(parts: PartFolder, plan: Plan, stack: AsyncExitStack) -> Plan:
+    """Lock the folder until the stack ends, and return the plan of the run in it."""
+    parts.place.make_folder()
+    if isinstance(parts.place, LocalPlace):
+        # A store has no locks. Two runs there read each scope twice, and write equal parts.
+        stack.enter_context(FolderLock(parts.place.path))
+    parts.remove_unfinished()
+    return parts.open(plan)
 
 
 def rows(
@@ -83,9 +96,10 @@ def rows(
     plan: Plan | None = None,
     *,
     on_error: OnError = "raise",
-    folder: str | os.PathLike[str] | None = None,
+    folder: Location | None = None,
     retry_failed: bool = False,
     max_age: float | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> InventoryRows:
     """Return the rows of an inventory, one scope after the other, as the scopes end.
@@ -98,10 +112,11 @@ def rows(
         plan: the result of `aiomsi.inventory.plan`; None for all visible subscriptions.
         on_error: ``"raise"`` raises an error after the last row if scopes failed; ``"collect"``
             does not. Both set `InventoryRows.manifest`.
-        folder: the folder of the part files, from which a later call resumes; None for a temporary
-            one. A resumed call keeps the subscriptions of the first one.
+        folder: the path or URL of the folder of the part files, from which a later call resumes;
+            None for a temporary one. A resumed call keeps the subscriptions of the first one.
         retry_failed: as for `run_shard`.
         max_age: as for `run_shard`.
+        storage_options: as for `run_shard`.
         clock: as for `plan`.
 
     Raises:
@@ -116,4 +131,4 @@ def rows(
         msg = f"on_error= is 'raise' or 'collect', and not {on_error!r}"
         raise ConfigurationError(msg)
     resume = Resume(make_now(clock.wall), retry_failed, max_age)
-    return InventoryRows(arm, plan, folder, resume, on_error)
+    return InventoryRows(arm, plan, folder, storage_options, resume, on_error)

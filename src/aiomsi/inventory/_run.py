@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
-from pathlib import Path
+from typing import Any
 
 import attrs
 
-from aiomsi._arm.connection import closed_error
-from aiomsi._arm.protocol.bulk.outcomes import Outcome
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import UsageError
+from aiomsi.inventory._formats.locations import Location, open_place
+from aiomsi.inventory._formats.remote import is_azure
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
-from aiomsi.inventory._plan.plan import SOURCES, Plan
+from aiomsi.inventory._parts.thread import PartThread
+from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
-from aiomsi.inventory._sources.reading import Reading, make_request
+from aiomsi.inventory._row import Source
+from aiomsi.inventory._sources.graph.run import read_graph
+from aiomsi.inventory._sources.lists import read_lists
+from aiomsi.inventory._sources.observer import Observer
+from aiomsi.inventory._sources.reading import Reading, RowRules
+from aiomsi.inventory._sources.responses import LISTS_AT_ONCE
+from aiomsi.inventory._sources.type_lists import read_types
 from aiomsi.inventory._times import Now, make_now
 
-_LISTS_AT_ONCE = 1_024
-_MAX_BYTES = 33_554_432
+_SOURCES: tuple[Source, ...] = ("container", "list", "types", "graph")
+"""In this order, each with its own fan-out, whose byte budget expects pages of one size."""
 
 
 @attrs.frozen(eq=False)
@@ -44,10 +49,11 @@ async def run_shard(
     arm: ArmSession,
     plan: Plan,
     scopes: Collection[Scope],
-    folder: str | os.PathLike[str],
+    folder: Location,
     *,
     retry_failed: bool = False,
     max_age: float | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> list[ScopeResult]:
     """Read some scopes of a plan into part files, and return their results.
@@ -59,9 +65,11 @@ async def run_shard(
         arm: the session.
         plan: the plan.
         scopes: scopes of the plan.
-        folder: the folder of the parts, which is created.
+        folder: the path or URL of the folder of the parts, which is created.
         retry_failed: read scopes again that ended in errors.
         max_age: read scopes again that are older, in seconds.
+        storage_options: options of fsspec's file system, for a URL. Azure's file system gets the
+            session's credential, unless they name another one.
         clock: as for `plan`.
 
     Raises:
@@ -70,8 +78,9 @@ async def run_shard(
 
     """
     plan.check_scopes(scopes)
-    parts = PartFolder(Path(folder))
-    parts.check_plan(plan)
+    parts = open_parts(arm, folder, storage_options)
+    async with PartThread() as thread:
+        await thread.run(parts.check_plan, plan)
     resume = Resume(make_now(clock.wall), retry_failed, max_age)
     async with aclosing(read_scopes(arm, plan, scopes, parts, resume)) as results:
         known = {result.scope: result async for result in results}
@@ -79,62 +88,93 @@ async def run_shard(
 
 
 async def read_scopes(
-    arm: ArmSession, plan: Plan, scopes: Collection[Scope], parts: PartFolder, resume: Resume
+    arm: ArmSession,
+    plan: Plan,
+    scopes: Collection[Scope],
+    parts: PartFolder,
+    resume: Resume,
+    *,
+    observer: Observer | None = None,
+    limit: int = LISTS_AT_ONCE,
 ) -> AsyncGenerator[ScopeResult, None]:
     """Yield the result of each scope: first the earlier ones, then the others as they end.
+
+    Args:
+        arm: the session.
+        plan: the plan.
+        scopes: scopes of the plan.
+        parts: the folder of the parts.
+        resume: the rule for earlier parts.
+        observer: receives the beginnings of scopes and the rows of their pages.
+        limit: the most lists under way, each with one request at a time.
 
     Raises:
         UsageError: the session was closed.
         OSError: a part can't be written.
 
     """
-    unread = []
-    for scope in scopes:
-        earlier = parts.read_result(scope)
-        if earlier is not None and is_reusable(
-            earlier, resume.now(), retry_failed=resume.retry_failed, max_age=resume.max_age
-        ):
-            yield earlier
-        else:
-            unread.append(scope)
-    readings = _make_readings(plan, unread, parts, resume.now)
-    # Sorted by source, so that the requests of the subscriptions alternate.
-    unread.sort(key=lambda scope: SOURCES.index(scope.source))
-    lists = arm.fan_out_list(map(make_request, unread), limit=_LISTS_AT_ONCE, max_bytes=_MAX_BYTES)
-    try:
-        async with aclosing(lists):
-            async for request, part in lists:
-                if not isinstance(part, Outcome):
-                    readings[request.tag].add(part)
-                    continue
-                _check_open(arm, part.error)
-                result = readings[request.tag].finish(part)
-                del readings[request.tag]
-                yield result
-    finally:
-        for reading in readings.values():
-            reading.writer.discard()
+    async with PartThread() as thread:
+        present = set(await thread.run(parts.find_present, scopes))
+        unread = []
+        for scope in scopes:
+            earlier = await thread.run(parts.read_result, scope) if scope in present else None
+            if earlier is not None and is_reusable(
+                earlier, resume.now(), retry_failed=resume.retry_failed, max_age=resume.max_age
+            ):
+                yield earlier
+            else:
+                unread.append(scope)
+        parts = attrs.evolve(parts, thread=thread)
+        readings = _make_readings(plan, unread, parts, resume.now, observer)
+        by_source = {
+            source: {scope: one for scope, one in readings.items() if scope.source == source}
+            for source in _SOURCES
+        }
+        try:
+            for results in (
+                read_lists(arm, by_source["container"], limit),
+                read_lists(arm, by_source["list"], limit),
+                read_types(arm, by_source["types"], limit),
+                read_graph(arm, plan, by_source["graph"], parts, limit),
+            ):
+                async with aclosing(results):
+                    async for result in results:
+                        await thread.drain(0)
+                        del readings[result.scope]
+                        yield result
+        finally:
+            for reading in readings.values():
+                reading.writer.discard()
 
 
-def _check_open(arm: ArmSession, error: BaseException | None) -> None:
-    """Raise UsageError if an error is due to a closed session: the scope has not failed."""
-    if isinstance(error, UsageError):
-        raise error
-    if error is not None and arm._connection.closed:  # noqa: SLF001 (of this package)
-        raise closed_error(ours=True)
+def open_parts(
+    arm: ArmSession, folder: Location, storage_options: Mapping[str, Any] | None
+) -> PartFolder:
+    """Return the folder of the parts; Azure's file system gets the session's credential.
+
+    Raises:
+        ConfigurationError: as for `open_place`.
+
+    """
+    return PartFolder(open_place(folder, find_storage_options(arm, storage_options, folder)))
+
+
+def find_storage_options(
+    arm: ArmSession, options: Mapping[str, Any] | None, *locations: object
+) -> dict[str, Any]:
+    """Return options of a file system, with the session's credential if a location is Azure's."""
+    found = dict(options or {})
+    if any(map(is_azure, locations)):
+        found.setdefault("credential", arm._connection.given_credentials[0])  # noqa: SLF001 (of this package)
+    return found
 
 
 def _make_readings(
-    plan: Plan, scopes: Collection[Scope], parts: PartFolder, now: Now
+    plan: Plan, scopes: Collection[Scope], parts: PartFolder, now: Now, observer: Observer | None
 ) -> dict[Scope, Reading]:
     subscriptions = {one.id: one for one in plan.subscriptions}
+    rules = RowRules(now, plan.ignore, plan.filters, frozenset(plan.selection.kinds), observer)
     return {
-        scope: Reading(
-            scope,
-            subscriptions[scope.subscription_id],
-            parts.make_writer(scope),
-            now,
-            plan.ignore,
-        )
+        scope: Reading(scope, subscriptions[scope.subscription_id], parts.make_writer(scope), rules)
         for scope in scopes
     }

@@ -42,6 +42,8 @@ _KEEP_ID = frozenset({"where", "extend", "project"})
 _ORDER = "\n| order by id asc"
 _TOO_LARGE = frozenset({"responsepayloadtoolarge", "responsetoolarge"})
 _TOP = 1_000
+QUERY_PATH = "/providers/Microsoft.ResourceGraph/resources"
+QUERY_VERSION = "2022-10-01"
 
 
 def read_rows(response: ArmResponse) -> Page:

@@ -1,9 +1,13 @@
-"""Rows as CSV, for any reader or for a spreadsheet. No I/O."""
+"""Rows as CSV, in which a spreadsheet runs no formula. No I/O.
+
+docs/decisions/csv-formulas.md has the reasons.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,17 +19,22 @@ from aiomsi.inventory._row import COLUMNS, Row
 
 EXCEL_ROWS = 1_048_575
 """The rows of a worksheet, without that of the header."""
-_FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 (Excel reads these as formulas, too)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# A spreadsheet may split cells at a semicolon or a tab, by its language. Excel reads the wide
+# letters as formulas, too. An apostrophe is guarded like them, so that guards can be removed.
+_STARTS = frozenset("=+-@\t\r\n＝＋－＠'")  # noqa: RUF001
+_FORMULA = re.compile(r"(?:^|(?<=[;\t]))(?=[=+\-@\t\r\n＝＋－＠'])")  # noqa: RUF001
 
 
 @attrs.define(eq=False, repr=False)
 class CsvEncoder:
     """CSV by RFC 4180, with a header; objects and lists are compact JSON, null is an empty cell.
 
+    An apostrophe stands before a text that a spreadsheet would read as a formula.
+
     Attributes:
-        excel: whether the file is for a spreadsheet: it begins with a byte order mark, and an
-            apostrophe is put before a cell that a spreadsheet would read as a formula.
+        excel: whether the file is for a worksheet: it begins with a byte order mark, and has no
+            more rows than a worksheet.
 
     """
 
@@ -41,7 +50,7 @@ class CsvEncoder:
         """Return the bytes of some rows.
 
         Raises:
-            ConfigurationError: a spreadsheet has fewer rows.
+            ConfigurationError: a worksheet has fewer rows.
             ValueError: as for `encode_json`.
 
         """
@@ -49,14 +58,29 @@ class CsvEncoder:
         write = csv.writer(text, lineterminator="\r\n").writerow
         for row in rows:
             self._rows += 1
-            write([self._show(row[name]) for name in COLUMNS])
-        if self.excel and self._rows > EXCEL_ROWS:
-            msg = f"the inventory has more than the {EXCEL_ROWS:,} rows of a worksheet"
-            raise ConfigurationError(msg, help="Write a CSV without excel=, or Parquet")
+            write([_show(row[name]) for name in COLUMNS])
+        if self.excel:
+            check_rows(self._rows)
         return text.getvalue().encode("utf-8", "backslashreplace")
 
-    def _show(self, value: Any) -> str:
-        if value is None:
-            return ""
-        shown = value if isinstance(value, str) else encode_json(value).decode()
-        return f"'{shown}" if self.excel and shown.startswith(_FORMULA_STARTS) else shown
+
+def check_rows(rows: int) -> None:
+    """Check that a worksheet has so many rows.
+
+    Raises:
+        ConfigurationError: it has fewer.
+
+    """
+    if rows > EXCEL_ROWS:
+        msg = f"the inventory has more than the {EXCEL_ROWS:,} rows of a worksheet"
+        raise ConfigurationError(msg, help="Write a CSV without excel=, or Parquet")
+
+
+def _show(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        safe = value[:1] not in _STARTS and ";" not in value and "\t" not in value
+        return value if safe else _FORMULA.sub("'", value)
+    # JSON begins with none of the guarded letters, and has escapes for semicolons.
+    return encode_json(value).decode().replace(";", "\\u003b")

@@ -4,54 +4,116 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, BinaryIO, Self
 
+import attrs
+
+from aiomsi.inventory._formats.places import CREATE, PRIVATE, LocalPlace, Place, sync_folder
 from aiomsi.inventory._manifest import OutputFile
 
-PRIVATE = 0o600
-"""Properties of resources may hold secrets."""
-TEMPORARY = ".tmp-"
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+@attrs.define(eq=False, repr=False)
+class WholeFile:
+    """A file that is written aside, and gets its name at the end of a block without an error.
+
+    A file of that name is replaced. Libraries may write to it as to a file of Python's.
+
+    Attributes:
+        place: the file.
+        exclusive: whether an existing file is an error at the end of the block.
+        size: the number of bytes so far.
+        closed: always false, because the block closes the file.
+
+    """
+
+    place: Place
+    exclusive: bool = False
+    size: int = attrs.field(default=0, init=False)
+    closed: bool = attrs.field(default=False, init=False)
+    _digest: Any = attrs.field(factory=hashlib.sha256, init=False)
+    _aside: Path = attrs.field(init=False)
+    _file: BinaryIO = attrs.field(init=False)
+
+    def __enter__(self) -> Self:
+        """Create the file aside.
+
+        Raises:
+            OSError: the file can't be created.
+
+        """
+        self._aside = self.place.name_aside()
+        self._file = os.fdopen(os.open(self._aside, CREATE, PRIVATE), "wb")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        """Give the file its name, or remove it after an error.
+
+        Raises:
+            OSError: the disk is full, or the file can't be written; no file is left then.
+
+        """
+        try:
+            with self._file as file:
+                if kind is None:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if kind is None:
+                self.place.put(self._aside, exclusive=self.exclusive)
+        finally:
+            # After `put`, the file has another name.
+            self._aside.unlink(missing_ok=True)
+        if kind is None and isinstance(self.place, LocalPlace):
+            sync_folder(self.place.path.parent)
+
+    def write(self, data: Any) -> int:
+        """Write some bytes.
+
+        After the block they are dropped: pyarrow's writer writes the end of a Parquet file when it
+        is deleted, also after an error.
+
+        Raises:
+            OSError: the disk is full, or the file can't be written.
+
+        """
+        if self._file.closed:
+            return len(data)
+        self._digest.update(data)
+        written = self._file.write(data)
+        self.size += written
+        return written
+
+    def tell(self) -> int:
+        """Return the number of bytes so far."""
+        return self.size
+
+    def flush(self) -> None:
+        """Do nothing, because the end of the block flushes the file."""
+
+    def describe(self) -> OutputFile:
+        """Return the name, the digest and the size."""
+        return OutputFile(self.place.name, self._digest.hexdigest(), self.size)
 
 
-def name_aside(path: Path) -> Path:
-    """Return the name of a temporary file beside a file."""
-    return path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(8)}")
+def write_file(
+    place: Place | Path, chunks: Iterable[bytes], *, exclusive: bool = False
+) -> OutputFile:
+    """Write a whole file; a file of that name is replaced.
 
-
-def write_file(path: Path, chunks: Iterable[bytes]) -> OutputFile:
-    """Write a file aside, and rename it; a file of that name is replaced.
+    Args:
+        place: the file.
+        chunks: its content.
+        exclusive: whether an existing file is an error.
 
     Raises:
         OSError: the disk is full, or the file can't be written; no file is left then.
+        FileExistsError: the file exists, and `exclusive` is true.
 
     """
-    aside = name_aside(path)
-    digest, size = hashlib.sha256(), 0
-    try:
-        with os.fdopen(os.open(aside, _CREATE, PRIVATE), "wb") as file:
-            for chunk in chunks:
-                digest.update(chunk)
-                size += len(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-    return OutputFile(path.name, digest.hexdigest(), size)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can do that."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if isinstance(place, Path):
+        place = LocalPlace(place)
+    with WholeFile(place, exclusive) as file:
+        for chunk in chunks:
+            file.write(chunk)
+    return file.describe()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
-from aiomsi.inventory._formats.files import TEMPORARY, write_file
+from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
-from aiomsi.inventory._parts.writer import END_MARK, PartWriter
+from aiomsi.inventory._formats.locations import Location, open_place
+from aiomsi.inventory._formats.places import TEMPORARY, Place
+from aiomsi.inventory._parts.thread import PartThread
+from aiomsi.inventory._parts.writer import END_MARK, PartFile, PartWriter
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import Row
@@ -26,14 +28,16 @@ _CHUNK = 1_048_576
 
 @attrs.frozen(eq=False)
 class PartFolder:
-    """A folder with a plan and its parts.
+    """A folder with a plan and its parts; its methods block.
 
     Attributes:
-        path: the folder.
+        place: the folder.
+        thread: writes the parts; None writes them at once.
 
     """
 
-    path: Path
+    place: Place = attrs.field(converter=open_place)
+    thread: PartThread | None = None
 
     def open(self, plan: Plan) -> Plan:
         """Create the folder with a plan, or return the plan of the earlier run in it.
@@ -43,13 +47,19 @@ class PartFolder:
             OSError: the folder can't be written.
 
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.place.make_folder()
         earlier = self.read_plan()
-        if earlier is not None:
-            earlier.check_resumable(plan)
-            return earlier
-        write_file(self.path / PLAN_NAME, [encode_json(plan.to_json()) + b"\n"])
-        return plan
+        if earlier is None:
+            text = encode_json(plan.to_json()) + b"\n"
+            try:
+                write_file(self.place.child(PLAN_NAME), [text], exclusive=True)
+            except FileExistsError:
+                # Another process began a run just now.
+                earlier = self.read_plan()
+        if earlier is None:
+            return plan
+        earlier.check_resumable(plan)
+        return earlier
 
     def read_plan(self) -> Plan | None:
         """Return the plan in the folder; None without one.
@@ -59,10 +69,10 @@ class PartFolder:
 
         """
         try:
-            data = (self.path / PLAN_NAME).read_bytes()
+            with self.place.child(PLAN_NAME).open() as file:
+                return Plan.from_json(json.loads(file.read()))
         except FileNotFoundError:
             return None
-        return Plan.from_json(json.loads(data))
 
     def check_plan(self, plan: Plan) -> None:
         """Check that the parts are those of a plan; create the folder with it if it has none.
@@ -73,19 +83,35 @@ class PartFolder:
 
         """
         if self.open(plan).run_id != plan.run_id:
-            msg = f"the folder {str(self.path)!r} has the parts of another run"
+            msg = f"the folder {str(self.place)!r} has the parts of another run"
             raise ConfigurationError(
                 msg, help="Use its plan: aiomsi.inventory.read_plan(folder), or another folder"
             )
 
     def remove_unfinished(self) -> None:
         """Remove the files that a killed run left; call it under the lock."""
-        for path in self.path.glob(f"*{TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+        for name in self.place.list_names():
+            if TEMPORARY in name:
+                self.place.child(name).remove()
+
+    def clear(self) -> None:
+        """Remove the parts and the plan; call it under the lock.
+
+        The plan is removed last, because parts without a plan would count as those of the next run.
+        """
+        for name in self.place.list_names():
+            if name.endswith(_SUFFIX) or TEMPORARY in name:
+                self.place.child(name).remove()
+        self.place.child(PLAN_NAME).remove()
 
     def make_writer(self, scope: Scope) -> PartWriter:
         """Return the writer of a scope's part."""
-        return PartWriter(self._find_path(scope))
+        return PartWriter(PartFile(self._find_place(scope)), self.thread)
+
+    def find_present(self, scopes: Collection[Scope]) -> list[Scope]:
+        """Return the scopes whose parts have names in the folder."""
+        names = set(self.place.list_names())
+        return [scope for scope in scopes if self._find_place(scope).name in names]
 
     def read_result(self, scope: Scope) -> ScopeResult | None:
         """Return the result of a scope; None without a part, or if the part is damaged.
@@ -95,7 +121,7 @@ class PartFolder:
         digest = hashlib.sha256()
         last = b""
         try:
-            with self._find_path(scope).open("rb") as file:
+            with self._find_place(scope).open() as file:
                 for line in file:
                     digest.update(last)
                     last = line
@@ -110,7 +136,7 @@ class PartFolder:
 
     def iter_chunks(self, scope: Scope) -> Iterator[bytes]:
         """Yield the bytes of a part's rows, in chunks of whole lines."""
-        with self._find_path(scope).open("rb") as file:
+        with self._find_place(scope).open() as file:
             while lines := file.readlines(_CHUNK):
                 if lines[-1].startswith(END_MARK):
                     lines.pop()
@@ -123,8 +149,8 @@ class PartFolder:
             for line in chunk.splitlines():
                 yield json.loads(line)
 
-    def _find_path(self, scope: Scope) -> Path:
-        return self.path / f"{scope.key}{_SUFFIX}"
+    def _find_place(self, scope: Scope) -> Place:
+        return self.place.child(f"{scope.key}{_SUFFIX}")
 
 
 def is_reusable(
@@ -152,11 +178,16 @@ def is_reusable(
     return parse_time(now) - parse_time(result.read_at) <= max_age
 
 
-def read_plan(folder: str | os.PathLike[str]) -> Plan | None:
+def read_plan(folder: Location, *, storage_options: Mapping[str, Any] | None = None) -> Plan | None:
     """Return the plan of the run in a folder; None without one.
+
+    Args:
+        folder: the path or URL of the folder of the parts.
+        storage_options: as for `assemble`.
 
     Raises:
         ConfigurationError: a version with another schema wrote it.
+        OSError: the folder can't be read.
 
     """
-    return PartFolder(Path(folder)).read_plan()
+    return PartFolder(open_place(folder, storage_options)).read_plan()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Self
@@ -10,9 +11,10 @@ from typing import Self
 import attrs
 
 from aiomsi._errors import UsageError
-from aiomsi.inventory._formats.files import PRIVATE
+from aiomsi.inventory._formats.places import PRIVATE
 
 LOCK_NAME = "lock"
+_CLOSED = -1
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -38,6 +40,7 @@ class FolderLock:
         handle = os.open(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | _BINARY, PRIVATE)
         try:
             _lock(handle)
+            _check_present(handle, self.folder / LOCK_NAME)
         except OSError:
             os.close(handle)
             msg = f"another run uses the folder {str(self.folder)!r}"
@@ -46,7 +49,33 @@ class FolderLock:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        os.close(self._handle)
+        self._release()
+
+    def remove_folder(self, system: str = os.name) -> None:
+        """Remove the lock and the folder, unless it has other files; release the lock.
+
+        Raises:
+            OSError: the folder can't be written.
+
+        """
+        if system == "nt":
+            # Windows removes no open file.
+            self._release()
+        (self.folder / LOCK_NAME).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+        self._release()
+
+    def _release(self) -> None:
+        handle, self._handle = self._handle, _CLOSED
+        if handle != _CLOSED:
+            os.close(handle)
+
+
+def _check_present(handle: int, path: Path) -> None:
+    """Raise OSError if the locked file has been removed, because the run that held it has ended."""
+    if not os.path.samestat(os.fstat(handle), path.stat()):
+        raise FileNotFoundError(path)
 
 
 def _lock(handle: int, system: str = os.name) -> None:

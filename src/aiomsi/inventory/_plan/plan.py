@@ -10,13 +10,16 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
+from aiomsi.inventory._plan.counts import Counts
+from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._plan.scopes import Scope
+from aiomsi.inventory._plan.selection import Selection
 from aiomsi.inventory._plan.subscriptions import Choice, Subscription
 from aiomsi.inventory._row import SCHEMA_VERSION, Source
 
-SOURCES: tuple[Source, ...] = ("container", "list")
-"""The scopes of each subscription: its resource groups, and its resources."""
 SHARD_SUBSCRIPTIONS = 20
+GRAPH_SHARD_SUBSCRIPTIONS = 300
+"""Subscriptions of a shard, so that a query of Resource Graph covers as many as it may."""
 
 
 @attrs.frozen
@@ -31,6 +34,9 @@ class Plan:
         cloud: the URL of the cloud's ARM.
         identity: facts of the identity, such as its object id and tenant.
         started_at: the time of the plan.
+        selection: the lists of each subscription.
+        filters: the rows to keep.
+        counts: the numbers of resources that were counted before; None if they are not known.
 
     """
 
@@ -41,17 +47,32 @@ class Plan:
     cloud: str = ""
     identity: Mapping[str, str | None] = attrs.field(factory=dict)
     started_at: str = ""
+    selection: Selection = attrs.field(factory=Selection)
+    filters: Filters = attrs.field(factory=Filters)
+    counts: Counts | None = None
+
+    @property
+    def lists(self) -> tuple[tuple[Source, str | None], ...]:
+        """The lists of each subscription, each with its table or type."""
+        return self.selection.find_lists(self.filters)
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
         """All scopes, in the order of the output."""
-        return tuple(Scope(one.id, source) for one in self.subscriptions for source in SOURCES)
+        lists = self.lists
+        return tuple(Scope(one.id, *each) for one in self.subscriptions for each in lists)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `plan` as JSON values, except for the clock."""
+        own = {"ignore": list(self.ignore), "count": self.counts is not None}
+        return self.choice.to_json() | self.selection.to_json() | self.filters.to_json() | own
 
     @property
     def digest(self) -> str:
         """A digest of everything that a resumed run must have in common with the first one.
 
-        The list of subscriptions is no part of it: a resumed run keeps the first one's.
+        The subscriptions and counts are no part of it: a resumed run keeps the first one's.
         """
         facts = {
             "schema": SCHEMA_VERSION,
@@ -59,7 +80,8 @@ class Plan:
             "ignore": sorted(code.lower() for code in self.ignore),
             "cloud": self.cloud,
             "identity": dict(sorted(self.identity.items())),
-            "sources": SOURCES,
+            "selection": self.selection.to_json(),
+            "filters": self.filters.to_json(),
         }
         return hashlib.sha256(json.dumps(facts)).hexdigest()
 
@@ -67,9 +89,15 @@ class Plan:
         """Return a subscription of the plan."""
         return next(one for one in self.subscriptions if one.id == subscription_id)
 
-    def iter_shards(self, subscriptions: int = SHARD_SUBSCRIPTIONS) -> Iterator[tuple[Scope, ...]]:
-        """Yield the scopes in groups, each with all scopes of at most that many subscriptions."""
-        size = subscriptions * len(SOURCES)
+    def iter_shards(self, subscriptions: int | None = None) -> Iterator[tuple[Scope, ...]]:
+        """Yield the scopes in groups, each with all scopes of at most that many subscriptions.
+
+        Without an argument these are 20, or 300 if Resource Graph is read.
+        """
+        if subscriptions is None:
+            graph = any(source == "graph" for source, _ in self.lists)
+            subscriptions = GRAPH_SHARD_SUBSCRIPTIONS if graph else SHARD_SUBSCRIPTIONS
+        size = subscriptions * len(self.lists)
         if subscriptions < 1:
             msg = f"subscriptions= takes a positive integer, not {subscriptions!r}"
             raise ConfigurationError(msg)
@@ -98,7 +126,7 @@ class Plan:
         """
         if self.digest == other.digest:
             return
-        names = ("choice", "ignore", "cloud", "identity")
+        names = ("choice", "ignore", "cloud", "identity", "selection", "filters")
         differing = [name for name in names if getattr(self, name) != getattr(other, name)]
         what = ", ".join(differing) or "schema"
         msg = f"the earlier run differs from this one in: {what}"
@@ -115,6 +143,9 @@ class Plan:
             "cloud": self.cloud,
             "identity": dict(self.identity),
             "started_at": self.started_at,
+            "selection": self.selection.to_json(),
+            "filters": self.filters.to_json(),
+            "counts": None if self.counts is None else self.counts.to_json(),
         }
 
     @classmethod
@@ -134,6 +165,9 @@ class Plan:
             document["cloud"],
             document["identity"],
             document["started_at"],
+            Selection.from_json(document["selection"]),
+            Filters.from_json(document["filters"]),
+            None if document["counts"] is None else Counts.from_json(document["counts"]),
         )
         if plan.digest != document["digest"]:
             msg = "the plan has another schema, or was changed"

@@ -10,9 +10,11 @@ from contextlib import aclosing
 from aiomsi._arm.protocol.resource_ids import ResourceId
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import ConfigurationError
 from aiomsi.inventory._errors import EmptyInventoryError
+from aiomsi.inventory._plan.filters import make_filters
+from aiomsi.inventory._plan.names import check_names, check_optional
 from aiomsi.inventory._plan.plan import Plan
+from aiomsi.inventory._plan.selection import make_selection
 from aiomsi.inventory._plan.subscriptions import (
     READABLE_STATES,
     Choice,
@@ -20,7 +22,8 @@ from aiomsi.inventory._plan.subscriptions import (
     find_members,
     parse_subscription,
 )
-from aiomsi.inventory._sources.reading import SUBSCRIPTIONS_VERSION
+from aiomsi.inventory._sources.counting import count_resources
+from aiomsi.inventory._sources.lists import SUBSCRIPTIONS_VERSION
 from aiomsi.inventory._times import make_now
 
 _GROUPS_VERSION = "2020-05-01"
@@ -36,6 +39,14 @@ async def plan(
     quota_ids: Iterable[str] | None = None,
     tags: Mapping[str, str] | None = None,
     ignore: Iterable[str] = (),
+    properties: bool = False,
+    tables: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+    types: Iterable[str] | None = None,
+    locations: Iterable[str] | None = None,
+    resource_groups: Iterable[str] | None = None,
+    where: str | None = None,
+    count: bool = False,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Plan:
     """List the subscriptions, and return the plan of an inventory.
@@ -51,23 +62,37 @@ async def plan(
         quota_ids: the offers of subscriptions to read; None for all.
         tags: tags that a subscription must have.
         ignore: error codes that stand for an empty scope.
+        properties: read the resources from Resource Graph, with their properties, and not from
+            ARM's list of resources.
+        tables: further tables of Resource Graph to read, such as ``"SecurityResources"``.
+        kinds: resource types to read by their own lists, with their properties. Children, such as
+            ``"Microsoft.Network/virtualNetworks/subnets"``, are listed in each parent; extensions,
+            such as ``"Microsoft.Authorization/locks"``, in the subscription.
+        types: resource types to keep; None for all.
+        locations: locations to keep; None for all.
+        resource_groups: names of resource groups to keep; None for all.
+        where: a predicate of KQL for the rows of Resource Graph to keep.
+        count: count the resources by Resource Graph, for `Plan.counts`.
         clock: the clock of the rows' `read_at`.
 
     Raises:
         EmptyInventoryError: no subscription is visible, or none was chosen.
-        ConfigurationError: a name belongs to no subscription, or to several.
+        ConfigurationError: a name belongs to no subscription, or to several; or an argument is
+            wrong.
         ArmError: the list of subscriptions, or of a management group, can't be read.
 
     """
     choice = Choice(
-        _check_optional("subscriptions", subscriptions),
-        _check_optional("management_groups", management_groups),
-        _check_names("exclude", exclude),
-        _check_names("states", states),
-        _check_optional("quota_ids", quota_ids),
+        check_optional("subscriptions", subscriptions),
+        check_optional("management_groups", management_groups),
+        check_names("exclude", exclude),
+        check_names("states", states),
+        check_optional("quota_ids", quota_ids),
         dict(tags or {}),
     )
-    ignored = _check_names("ignore", ignore)
+    ignored = check_names("ignore", ignore)
+    filters = make_filters(types, locations, resource_groups, where)
+    selection = make_selection(properties=properties, tables=tables, kinds=kinds, filters=filters)
     items = arm.list("/subscriptions", api_version=SUBSCRIPTIONS_VERSION)
     async with aclosing(items):
         visible = [parse_subscription(item) async for item in items]
@@ -84,8 +109,25 @@ async def plan(
     run_id = str(uuid.uuid4())
     if "SOURCE_DATE_EPOCH" in os.environ:
         run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, now))
-    cloud = arm.cloud.resource_manager
-    return Plan(run_id, tuple(chosen), choice, ignored, cloud, {}, now)
+    return Plan(
+        run_id,
+        tuple(chosen),
+        choice,
+        ignored,
+        arm.cloud.resource_manager,
+        await _identify(arm),
+        now,
+        selection,
+        filters,
+        await count_resources(arm, [one.id for one in chosen], filters) if count else None,
+    )
+
+
+async def _identify(arm: ArmSession) -> dict[str, str | None]:
+    """Return the identity of the session's token; the values are None if it is opaque."""
+    connection = arm._connection  # noqa: SLF001 (of this package)
+    identity = (await connection.credentials[0].get_token(connection.scope)).identity
+    return {name: getattr(identity, name) for name in ("client_id", "object_id", "tenant_id")}
 
 
 async def _list_members(arm: ArmSession, group: str) -> set[str]:
@@ -93,14 +135,3 @@ async def _list_members(arm: ArmSession, group: str) -> set[str]:
     pages = arm.pages(path, api_version=_GROUPS_VERSION)
     async with aclosing(pages):
         return {one async for page in pages for one in find_members(page)}
-
-
-def _check_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        msg = f"{argument}= takes several texts, and not one"
-        raise ConfigurationError(msg, help="Pass a list")
-    return tuple(names)
-
-
-def _check_optional(argument: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else _check_names(argument, names)

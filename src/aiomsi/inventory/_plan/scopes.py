@@ -22,25 +22,28 @@ class Scope:
     Attributes:
         subscription_id: the subscription's id, in lower case.
         source: the list.
+        kind: the table of Resource Graph, or the resource type in lower case; None for other lists.
 
     """
 
     subscription_id: str
     source: Source
+    kind: str | None = None
 
     @property
     def key(self) -> str:
         """The name of the scope, which is unique in a plan and may name a file."""
-        return f"{self.subscription_id}.{self.source}"
+        name = f"{self.subscription_id}.{self.source}"
+        return name if self.kind is None else f"{name}.{self.kind.lower().replace('/', '~')}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the scope as JSON values."""
-        return {"subscription_id": self.subscription_id, "source": self.source}
+        return attrs.asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Scope:
         """Return the scope that `to_json` returned."""
-        return cls(document["subscription_id"], document["source"])
+        return cls(**document)
 
 
 @attrs.frozen
@@ -84,9 +87,13 @@ class ScopeResult:
         rows: the number of rows; 0 unless the scope was read.
         duplicates: the number of items left out because of their ids, which came before.
         error: the error of a scope that was not read.
-        attempts: the number of requests that were sent.
+        attempts: the number of requests that were sent. Those that Resource Graph received for
+            several scopes count for each of them that failed, or else for the first one.
         waited: seconds in the queue.
         read_at: the time of the first page, or of the end if none came.
+        throttled: the number of 429s.
+        received: bytes of the pages as JSON.
+        types: the number of rows of each resource type.
 
     """
 
@@ -98,6 +105,9 @@ class ScopeResult:
     attempts: int = 0
     waited: float = 0.0
     read_at: str | None = None
+    throttled: int = 0
+    received: int = 0
+    types: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
     def is_known(self) -> bool:

@@ -1,32 +1,23 @@
-"""The lists of scopes: their requests, and the parts that their pages become."""
+"""`Reading`: a scope while its pages arrive, and the part that they become."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import attrs
 
-from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi.inventory._parts.writer import PartWriter
+from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error
 from aiomsi.inventory._plan.subscriptions import Subscription
-from aiomsi.inventory._row import RowContext, make_row
+from aiomsi.inventory._row import Row, RowContext, Source, make_row
+from aiomsi.inventory._sources.observer import Observer
 from aiomsi.inventory._times import Now
 
-SUBSCRIPTIONS_VERSION = "2022-12-01"
-_VERSION = "2021-04-01"
-_PAGE = 1_000
-_EXPAND = "createdTime,changedTime,provisioningState"
-
-
-def make_request(scope: Scope) -> Request:
-    """Return the request of a scope's first page, with the scope as its tag."""
-    path = f"/subscriptions/{scope.subscription_id}"
-    if scope.source == "container":
-        return Request("GET", f"{path}/resourcegroups", api_version=_VERSION, tag=scope)
-    params: Mapping[str, str | int | bool] = {"$expand": _EXPAND, "$top": _PAGE}
-    return Request("GET", f"{path}/resources", api_version=_VERSION, params=params, tag=scope)
+LIST_VERSION = "2021-04-01"
+"""The api-version of the lists of groups and of resources."""
 
 
 def make_subscription_item(subscription: Subscription) -> dict[str, Any]:
@@ -44,6 +35,34 @@ def make_subscription_item(subscription: Subscription) -> dict[str, Any]:
     }
 
 
+@attrs.frozen(eq=False)
+class RowRules:
+    """The rules by which the items of all scopes become rows.
+
+    Attributes:
+        now: reads the time.
+        ignore: error codes that stand for an empty scope.
+        filters: the rows to keep; Resource Graph applies them itself.
+        kinds: types whose rows come from their own lists only.
+        observer: follows the scopes; None without an interest in them.
+
+    """
+
+    now: Now
+    ignore: Collection[str] = ()
+    filters: Filters = attrs.field(factory=Filters)
+    kinds: Collection[str] = ()
+    observer: Observer | None = None
+
+    def select(self, rows: Iterable[Row], source: Source) -> Iterable[Row]:
+        """Return the rows to keep."""
+        if source == "graph":
+            return rows
+        if self.kinds and source == "list":
+            rows = (row for row in rows if row["type"] not in self.kinds)
+        return rows if self.filters.is_open else filter(self.filters.matches, rows)
+
+
 @attrs.define(eq=False, repr=False)
 class Reading:
     """A scope while its pages arrive.
@@ -52,62 +71,106 @@ class Reading:
         scope: the scope.
         subscription: its subscription.
         writer: writes the part.
-        now: reads the time.
-        ignore: error codes that stand for an empty scope.
+        rules: the rules of the rows.
+        attempts: the number of requests that were sent.
+        waited: seconds in the queue.
+        throttled: the number of 429s.
+        received: bytes of the pages as JSON.
+        malformed: the error of an item that can't become a row.
 
     """
 
     scope: Scope
     subscription: Subscription
     writer: PartWriter
-    now: Now
-    ignore: Collection[str] = ()
+    rules: RowRules
+    attempts: int = attrs.field(default=0, init=False)
+    waited: float = attrs.field(default=0.0, init=False)
+    throttled: int = attrs.field(default=0, init=False)
+    received: int = attrs.field(default=0, init=False)
     _context: RowContext | None = attrs.field(default=None, init=False)
-    _malformed: ScopeError | None = attrs.field(default=None, init=False)
+    malformed: ScopeError | None = attrs.field(default=None, init=False)
+    _types: Counter[str] = attrs.field(factory=Counter, init=False)
 
-    def add(self, items: Sequence[object]) -> None:
+    def begin(self) -> None:
+        """Tell the observer that the requests of the scope may be sent from now on."""
+        if self.rules.observer is not None:
+            self.rules.observer.begin(self.scope)
+
+    def add(self, items: Sequence[object], api_version: str | None = None) -> None:
         """Write the rows of a page; after a malformed item, write no more.
+
+        Args:
+            items: the items of the page.
+            api_version: the api-version of the request, for the list of a type.
 
         Raises:
             OSError: the disk is full, or the part can't be written.
 
         """
-        if self._malformed is not None:
+        if self.malformed is not None:
             return
         if self._context is None:
-            self._context = self._make_context()
+            self._context = self._make_context(api_version)
             if self.scope.source == "container":
                 items = [make_subscription_item(self.subscription), *items]
+        elif self.scope.source == "types" and self._context.api_version != api_version:
+            self._context = attrs.evolve(self._context, api_version=api_version)
         context = self._context
         try:
-            self.writer.add([make_row(item, context) for item in items])
+            rows = [make_row(item, context) for item in items]
+            fresh = self.writer.add(self.rules.select(rows, self.scope.source))
         except ValueError as error:
-            self._malformed = make_error(error)
+            self.malformed = make_error(error)
+            return
+        self._types.update(row["type"] for row in fresh if row["type"] is not None)
+        if self.rules.observer is not None:
+            self.rules.observer.add(self.scope, fresh)
 
-    def finish(self, outcome: Outcome) -> ScopeResult:
-        """Finish the part with the outcome of the list, and return the result.
+    def restart(self, writer: PartWriter) -> None:
+        """Drop all rows; the pages come again, for another writer."""
+        self.writer.discard()
+        self.writer = writer
+        self._context, self.malformed = None, None
+        self._types.clear()
+
+    def count_requests(
+        self, attempts: int, waited: float, throttled: int = 0, received: int = 0
+    ) -> None:
+        """Count requests that were sent for the scope, the 429s, and the bytes of the pages."""
+        self.attempts += attempts
+        self.waited += waited
+        self.throttled += throttled
+        self.received += received
+
+    def finish(self, error: ScopeError | None = None) -> ScopeResult:
+        """Finish the part, and return the result.
+
+        Args:
+            error: the error that ended the list; None after its last page.
 
         Raises:
             OSError: as for `add`.
 
         """
-        error = None if outcome.error is None else make_error(outcome.error)
         if error is None and self._context is None:
             self.add(())
-        error = error or self._malformed
-        result = self._make_result(outcome, error)
+        result = self._make_result(error or self.malformed)
         self.writer.finish(result)
         return result
 
-    def _make_context(self) -> RowContext:
-        one = self.subscription
-        return RowContext(one.id, one.name, one.tenant_id, self.scope.source, _VERSION, self.now())
+    def _make_context(self, api_version: str | None) -> RowContext:
+        one, source = self.subscription, self.scope.source
+        version = LIST_VERSION if source in ("container", "list") else api_version
+        return RowContext(one.id, one.name, one.tenant_id, source, version, self.rules.now())
 
-    def _make_result(self, outcome: Outcome, error: ScopeError | None) -> ScopeResult:
-        read_at = self.now() if self._context is None else self._context.read_at
-        numbers = (outcome.attempts, outcome.waited, read_at)
+    def _make_result(self, error: ScopeError | None) -> ScopeResult:
+        read_at = self.rules.now() if self._context is None else self._context.read_at
+        numbers = (self.attempts, self.waited, read_at, self.throttled, self.received)
         if error is None:
             rows, duplicates = self.writer.rows, self.writer.duplicates
-            return ScopeResult(self.scope, "read", rows, duplicates, None, *numbers)
-        state = find_state(error, is_lost=self.subscription.is_lost, ignore=self.ignore)
+            types = dict(sorted(self._types.items()))
+            return ScopeResult(self.scope, "read", rows, duplicates, None, *numbers, types)
+        lost = self.subscription.is_lost
+        state = find_state(error, is_lost=lost, ignore=self.rules.ignore)
         return ScopeResult(self.scope, state, 0, 0, error, *numbers)

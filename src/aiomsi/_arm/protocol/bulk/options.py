@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -31,6 +31,20 @@ class ListNames:
     next_method: str = "GET"
 
 
+@attrs.frozen(eq=False)
+class RawPage:
+    """A page of a list, with its URL.
+
+    Attributes:
+        items: the items.
+        url: the URL of the request.
+
+    """
+
+    items: list[Any]
+    url: str = attrs.field(repr=False)
+
+
 @attrs.frozen
 class FanOutOptions:
     """The arguments of `ArmSession.fan_out` and `ArmSession.fan_out_list`, checked.
@@ -42,6 +56,8 @@ class FanOutOptions:
         api_version: the api-version of paths that are passed as text.
         ordered: whether the outcomes have the order of the requests.
         list_names: the members of a list's pages; None if the requests are no lists.
+        raw: whether values are responses that are not decoded, and each page of a list is a
+            `RawPage`. All requests are reads then, with any verb.
 
     """
 
@@ -51,6 +67,7 @@ class FanOutOptions:
     api_version: str | None
     ordered: bool = False
     list_names: ListNames | None = None
+    raw: bool = False
 
     def __attrs_post_init__(self) -> None:
         numbers: dict[str, object] = {"limit": self.limit, "max_bytes": self.max_bytes}

@@ -89,6 +89,8 @@ class Outcome:
         skipped: whether no request was sent, because of `error`, an earlier error of the same
             scope.
         items: the number of a list's items that were yielded, also if the list ends in an error.
+        throttled: the number of 429s among the responses.
+        received: bytes of the bodies of the responses that end a call, one for each page of a list.
 
     """
 
@@ -100,6 +102,8 @@ class Outcome:
     waited_for: str | None = None
     skipped: bool = False
     items: int = 0
+    throttled: int = 0
+    received: int = 0
 
     def result(self) -> Any:
         """Return the value.

@@ -1,0 +1,99 @@
+"""The arguments of `aiomsi inventory`, from text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from aiomsi._cli.arguments import read_text
+from aiomsi._errors import ConfigurationError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def read_names(option: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Return names: each text, the lines of the file after an ``@``, or those of stdin for ``-``.
+
+    In a file, empty lines and lines that begin with ``#`` are left out.
+
+    Raises:
+        ConfigurationError: a file can't be read, or has no name.
+
+    """
+    names: list[str] = []
+    for text in texts:
+        if text != "-" and not text.startswith("@"):
+            names.append(text)
+            continue
+        lines = (line.strip() for line in read_text(option, text).splitlines())
+        found = [line for line in lines if line and not line.startswith("#")]
+        if not found:
+            msg = f"{option} {text} has no line with a name"
+            raise ConfigurationError(msg, help="Write one id or name on each line")
+        names += found
+    return tuple(names)
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """Return the names of a list with commas."""
+    return tuple(name for each in (text or "").split(",") if (name := each.strip()))
+
+
+def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Return the names and values of ``NAME=VALUE`` options.
+
+    Raises:
+        ConfigurationError: an option lacks the name or the equals sign, or repeats a name.
+
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not name or not separator or name in pairs:
+            # The value may be secret.
+            msg = f"{option} {name!r} is not NAME=VALUE, or its name was given before"
+            raise ConfigurationError(msg, help=f"Write for example {option} name=value")
+        pairs[name] = value
+    return pairs
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as ``90s``, ``30m``, ``6h`` or ``2d``.
+
+    Raises:
+        ConfigurationError: the text is no duration.
+
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        msg = f"--max-age {text!r} is no duration"
+        raise ConfigurationError(msg, help="Write for example --max-age 6h, or 90s, 30m, 2d")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def check_places(
+    output: str, report: str | None, *, excel: bool, storage: Mapping[str, str]
+) -> None:
+    """Check the output and the report; no file is created.
+
+    Raises:
+        ConfigurationError: a format is not known, a package is missing, or a folder does not exist.
+
+    """
+    if excel and not output.endswith(".csv"):
+        raise ConfigurationError("--excel is an option of CSV", help="Write for example -o x.csv")
+    from aiomsi.inventory._formats.outputs import open_output
+
+    open_output(output, excel=excel, storage_options=storage)
+    if report is not None:
+        from aiomsi.inventory._report.widgets import check_extra
+
+        check_extra()
+    local = [path for path in (output, report) if path and "://" not in path and path != "-"]
+    for path in local:
+        folder = Path(path).parent
+        if not folder.is_dir():
+            msg = f"the folder {str(folder)!r} does not exist"
+            raise ConfigurationError(msg, help="Create it, or write to another one")

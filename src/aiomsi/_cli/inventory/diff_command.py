@@ -1,0 +1,136 @@
+"""The command `aiomsi inventory diff`: the differences of two inventories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.exceptions import Exit
+
+from aiomsi._cli.options import format_epilog
+from aiomsi._cli.output import print_line, say
+from aiomsi._errors import ConfigurationError
+from aiomsi._util import json
+
+if TYPE_CHECKING:
+    from aiomsi.inventory import Difference, Manifest
+
+_EXIT_CODES = (
+    "Exit codes: 0 no difference; 2 wrong usage or configuration; 3 a list is missing in one of "
+    "the inventories, or its filters leave rows out, so that a difference may be hidden; 4 there "
+    "are differences; 130 interrupted; 141 the reader of the output ended."
+)
+_UNKNOWN, _DIFFERENT = 3, 4
+_MOST_SHOWN = 3
+_CHANGES = ("added", "removed", "changed", "unknown")
+
+
+@click.command(
+    epilog=format_epilog(
+        "aiomsi inventory diff monday.jsonl tuesday.jsonl",
+        "aiomsi inventory diff old.jsonl new.jsonl --json | jq 'select(.change == \"removed\").id'",
+        exit_codes=_EXIT_CODES,
+    )
+)
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each difference.")
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Print the differences of two inventories, OLD and NEW, which are .jsonl files.
+
+    Each needs its manifest beside it. A row that is missing in a list that was not read whole is
+    "unknown", and never "removed". Times of reading are not compared.
+    """
+    from aiomsi.inventory import compare_rows, find_known_scopes
+
+    manifests = _read_manifest(old), _read_manifest(new)
+    known_old, known_new = map(find_known_scopes, manifests)
+    differences = compare_rows(_iter_rows(old), _iter_rows(new), known_old, known_new)
+    counts = _print_as_json(differences) if as_json else _print_table(differences)
+    unknown = list_unknown(*manifests)
+    said = ", ".join(f"{counts[change]:,} {change}" for change in _CHANGES)
+    say(said)
+    if unknown:
+        more = len(unknown) - _MOST_SHOWN
+        tail = f" and {more:,} more" if more > 0 else ""
+        say(f"not read whole in both: {', '.join(unknown[:_MOST_SHOWN])}{tail}")
+    if code := _UNKNOWN if unknown or counts["unknown"] else _DIFFERENT if counts.total() else 0:
+        raise Exit(code)
+
+
+def list_unknown(old: Manifest, new: Manifest) -> list[str]:
+    """Return the keys of the scopes that one of the inventories does not have whole, sorted."""
+    known = [{each.scope for each in one.results if each.is_known} for one in (old, new)]
+    planned = {each.scope for one in (old, new) for each in one.results}
+    return sorted(scope.key for scope in planned - (known[0] & known[1]))
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Return the manifest of an inventory.
+
+    Raises:
+        ConfigurationError: the inventory is no JSON Lines, or its manifest can't be read.
+
+    """
+    from aiomsi.inventory import read_manifest
+
+    if path.suffix != ".jsonl":
+        msg = f"{str(path)!r} is no .jsonl file"
+        raise ConfigurationError(msg, help="Compare the JSON Lines of two inventories")
+    beside = path.with_suffix(".manifest.json")
+    try:
+        return read_manifest(beside)
+    except OSError as error:
+        msg = f"the manifest {str(beside)!r} can't be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{str(beside)!r} is no manifest: {type(error).__name__}"
+    raise ConfigurationError(
+        msg, help="The manifest shows which lists were read; 'aiomsi inventory' writes it"
+    )
+
+
+def _iter_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file.
+
+    Raises:
+        ConfigurationError: the file can't be read, or a line is no JSON.
+
+    """
+    read = 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield json.loads(line)
+                read += 1
+    except OSError as error:
+        msg = f"{str(path)!r} can't be read: {error.strerror}"
+    except ValueError:
+        msg = f"line {read + 1} of {str(path)!r} is no JSON"
+    else:
+        return
+    raise ConfigurationError(msg, help="Write the inventory again")
+
+
+def _print_as_json(differences: Iterator[Difference]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for each in differences:
+        counts[each.change] += 1
+        print_line(each.to_json())
+    return counts
+
+
+def _print_table(differences: Iterator[Difference]) -> Counter[str]:
+    from aiomsi._cli.table import print_table
+
+    counts: Counter[str] = Counter()
+    rows = []
+    for each in differences:
+        counts[each.change] += 1
+        columns = (f"{name}: {old!s} -> {new!s}" for name, (old, new) in each.columns.items())
+        rows.append({"change": each.change, "id": each.id, "columns": "; ".join(columns)})
+    if rows:
+        print_table(rows, chosen=True)
+    return counts

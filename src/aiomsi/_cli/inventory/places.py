@@ -1,0 +1,127 @@
+"""The places of a run: its output, and the folder of the parts. The functions block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import attrs
+
+from aiomsi._errors import ConfigurationError
+from aiomsi._util import json
+from aiomsi.inventory._formats.locations import open_place
+from aiomsi.inventory._formats.outputs import open_output
+from aiomsi.inventory._formats.places import LocalPlace
+from aiomsi.inventory._formats.standard_output import NAME as STANDARD_OUTPUT
+from aiomsi.inventory._manifest import Manifest
+from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.lock import FolderLock
+
+PARTS_SUFFIX = ".parts"
+MANIFEST_NAME = "manifest.json"
+
+
+def find_parts(output: str, given: str | None = None) -> str | None:
+    """Return the folder of the parts; None for a temporary one.
+
+    By default it is ``x.jsonl.parts`` beside ``x.jsonl``.
+    """
+    if given is not None or output == STANDARD_OUTPUT:
+        return given
+    return f"{output.rstrip(f'/{os.sep}')}{PARTS_SUFFIX}"
+
+
+@attrs.define(eq=False, repr=False)
+class Parts:
+    """The parts of a run, locked until the end of a block.
+
+    Attributes:
+        location: the path or URL of the folder.
+        folder: the folder.
+        is_kept: whether the folder has parts after the end of the block.
+
+    """
+
+    location: str
+    folder: PartFolder
+    is_kept: bool = attrs.field(default=False, init=False)
+    _is_temporary: bool = False
+    _lock: FolderLock | None = None
+
+    def finish(self, *, is_complete: bool) -> None:
+        """Remove the parts of a complete run, and a folder without a plan."""
+        if is_complete:
+            self.folder.clear()
+        self.is_kept = not self._is_temporary and self.folder.read_plan() is not None
+        if self._lock is not None and not self.is_kept:
+            if self._is_temporary:
+                self.folder.clear()
+            self._lock.remove_folder()
+
+
+def open_parts(location: str | None, storage: Mapping[str, Any], stack: ExitStack) -> Parts:
+    """Open the folder of the parts, and lock it until the stack ends.
+
+    Raises:
+        UsageError: another run uses the folder.
+        ConfigurationError: the folder is a URL that can't be opened.
+        OSError: the folder can't be created.
+
+    """
+    is_temporary = location is None
+    if location is None:
+        location = stack.enter_context(TemporaryDirectory(prefix="aiomsi-"))
+    folder = PartFolder(open_place(location, storage))
+    folder.place.make_folder()
+    lock = None
+    if isinstance(folder.place, LocalPlace):
+        # A store has no locks. Two runs there read each scope twice, and write equal parts.
+        lock = stack.enter_context(FolderLock(folder.place.path))
+    return Parts(location, folder, is_temporary, lock)
+
+
+def must_clear(
+    parts: Parts, output: str, storage: Mapping[str, Any], *, resume: bool, restart: bool
+) -> bool:
+    """Return whether a run removes the parts of an earlier one before it begins.
+
+    Raises:
+        ConfigurationError: the earlier run has not ended, and the options neither continue nor
+            replace it.
+
+    """
+    if restart:
+        return True
+    earlier = parts.folder.read_plan()
+    if resume or earlier is None:
+        return False
+    if earlier.run_id == _find_ended_run(parts, output, storage):
+        return True
+    msg = f"the folder {parts.location!r} has the parts of a run that has not ended"
+    raise ConfigurationError(
+        msg, help="Continue that run with --resume, or remove its parts with --restart"
+    )
+
+
+def _find_ended_run(parts: Parts, output: str, storage: Mapping[str, Any]) -> str | None:
+    """Return the id of the run that wrote the output; None without a readable manifest."""
+    beside = open_output(output, storage_options=storage).beside(MANIFEST_NAME)
+    try:
+        with (beside or parts.folder.place.child(MANIFEST_NAME)).open() as file:
+            return Manifest.from_json(json.loads(file.read())).plan.run_id
+    except (OSError, ValueError, KeyError, TypeError, ConfigurationError):
+        return None
+
+
+def list_files(output: str, manifest: Manifest) -> list[str]:
+    """Return the names of the files that a run wrote, with one name for a folder."""
+    names = [file.name for file in manifest.files]
+    if not names or output == STANDARD_OUTPUT:
+        return []
+    text = output.rstrip(f"/{os.sep}")
+    errors = names.pop()
+    stem = errors.removesuffix("errors.jsonl")
+    return [*(names if text == output else [output]), errors, f"{stem}{MANIFEST_NAME}"]

@@ -1,0 +1,51 @@
+"""Rows on standard output, as JSON Lines."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from aiomsi.inventory._manifest import OutputFile
+
+NAME = "-"
+
+
+def write_standard_output(chunks: Iterable[bytes], stream: BinaryIO | None = None) -> OutputFile:
+    """Write bytes to standard output, without a buffer that is left behind.
+
+    Args:
+        chunks: the bytes.
+        stream: the stream; None for `sys.stdout`.
+
+    Raises:
+        BrokenPipeError: the reader has closed the pipe.
+        OSError: the stream can't be written.
+
+    """
+    if stream is None:
+        sys.stdout.flush()
+        stream = sys.stdout.buffer
+        # A buffer would be flushed once more at the end of the process, after a closed pipe, too.
+        stream = getattr(stream, "raw", stream)
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        _write(stream, chunk)
+    return OutputFile(NAME, digest.hexdigest(), size)
+
+
+def _write(stream: BinaryIO, chunk: bytes, system: str = os.name) -> None:
+    left = memoryview(chunk)
+    try:
+        while left:
+            left = left[stream.write(left) :]
+    except OSError as error:
+        if system == "nt" and error.errno == errno.EINVAL:
+            # Windows has no error for a closed pipe.
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        raise

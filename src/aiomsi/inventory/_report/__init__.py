@@ -1,0 +1,1 @@
+"""The report of an inventory: one HTML file that sends no request."""

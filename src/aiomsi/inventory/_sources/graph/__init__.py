@@ -1,0 +1,1 @@
+"""The reading of scopes through Resource Graph: queries for many subscriptions, reconciled."""

@@ -1,0 +1,57 @@
+"""The lists of resource groups and of resources, one of each for a subscription."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing
+
+from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+from aiomsi._arm.session import ArmSession
+from aiomsi.inventory._plan.scopes import Scope, ScopeResult, make_error
+from aiomsi.inventory._sources.reading import LIST_VERSION, Reading
+from aiomsi.inventory._sources.responses import MAX_BYTES, check_open
+
+SUBSCRIPTIONS_VERSION = "2022-12-01"
+_PAGE = 1_000
+_EXPAND = "createdTime,changedTime,provisioningState"
+
+
+def make_request(scope: Scope) -> Request:
+    """Return the request of a scope's first page, with the scope as its tag."""
+    path = f"/subscriptions/{scope.subscription_id}"
+    if scope.source == "container":
+        return Request("GET", f"{path}/resourcegroups", api_version=LIST_VERSION, tag=scope)
+    params: Mapping[str, str | int | bool] = {"$expand": _EXPAND, "$top": _PAGE}
+    return Request("GET", f"{path}/resources", api_version=LIST_VERSION, params=params, tag=scope)
+
+
+async def read_lists(
+    arm: ArmSession, readings: Mapping[Scope, Reading], limit: int
+) -> AsyncGenerator[ScopeResult, None]:
+    """Yield the result of each scope as it ends.
+
+    Raises:
+        UsageError: the session was closed.
+        OSError: a part can't be written.
+
+    """
+    requests = _iter_requests(readings.values())
+    lists = arm.fan_out_list(requests, limit=limit, max_bytes=MAX_BYTES)
+    async with aclosing(lists):
+        async for request, part in lists:
+            reading = readings[request.tag]
+            if not isinstance(part, Outcome):
+                reading.add(part)
+                del part
+                await reading.writer.drain()
+                continue
+            check_open(arm, part.error)
+            reading.count_requests(part.attempts, part.waited, part.throttled, part.received)
+            yield reading.finish(None if part.error is None else make_error(part.error))
+
+
+def _iter_requests(readings: Iterable[Reading]) -> Iterator[Request]:
+    """Yield the request of each scope, when the fan-out takes it."""
+    for reading in readings:
+        reading.begin()
+        yield make_request(reading.scope)

@@ -1,0 +1,79 @@
+"""Requests that follow from responses: the two are connected through a fan-out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any
+
+from aiomsi._arm.connection import closed_error
+from aiomsi._arm.fan_out import iter_lists, iter_outcomes
+from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
+from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+from aiomsi._arm.session import ArmSession
+from aiomsi._errors import UsageError
+
+MAX_BYTES = 33_554_432
+LISTS_AT_ONCE = 1_024
+
+
+class RequestFeed:
+    """The requests of a fan-out, an asynchronous iterator that waits for further ones."""
+
+    def __init__(self) -> None:
+        self._ready = deque[Request]()
+        self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def add(self, request: Request) -> None:
+        """Add a request."""
+        self._ready.append(request)
+        self._wake()
+
+    def close(self) -> None:
+        """End the iteration after the requests that were added."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> RequestFeed:
+        return self
+
+    async def __anext__(self) -> Request:
+        while not self._ready:
+            if self._closed:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._ready.popleft()
+
+
+def iter_responses(
+    arm: ArmSession, requests: AsyncIterable[Request], limit: int
+) -> AsyncGenerator[Outcome, None]:
+    """Return the generator of outcomes whose values are responses; POSTs are reads."""
+    options = FanOutOptions(limit, "collect", MAX_BYTES, None, raw=True)
+    return iter_outcomes(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)
+
+
+def iter_pages(
+    arm: ArmSession, requests: AsyncIterable[Request], limit: int
+) -> AsyncGenerator[tuple[Request, RawPage | Outcome], None]:
+    """Return the generator of the pages and outcomes of lists."""
+    options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=ListNames(), raw=True)
+    lists: Any = iter_lists
+    pages: AsyncGenerator[tuple[Request, RawPage | Outcome], None]
+    pages = lists(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)
+    return pages
+
+
+def check_open(arm: ArmSession, error: BaseException | None) -> None:
+    """Raise UsageError if an error is due to a closed session: the scope has not failed."""
+    if isinstance(error, UsageError):
+        raise error
+    if error is not None and arm._connection.closed:  # noqa: SLF001 (of this package)
+        raise closed_error(ours=True)

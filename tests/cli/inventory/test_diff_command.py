@@ -1,0 +1,148 @@
+"""`aiomsi inventory diff`: its lines, its table, and its exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Run
+
+from aiomsi.testing import EmbeddedAzure, Fault
+
+pytestmark = pytest.mark.usefixtures("azure_environment")
+
+
+@pytest.fixture
+def ids(
+    embedded_azure: EmbeddedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
+    """Add subscriptions with resources; the working directory is an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return embedded_azure.arm.generate(subscriptions=2, resources=30)
+
+
+def take(run: Run, output: str, *options: str) -> None:
+    assert run("inventory", "-o", output, "--progress", "none", *options).code in (0, 3)
+
+
+def edit(path: str) -> tuple[str, str, str]:
+    """Remove the first resource of a file, add another one, change a third one; return ids."""
+    lines = Path(path).read_bytes().splitlines()
+    rows = [json.loads(line) for line in lines]
+    first, second, third = [row for row in rows if row["source"] == "list"][:3]
+    rows.remove(first)
+    rows.append({**first, "id": f"{first['id']}-new"})
+    second["tags"] = {"env": "prod"}
+    third["read_at"] = "2020-01-01T00:00:00.000000Z"
+    Path(path).write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    return first["id"], second["id"], f"{first['id']}-new"
+
+
+def test_equal_inventories_are_exit_code_0(run: Run, ids: tuple[str, ...]) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        take(run, name)
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl")
+
+    assert (said.code, said.out) == (0, "")
+    assert said.err == "aiomsi: 0 added, 0 removed, 0 changed, 0 unknown\n"
+
+
+def test_differences_are_exit_code_4_as_json(run: Run, ids: tuple[str, ...]) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        take(run, name)
+    removed, changed, added = edit("b.jsonl")
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl", "--json")
+
+    assert said.code == 4
+    documents = [json.loads(line) for line in said.out.splitlines()]
+    assert {(one["change"], one["id"]) for one in documents} == {
+        ("added", added),
+        ("removed", removed),
+        ("changed", changed),
+    }
+    (columns,) = (one["columns"] for one in documents if one["change"] == "changed")
+    assert columns["tags"]["new"] == {"env": "prod"}
+    assert set(columns) == {"tags"}
+    assert said.err == "aiomsi: 1 added, 1 removed, 1 changed, 0 unknown\n"
+
+
+def test_differences_are_a_table_for_people(run: Run, ids: tuple[str, ...]) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        take(run, name)
+    removed, changed, _ = edit("b.jsonl")
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl")
+
+    assert said.code == 4
+    assert any(line.split()[:2] == ["removed", removed] for line in said.out.splitlines())
+    (line,) = (line for line in said.out.splitlines() if line.startswith("changed"))
+    assert changed in line
+    assert "-> {'env': 'prod'}" in line
+
+
+def test_missing_scope_is_exit_code_3_without_removals(
+    run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...]
+) -> None:
+    take(run, "a.jsonl")
+    embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
+    take(run, "b.jsonl")
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl", "--json")
+
+    assert said.code == 3
+    changes = {json.loads(line)["change"] for line in said.out.splitlines()}
+    assert changes == {"unknown"}
+    assert said.err.splitlines()[-1] == f"aiomsi: not read whole in both: {ids[0]}.list"
+
+
+def test_filtered_inventory_hides_differences(run: Run, ids: tuple[str, ...]) -> None:
+    take(run, "a.jsonl")
+    take(run, "b.jsonl", "--location", "westeurope")
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl", "--json")
+
+    assert said.code == 3
+    assert {json.loads(line)["change"] for line in said.out.splitlines()} == {"unknown"}
+
+
+def test_many_missing_scopes_are_counted(run: Run, ids: tuple[str, ...]) -> None:
+    take(run, "a.jsonl")
+    take(run, "b.jsonl", "--subscription", ids[0])
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl", "--json")
+
+    assert said.code == 3
+    assert said.err.splitlines()[-1].endswith(" and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest", "rows", "message"),
+    [
+        ("a.csv", None, None, "'a.csv' is no .jsonl file"),
+        ("a.jsonl", None, None, "the manifest 'a.manifest.json' can't be read: No such file or"),
+        ("a.jsonl", "[]", None, "'a.manifest.json' is no manifest: TypeError"),
+        ("a.jsonl", "{", None, "'a.manifest.json' is no manifest: "),
+        ("a.jsonl", "", None, "'a.jsonl' can't be read: No such file or directory"),
+        ("a.jsonl", "", b"{}x\n", "line 1 of 'a.jsonl' is no JSON"),
+    ],
+)
+def test_unreadable_inventory_is_exit_code_2(
+    run: Run,
+    ids: tuple[str, ...],
+    name: str,
+    manifest: str | None,
+    rows: bytes | None,
+    message: str,
+) -> None:
+    take(run, "b.jsonl")
+    beside = Path("a.manifest.json")
+    if manifest is not None:
+        beside.write_text(manifest or Path("b.manifest.json").read_text(), encoding="utf-8")
+    if rows is not None:
+        Path("a.jsonl").write_bytes(rows)
+
+    said = run("inventory", "diff", name, "b.jsonl")
+
+    assert said.code == 2
+    assert said.complaint[0].startswith(f"aiomsi: {message}")

@@ -1,0 +1,198 @@
+"""Ctrl-C and SIGTERM, sent to a run in a child process, and handled in this one."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import loops
+import pytest
+from click.exceptions import Exit
+
+from aiomsi._cli.credentials import CredentialSource
+from aiomsi._cli.inventory.mask import Mask
+from aiomsi._cli.inventory.printers import RecordingPrinter
+from aiomsi._cli.inventory.run import InventoryRun, RunOptions, run_in_thread
+from aiomsi._cli.inventory.signals import Interruption, catch_signals
+from aiomsi._cli.options import Target
+from aiomsi._clouds import PUBLIC
+from aiomsi.inventory import read_manifest
+from aiomsi.testing import EmbeddedAzure, Fault
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+UNIX = pytest.mark.skipif(sys.platform == "win32", reason="a signal ends a process on Windows")
+FOREVER = 600.0
+
+
+class Child:
+    """A run in a child process, whose list of one subscription does not end."""
+
+    def __init__(self, azure: EmbeddedAzure, folder: Path, *options: str) -> None:
+        ids = azure.arm.generate(subscriptions=5, resources=50)
+        self.hanging = f"(?i)/subscriptions/{ids[2]}/resources"
+        azure.arm.inject(Fault.delay(FOREVER), None, self.hanging)
+        self.azure, self.folder, self.options = azure, folder, options
+        self.parts = folder / "x.jsonl.parts"
+        self.process = self.start(*options)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "aiomsi", "inventory", "-o", "x.jsonl", *options]
+        environment = {**os.environ, **self.azure.environment, "SOURCE_DATE_EPOCH": "1000"}
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_for_parts(self) -> None:
+        """Wait until all lists but one are read: each of 6 subscriptions has two."""
+        loops.when(lambda: len([*self.parts.glob("*.part")]) == 11)
+
+    def end(self) -> tuple[int, str]:
+        _, err = self.process.communicate(timeout=30)
+        assert "Traceback" not in err
+        return self.process.returncode, err
+
+
+@UNIX
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_signal_ends_a_run_that_can_be_resumed(
+    embedded_azure: EmbeddedAzure, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    child = Child(embedded_azure, tmp_path)
+    child.wait_for_parts()
+
+    child.process.send_signal(number)
+    ended, err = child.end()
+
+    assert ended == code
+    lines = err.splitlines()
+    assert lines[0] == "listing subscriptions"
+    # The last parts may be written before the run notices their ends.
+    assert any(re.match(r"interrupted: \d of 6 subscriptions, ", line) for line in lines)
+    advice = "Repeat the command with --resume to continue; the parts are in x.jsonl.parts"
+    assert lines[-1] == advice
+    assert not [path for path in tmp_path.iterdir() if path != child.parts]
+    assert not list(child.parts.glob("*.tmp-*"))
+
+    embedded_azure.clear_faults()
+    before = len(embedded_azure.arm.requests)
+    child.process = child.start("--resume")
+    assert child.end()[0] == 0
+    manifest = read_manifest(tmp_path / "x.manifest.json")
+    assert (manifest.completeness, manifest.exit_code) == ("complete", 0)
+    # The list of subscriptions, their count, and the one list that was missing.
+    assert len(embedded_azure.arm.requests) - before == 3
+    assert not child.parts.exists()
+
+
+@UNIX
+@pytest.mark.slow
+def test_ctrl_c_twice_ends_the_process_at_once(
+    embedded_azure: EmbeddedAzure, tmp_path: Path
+) -> None:
+    child = Child(embedded_azure, tmp_path, "--progress", "none")
+    child.wait_for_parts()
+    # The first signal alone would end the run, too; both arrive before the process runs again.
+    child.process.send_signal(signal.SIGSTOP)
+    child.process.send_signal(signal.SIGTERM)
+    child.process.send_signal(signal.SIGINT)
+    child.process.send_signal(signal.SIGCONT)
+
+    code, err = child.end()
+
+    assert code in (130, 143)
+    assert err == ""
+    assert len([*child.parts.glob("*.part")]) == 11
+
+
+@UNIX
+@pytest.mark.slow
+def test_signal_before_the_plan_leaves_no_file(
+    embedded_azure: EmbeddedAzure, tmp_path: Path
+) -> None:
+    with embedded_azure.arm.hold() as hold:
+        child = Child(embedded_azure, tmp_path)
+        hold.wait_arrived()
+        child.process.send_signal(signal.SIGINT)
+        code, err = child.end()
+
+    assert code == 130
+    assert err.splitlines()[-1] == "aiomsi: interrupted before the first list was read"
+    assert not list(tmp_path.iterdir())
+
+
+def test_cancellation_without_a_signal_is_raised(
+    embedded_azure: EmbeddedAzure, azure_environment: object, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        options = RunOptions(str(tmp_path / "x.jsonl"))
+        run = InventoryRun(options, RecordingPrinter(), Mask(), Interruption(print))
+        task = asyncio.ensure_future(run.run(Target(PUBLIC, CredentialSource())))
+        with embedded_azure.arm.hold() as hold:
+            await hold.arrived()
+            task.cancel()
+            await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert not list(tmp_path.iterdir())
+
+
+def test_second_signal_ends_the_process() -> None:
+    ends: list[object] = []
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        with interruption.cancelling(task):
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(FOREVER)
+
+    before = [signal.getsignal(number) for number, _ in SIGNALS]
+    with catch_signals(lambda: ends.append("before"), ends.append) as interruption:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(main())
+        assert interruption.exit_code == 143
+    assert ends == ["before", 130]
+    assert [signal.getsignal(number) for number, _ in SIGNALS] == before
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_signal_without_a_task_ends_the_command(number: signal.Signals, code: int) -> None:
+    with catch_signals(str, print) as interruption, pytest.raises(Exit) as caught:
+        signal.raise_signal(number)
+
+    assert caught.value.exit_code == interruption.exit_code == code
+
+
+def test_signal_while_the_output_is_written_stops_the_thread() -> None:
+    ended: list[bool] = []
+
+    async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def write(check: Callable[[], None]) -> None:
+            def is_stopped() -> bool:
+                check()
+                return False
+
+            loop.call_soon_threadsafe(task.cancel)
+            try:
+                loops.when(is_stopped)
+            finally:
+                ended.append(True)
+
+        try:
+            await run_in_thread(write)
+        except asyncio.CancelledError:
+            assert ended
+            raise
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
