@@ -201,13 +201,7 @@ def test_core_needs_three_packages_and_optional_extras() -> None:
         for name in foreign_imports(each)
     }
     third = needed - set(sys.stdlib_module_names)
-    assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | {
-        "filelock",
-        "fsspec",
-        "orjson",
-        "pyarrow",
-    }
-    extras = {"filelock", "matplotlib", "orjson"}
+    extras = {"filelock", "fsspec", "matplotlib", "orjson", "pyarrow"}
     assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | extras
 
 
