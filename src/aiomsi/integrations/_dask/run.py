@@ -84,7 +84,9 @@ class ClusterRun:
         Workers that join later check it in their first task.
         """
         seen = self.client.run(read_owner_on_worker, self.config.plugin_name)
-        blind = [f"{worker} ({owner})" for worker, owner in seen.items() if owner != self.config.owner]
+        blind = [
+            f"{worker} ({owner})" for worker, owner in seen.items() if owner != self.config.owner
+        ]
         if blind:
             more = f" and {len(blind) - _SHOWN} more" if len(blind) > _SHOWN else ""
             raise not_shared(self.config.folder, ", ".join(blind[:_SHOWN]) + more)
