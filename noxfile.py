@@ -95,9 +95,10 @@ def measured(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
-    report = ",report" if session.python == MEASURED else ""
-    install(session, f"cli,testing,speed,gate{report}", "test")
+    measured_extras = ",dask,report" if session.python == MEASURED else ""
+    install(session, f"cli,testing,speed,gate{measured_extras}", "test")
     if session.python == MEASURED:
+        session.env["AIOMSI_DASK"] = "required"
         measured(session)
     else:
         chosen = ALL if session.python in THOROUGH else FAST

@@ -108,14 +108,12 @@ class SessionPlugin(WorkerPlugin):
             await self._arm.close()
 
 
-def read_on_worker(
-    name: str, owner: str, plan: Plan, scopes: Collection[Scope]
-) -> list[ScopeResult] | None:
+def read_on_worker(name: str, owner: str, plan: Plan, scopes: Collection[Scope]) -> Any:
     """Read a shard by the plugin of this worker: the task that a client submits.
 
     A task of an earlier client ends without a request, because the plugin is that of the last one.
     """
-    plugin = get_worker().plugins[name]
+    plugin: Any = get_worker().plugins[name]
     return plugin.read(plan, scopes) if plugin.config.owner == owner else None
 
 

@@ -107,7 +107,8 @@ class ClusterRun:
             self._futures[future] = scopes
 
     def _take_outcomes(self) -> None:
-        outcomes = as_completed(
+        iterate: Any = as_completed
+        outcomes = iterate(
             list(self._futures), loop=self.client.loop, with_results=True, raise_errors=False
         )
         for future, outcome in outcomes:
