@@ -35,6 +35,7 @@ from aiomsi.inventory._formats import places
 from aiomsi.inventory._formats.csv import CsvEncoder
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
+from aiomsi.inventory._formats.places import LocalPlace
 from aiomsi.inventory._parts import folder as folder_module
 from aiomsi.inventory._parts import lock as lock_module
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
@@ -180,7 +181,10 @@ def refuse_links(self: Path, target: Path) -> None:
 def test_exclusive_file_is_written_once(
     links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not links:
+    if links:
+        # As if another process wrote the file after this one had looked for it.
+        monkeypatch.setattr(Path, "exists", lambda _: False)
+    else:
         monkeypatch.setattr(Path, "hardlink_to", refuse_links)
     path = tmp_path / "x"
     write_file(path, [b"first"], exclusive=True)
@@ -291,12 +295,20 @@ def reusable(state: Any, read_at: str | None = "2026-01-01T00:00:00Z", **options
     return is_reusable(result, "2026-01-01T01:00:00Z", **options)
 
 
-def test_runs_that_begin_at_once_have_one_plan(tmp_path: Path) -> None:
+def test_runs_that_begin_at_once_have_one_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     count = 8
     barrier = threading.Barrier(count)
+    put = LocalPlace.put
+
+    def put_together(place: LocalPlace, aside: Path, *, exclusive: bool = False) -> None:
+        barrier.wait()
+        put(place, aside, exclusive=exclusive)
+
+    monkeypatch.setattr(LocalPlace, "put", put_together)
 
     def begin(number: int) -> Plan:
-        barrier.wait()
         return open_plan(attrs.evolve(PLAN, run_id=str(number)), tmp_path / "parts")
 
     with ThreadPoolExecutor(count) as executor:
