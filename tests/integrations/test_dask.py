@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import ssl
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ distributed = import_distributed()
 
 pytestmark = pytest.mark.slow
 
+PAGE = Path(__file__).parents[2] / "docs" / "many-machines.md"
 SUBSCRIPTIONS = 7  # with that of every embedded Azure
 
 
@@ -78,6 +80,16 @@ def test_cluster_writes_the_file_of_one_machine(
     azure.reset_counts()
     assert start(client, tmp_path).results == manifest.results
     assert azure.counts.arm_requests == 1
+
+
+def test_example_of_the_page_works(client: Any, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(re.sub(r"abfss://[^\"]+", tmp_path.as_posix(), block), found)  # noqa: S102 (our own)
+    manifest = found["read_all"](client.cluster.scheduler_address)
+    assert manifest.completeness == "complete"
+    assert manifest.plan.filters.locations == ("westeurope",)
+    assert (tmp_path / "all.jsonl").exists()
 
 
 def test_relative_folder_is_made_absolute(
