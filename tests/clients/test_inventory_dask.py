@@ -34,7 +34,10 @@ def make_container():
 make_container()
 with (
     LocalCluster(
-        n_workers={WORKERS}, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers={WORKERS},
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
     ) as cluster,
     Client(cluster) as client,
 ):

@@ -37,9 +37,9 @@ SUBSCRIPTIONS = 7  # with that of every embedded Azure
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     # Over TCP, because Dask would connect to another machine to find the address of this one.
-    options = {"protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": None}
+    options = {"protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
-        distributed.LocalCluster(None, 2, 1, False, **options) as cluster,
+        distributed.LocalCluster(None, 2, 2, False, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client

@@ -64,7 +64,7 @@ def world() -> Iterator[World]:
             n_workers=WORKERS,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             env={**azure.environment, **EPOCH},
         ) as cluster,
         distributed.Client(cluster) as client,
