@@ -144,13 +144,20 @@ def test_interrupted_client_cancels_its_tasks(client: Any, tmp_path: Path) -> No
     assert not client.futures
 
 
-def test_cancelled_futures_leave_scopes_pending(client: Any, tmp_path: Path) -> None:
-    def cancel_all(result: object) -> None:
-        client.cancel([distributed.Future(key, client) for key in list(client.futures)])
+def test_cancelled_futures_leave_scopes_pending(
+    client: Any, azure: EmbeddedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel_before(futures: Any, **options: Any) -> Any:
+        client.cancel(futures)
+        return distributed.as_completed(futures, **options)
 
-    manifest = start(client, tmp_path, on_result=cancel_all)
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as executor:
+        patch.setattr(cluster_run, "as_completed", cancel_before)
+        with holding_shards(azure, lambda: executor.submit(start, client, tmp_path)) as (_, run):
+            manifest = run.result()
     assert manifest.completeness == "interrupted"
-    assert manifest.rows > 0
+    assert {result.state for result in manifest.results} == {"pending"}
+    assert start(client, tmp_path).completeness == "complete"
 
 
 def fail(name: str, owner: str, plan: inventory.Plan, scopes: Any) -> Any:
