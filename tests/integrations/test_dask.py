@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,17 @@ def test_cluster_writes_the_file_of_one_machine(
 ) -> None:
     expected = run_alone(tmp_path / "alone")
     results: list[inventory.ScopeResult] = []
-    manifest = start(client, tmp_path, on_result=results.append)
+    unreleased: list[int] = []
+
+    def observe(result: inventory.ScopeResult) -> None:
+        results.append(result)
+        # The client's event loop has released the futures before it sends this request.
+        client.run_on_scheduler(int)
+        unreleased.append(len(client.futures))
+
+    manifest = start(client, tmp_path, on_result=observe)
     assert manifest.completeness == "complete"
+    assert unreleased[-1] == 0
     assert {result.scope for result in results} == set(manifest.plan.scopes)
     assert (tmp_path / "x.jsonl").read_bytes() == expected
     assert not (tmp_path / "parts" / "owner").exists()
@@ -101,6 +111,22 @@ def test_relative_folder_is_made_absolute(
     assert (tmp_path / "parts" / "plan.json").exists()
 
 
+def test_lists_of_a_task_are_read_at_once(
+    client: Any, azure: EmbeddedAzure, tmp_path: Path
+) -> None:
+    places = {"folder": tmp_path / "parts", "output": tmp_path / "x.jsonl"}
+    with ThreadPoolExecutor(1) as executor:
+        run = partial(dask.inventory, client, **places)
+        with holding_shards(azure, lambda: executor.submit(run)) as (hold, running):
+            # The first page shows how large pages are.
+            hold.wait_arrived(1)
+            with azure.arm.hold() as others:
+                hold.release()
+                others.wait_arrived(2)
+                assert sum(map(len, client.processing().values())) == 1
+        assert running.result().completeness == "complete"
+
+
 def test_cancelled_run_ends_and_continues_later(
     client: Any, azure: EmbeddedAzure, tmp_path: Path
 ) -> None:
@@ -109,7 +135,7 @@ def test_cancelled_run_ends_and_continues_later(
         ThreadPoolExecutor(1) as executor,
         holding_shards(azure, lambda: executor.submit(start, client, tmp_path)) as (hold, run),
     ):
-        hold.wait_arrived(2)
+        hold.wait_arrived(2)  # of two tasks
         assert dask.cancel(tmp_path / "parts") is True
         with pytest.raises(CancelledError, match="continues with its parts"):
             run.result()
@@ -182,6 +208,28 @@ def test_lost_task_is_the_error_of_its_unread_scopes(
         assert result.error is not None
         assert (result.scope.source, result.error.code) == ("list", "OSError")
     assert len(reported) == 2 * SUBSCRIPTIONS
+
+
+failures: list[str] = []
+
+
+def fail_once(name: str, owner: str, plan: inventory.Plan, scopes: Any) -> Any:
+    """Read a shard; raise an error at the first attempt of each."""
+    from aiomsi.integrations._dask.plugin import read_on_worker
+
+    if plan.subscriptions[0].id in failures:
+        return read_on_worker(name, owner, plan, scopes)
+    failures.append(plan.subscriptions[0].id)
+    raise OSError("No space left on device")
+
+
+def test_failed_task_is_repeated(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures.clear()
+    monkeypatch.setattr(cluster_run, "read_on_worker", fail_once)
+    assert start(client, tmp_path, retries=1).completeness == "complete"
+    assert len(failures) == SUBSCRIPTIONS
 
 
 def test_lost_scopes_are_read_with_retry_failed(
