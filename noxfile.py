@@ -26,6 +26,9 @@ nox.options.sessions = [
     "crowd",
     "vm",
     "clients",
+    "fuzz",
+    "soak",
+    "examples",
 ]
 
 ROOT = Path(__file__).parent
@@ -37,13 +40,15 @@ MEASURED = "3.13"
 THOROUGH = ("3.11", MEASURED, "3.15")
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
-# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well.
+# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well, and runs
+# the asynchronous ones on one event loop.
 ALL = ("-m", "not crowd")
 FAST = ("-m", "not crowd and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+TYPED = ("src", "tests", "benchmarks", "examples", "noxfile.py")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []
@@ -88,19 +93,20 @@ def measured(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    env = {"COVERAGE_FILE": str(folder / ".coverage")}
+    env = {"COVERAGE_FILE": str(folder / ".coverage"), "AIOMSI_FORMATS": "required"}
     session.run("python", "-m", "coverage", "run", *PYTEST, *ALL, *session.posargs, env=env)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
-    measured_extras = ",dask,report" if session.python == MEASURED else ""
-    install(session, f"cli,testing,speed,gate{measured_extras}", "test")
+    # The largest packages are installed once, for the Python whose coverage is measured.
     if session.python == MEASURED:
+        install(session, "cli,testing,speed,gate,dask,report", "test", "formats")
         session.env["AIOMSI_DASK"] = "required"
         measured(session)
     else:
+        install(session, "cli,testing,speed,gate", "test")
         chosen = ALL if session.python in THOROUGH else FAST
         session.run("python", *PYTEST, *chosen, *session.posargs)
 
@@ -119,8 +125,8 @@ def minimums(session: nox.Session) -> None:
     ]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
-    # Without the slow tests: each of them runs with the same Python and the newest versions.
-    session.run("python", *PYTEST, *FAST, *session.posargs)
+    # As `pytest` alone: all others run with the same Python and the newest versions.
+    session.run("python", *PYTEST, *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -128,7 +134,8 @@ def typing(session: nox.Session) -> None:
     """Check the types, strictly, as each supported Python sees them."""
     install(session, "cli,testing,speed,gate", "typing")
     for version in PYTHONS:
-        session.run("mypy", "--python-version", version, "src", "tests", "benchmarks", "noxfile.py")
+        options = ("--num-workers=auto", "--python-version", version)
+        session.run("mypy", *options, *TYPED)
 
 
 @nox.session(python=OLDEST)
@@ -136,6 +143,8 @@ def lint(session: nox.Session) -> None:
     """Check style, format and prose."""
     session.install(*group("lint"), *CONSTRAINTS)
     session.run("ruff", "check", ".")
+    # Windows has another default encoding. Preview mode would change other rules, too.
+    session.run("ruff", "check", "--preview", "--select", "PLW1514", ".")
     session.run("ruff", "format", "--check", ".")
     # Separately, because each limit is a rate: good pages must not make up for bad docstrings.
     session.run("python", "tests/project/prose.py", "src")
@@ -258,6 +267,29 @@ def vm(session: nox.Session) -> None:
     session.run("python", "tests/vm/enter.py", *session.posargs)
 
 
+@nox.session(python=OLDEST)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the parsers, guided by coverage, for half a minute; prints the cases of each.
+
+    Options: `nox -s fuzz -- --cases 1000000`, and parts of names. atheris has wheels for Linux
+    alone.
+    """
+    if sys.platform != "linux":
+        session.skip("atheris has wheels for Linux alone")
+    install(session, "testing,speed", "fuzz")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def soak(session: nox.Session) -> None:
+    """Run a web service, fan-outs and inventories for a minute while faults occur.
+
+    Options: `nox -s soak -- --minutes 10`.
+    """
+    install(session, "testing,speed")
+    session.run("python", "tests/stress/soak.py", *session.posargs)
+
+
 def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
     """Install the packages of a folder's package.json in the folder, without running scripts."""
     flags = (
@@ -353,6 +385,34 @@ def clients(session: nox.Session) -> None:
         "tests/project/test_clients_page.py",
         "tests/testing/test_management_clients.py",
     ]
+    session.run("python", "-m", "pytest", *ALL, *options, env=env)
+
+
+@nox.session(python=OLDEST)
+def examples(session: nox.Session) -> None:
+    """Start each example by its README's commands in a fresh virtual environment, and load it.
+
+    The tests that need wrk or redis-server are skipped without it; with `CI` set they fail.
+    """
+    if sys.platform == "win32":
+        session.skip("the commands in the READMEs are those of a POSIX shell")
+    pins = (*CONSTRAINTS, "--constraint", "tests/runnable_examples/constraints.txt")
+    files = sorted((ROOT / "examples").glob("*/requirements.txt"))
+    needed = [name for file in files for name in ("-r", str(file))]
+    packages = [name for name in group("test") if not name.startswith("azure-")]
+    session.install(f"{wheel(session)}[testing]", "mypy", "virtualenv", *packages, *needed, *pins)
+    folder = Path(session.create_tmp()).resolve() / "environments"
+    # As in a user's project: strict, with the packages that the session `typing` does not have.
+    checked = ("mypy", "--strict", "--config-file=", f"--cache-dir={folder.parent / 'mypy'}")
+    for file in files:
+        with session.chdir(file.parent):
+            session.run(
+                *checked, *(path.name for path in file.parent.glob("*.py") if "." not in path.stem)
+            )
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "tests/runnable_examples/install.py", str(folder))
+    env = {"AIOMSI_EXAMPLES": str(folder)}
+    options = session.posargs or ["tests/runnable_examples"]
     session.run("python", "-m", "pytest", *ALL, *options, env=env)
 
 

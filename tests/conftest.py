@@ -14,6 +14,12 @@ from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 HERE = Path(__file__).parent
+
+# Whatever the environment says: two workers and hundreds of child processes would compile the same
+# modules again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 sys.path.insert(0, str(HERE / "support" / "socket_guard"))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(HERE / "support" / "socket_guard"), os.environ.get("PYTHONPATH")])
@@ -63,7 +69,19 @@ def _own_world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     SYSTEM_CLOCK.shared.clear()
 
 
-@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
+@pytest.fixture(autouse=True, scope="module")
+def _freeze() -> None:
+    """Collect the garbage of earlier modules, and spare later collections the rest."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(backend, id=kind, marks=() if kind == "debug" else pytest.mark.loops)
+        for kind, backend in LOOPS.items()
+    ]
+)
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     """Run every asynchronous test in asyncio's debug mode, on uvloop and with eager tasks."""
     return request.param

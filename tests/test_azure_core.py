@@ -107,6 +107,7 @@ def run(code: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_pickle_is_read_by_a_process_without_azure_core(error: aiomsi.CredentialError) -> None:
     code = f"""
         import pickle, sys
@@ -118,6 +119,7 @@ def test_pickle_is_read_by_a_process_without_azure_core(error: aiomsi.Credential
     assert run(code) == f"{base} {error} {error.status} {error.no_identity}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["aiomsi", "azure.identity"])
 def test_error_is_both_whichever_is_imported_first(first: str) -> None:
     second = {"aiomsi": "azure.identity", "azure.identity": "aiomsi"}[first]
@@ -130,6 +132,7 @@ def test_error_is_both_whichever_is_imported_first(first: str) -> None:
     assert run(code) == "True <class 'aiomsi.HostUnreachableError'>"
 
 
+@pytest.mark.slow
 def test_error_made_before_azure_identity_is_azure_cores_alone() -> None:
     code = """
         import aiomsi, azure.core.exceptions as core

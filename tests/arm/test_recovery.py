@@ -588,6 +588,7 @@ BODIES: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", BODIES)
 async def test_success_is_true_and_an_error_tells_of_the_doubt(method: str) -> None:
     for seed in range(60):

@@ -108,6 +108,7 @@ def of_text(status: int, code: str) -> Callable[[str], object]:
     return work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code"),
     [

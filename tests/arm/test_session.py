@@ -204,7 +204,8 @@ async def test_many_cold_callers_make_one_token_request(embedded_azure: Embedded
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (1, 100)
 
 
-@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1_000, 10_000])
 def test_thousands_of_cold_callers_make_one_token_request(
     embedded_azure: EmbeddedAzure, count: int
 ) -> None:
@@ -429,6 +430,7 @@ async def test_a_revoked_token_is_replaced_and_the_call_repeated_once(
     assert (counts.imds_requests, counts.arm_requests, counts.arm_unauthorized) == (2, 3, 1)
 
 
+@pytest.mark.slow
 def test_a_thousand_sessions_in_a_row_renew_the_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
     manual = ManualClock()
 

@@ -24,7 +24,9 @@ def _freeze() -> None:
     gc.freeze()
 
 
-@pytest.mark.parametrize("share", range(8))
+@pytest.mark.parametrize(
+    "share", [0, *(pytest.param(share, marks=pytest.mark.slow) for share in range(1, 8))]
+)
 def test_every_invariant_holds(share: int) -> None:
     for seed in range(share, SEEDS, 8):
         report = run_seed(seed)

@@ -221,6 +221,7 @@ def test_include_shows_the_headers_of_an_error_too(run: Run) -> None:
     assert "x-ms-failure-cause: gateway\n" in said.err
 
 
+@pytest.mark.slow
 def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.arm.inject(Fault(200, body='{"text": "cut \\ud83d", "name": "Jürgen"}'))
 
@@ -648,7 +649,7 @@ def test_request_body_comes_from_a_file_in_any_encoding(
 
 
 def test_request_body_comes_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(b'{"tags": {"a": "b"}}'))
+    stdin = io.TextIOWrapper(io.BytesIO(b'{"tags": {"a": "b"}}'), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", stdin)
 
     said = run("request", "PATCH", DEVTEST, *VERSION, "--body", "-")

@@ -13,7 +13,7 @@ from command_line import Run, kill
 from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.demo import inventory
 from aiomsi._cli.demo.report import DemoFailedError
-from aiomsi._cli.inventory.run import InventoryRun
+from aiomsi._cli.inventory.run import InventoryRun, RunOptions
 from aiomsi._cli.inventory.summary import Summary
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi.inventory import Manifest, Plan, Scope, ScopeResult, Subscription
@@ -103,3 +103,30 @@ def test_demo_without_a_picture_writes_none(
     assert (said.code, said.err) == (0, "")
     assert "incomplete: 2 of 3 subscriptions, " in said.out
     assert not list(tmp_path.iterdir())
+
+
+def test_report_is_opened_if_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary, tenant = make_summary()
+    reports: list[str | None] = []
+    opened: list[str] = []
+
+    def take(options: RunOptions, *_: object) -> Summary:
+        reports.append(options.report)
+        return summary
+
+    monkeypatch.setattr(inventory, "_take", take)
+    monkeypatch.setattr(inventory, "choose_troubles", lambda _: tenant)
+    monkeypatch.setattr(inventory, "check_extra", lambda: None)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    for arguments in (("--open",), ("--report", "x.html")):
+        assert run("demo", "inventory", "--subscriptions", "3", *arguments).code == 0
+
+    temporary, given = reports
+    assert temporary is not None
+    assert given == "x.html"
+    assert opened == [Path(temporary).as_uri()]
+    assert Path(temporary).parent.parent == tmp_path

@@ -19,6 +19,7 @@ from types import ModuleType
 
 import click
 import pytest
+from click.exceptions import Exit
 from command_line import DEVTEST, SUBSCRIPTION, VERSION, Run, Said, kill, run_process
 
 import aiomsi
@@ -108,6 +109,7 @@ def test_a_missing_extra_is_one_line_that_names_it(
     assert (out, err) == ("", f"The aiomsi command needs {package}: pip install 'aiomsi[cli]'\n")
 
 
+@pytest.mark.slow
 def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
     script = (
         "import sys; sys.modules['click'] = None\n"
@@ -123,6 +125,7 @@ def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
     assert done.stderr.splitlines() == ["The aiomsi command needs click: pip install 'aiomsi[cli]'"]
 
 
+@pytest.mark.slow
 def test_command_that_calls_arm_imports_no_server() -> None:
     script = (
         "import sys; from aiomsi._cli import main\n"
@@ -188,9 +191,10 @@ def test_output_that_can_not_be_written_is_an_error(
     assert (code, capsys.readouterr().err) == (1, "aiomsi: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_process_on_a_full_disk_ends_with_one_line() -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION],
             stdout=full,
@@ -217,6 +221,36 @@ def test_closed_outputs_are_no_error(
     assert code == 0
 
 
+def test_output_without_a_reader_ends_quietly_on_windows() -> None:
+    error = OSError(errno.EINVAL, "Invalid argument")
+    with pytest.raises(Exit) as caught, cli._ending_quietly("nt"):
+        raise error
+    assert caught.value.exit_code == 141
+    with pytest.raises(OSError, match="Invalid") as kept, cli._ending_quietly("posix"):
+        raise error
+    assert kept.value is error
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "expected"),
+    [
+        # Redirected, on Windows; a console, or UTF-8 mode; and the choice of PYTHONIOENCODING.
+        ("cp1252", "strict", b"J\xfcrgen \\u6771"),
+        ("utf-8", "strict", b"J\xc3\xbcrgen \xe6\x9d\xb1"),
+        ("ascii", "replace", b"J?rgen ?"),
+    ],
+)
+def test_text_that_the_output_can_not_encode_is_escaped(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str, expected: bytes
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding, errors)
+    monkeypatch.setattr(sys, "stdout", stream)
+    cli._open_streams()
+    print("Jürgen 東", end="", flush=True)
+    assert stream.buffer.getvalue() == expected
+
+
+@pytest.mark.slow
 def test_process_without_a_reader_ends_quietly_with_141() -> None:
     command = [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION]
     with subprocess.Popen(

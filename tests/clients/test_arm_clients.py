@@ -33,6 +33,7 @@ def make_client(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name", "group", "method"), CLIENTS)
 def test_client_lists_with_the_credential(
     module: str,
@@ -53,6 +54,7 @@ def test_client_lists_with_the_credential(
     assert azure.counts.imds_requests == 1
 
 
+@pytest.mark.slow
 def test_client_creates_and_reads_a_group(azure: EmbeddedAzure, ca_file: str) -> None:
     azure.arm.grant(azure.imds.identities[0].object_id, role="Contributor")
 

@@ -54,6 +54,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "has_info"), [("1.24.0", False), ("1.31.0", True)])
 @pytest.mark.usefixtures("azure_environment")
 def test_old_azure_core_gets_the_classes_that_it_has(version: str, has_info: bool) -> None:

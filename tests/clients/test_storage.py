@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +78,23 @@ def test_file_system_of_fsspec_writes_and_lists(
     read, found = json.loads(done.stdout)
     assert (read, found) == ("hello", ["files/a.txt"])
     assert azure.counts.imds_requests == 1
+
+
+@pytest.mark.slow
+def test_pickled_file_system_reads_in_three_processes(
+    azure: EmbeddedAzure, azurite: Azurite, certificate: Certificate
+) -> None:
+    pytest.importorskip("adlfs")
+    program = Path(__file__).parent / "programs" / "adlfs_workers.py"
+    done = subprocess.run(
+        [sys.executable, str(program), f"{azurite.host}/{ACCOUNT}", ACCOUNT],
+        env={**os.environ, **azure.environment, "SSL_CERT_FILE": str(certificate.ca)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [["hello"] * 3, False]
+    # One for each process: the pickle has the configuration, and no token.
+    assert azure.counts.imds_requests == 4

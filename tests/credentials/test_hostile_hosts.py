@@ -204,6 +204,7 @@ def test_unfit_answer_is_refused_at_once(place: Place, name: str) -> None:
     assert place.count_marks() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PASSING)
 def test_answer_that_may_pass_is_requested_five_times(place: Place, name: str) -> None:
     place.said, said = PASSING[name]
@@ -221,6 +222,7 @@ def test_agent_that_answers_badly_at_once_gets_no_key(arc: Place, first: str) ->
     assert arc.count_marks() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [

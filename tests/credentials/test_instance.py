@@ -194,6 +194,7 @@ def test_call_without_an_event_loop_is_a_usage_error() -> None:
         coroutine.send(None)
 
 
+@pytest.mark.slow
 def test_import_of_the_package_does_not_import_it() -> None:
     code = (
         "import sys, aiomsi; print([n for n in sys.modules if n.endswith(('instance','provider'))])"

@@ -354,6 +354,7 @@ def _use_in_child(
     results.put(str(asyncio.run(credential.get_token(SCOPE)).token))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "requests"), [pytest.param("fork", 1, marks=forks), ("spawn", 2)]
 )
@@ -583,6 +584,7 @@ async def test_no_secret_is_in_the_locals_of_a_failures_traceback(
     )
 
 
+@pytest.mark.slow
 def test_program_that_ends_during_a_fetch_leaves_no_warning(
     embedded_azure: EmbeddedAzure,
 ) -> None:

@@ -174,6 +174,7 @@ def test_unreachable_host_says_what_had_no_effect(environment: dict[str, str], s
     assert host.unreachable_help == plain.unreachable_help + said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTS)
 def test_only_the_module_of_the_chosen_host_is_imported(name: str) -> None:
     code = (

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from optional import import_or_skip
 
-from aiomsi.inventory import Manifest, read_manifest, read_plan
+from aiomsi.inventory import Manifest, assemble, read_manifest, read_plan
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.testing import EmbeddedAzure
 
@@ -47,7 +48,9 @@ def run(azure: EmbeddedAzure, folder: Path, kill_after: int | None = None) -> in
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the exit code of a kill differs")
-def test_killed_run_resumes_to_the_same_file(embedded_azure: EmbeddedAzure, tmp_path: Path) -> None:
+def test_killed_run_resumes_to_the_same_file(
+    embedded_azure: EmbeddedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embedded_azure.arm.generate(subscriptions=40, resources=4_000)
     whole = tmp_path / "whole"
     total = run(embedded_azure, whole)
@@ -70,3 +73,12 @@ def test_killed_run_resumes_to_the_same_file(embedded_azure: EmbeddedAzure, tmp_
     assert manifest.completeness == "complete"
     assert manifest.rows == total
     assert not list(killed.glob("*.tmp-*"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000")
+    import_or_skip("pyarrow.parquet")
+    for name in ("x.csv", "x.parquet", "x/"):
+        for folder in (whole, killed):
+            assemble(manifest.plan, folder, f"{folder}/{name}")
+    for path in (path for path in whole.rglob("x*/*.parquet") if path.is_file()):
+        assert path.read_bytes() == (killed / path.relative_to(whole)).read_bytes()
+    for name in ("x.csv", "x.parquet"):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes()

@@ -18,6 +18,7 @@ from aiomsi import ConfigurationError
 from aiomsi.inventory import Plan, assemble, read_manifest, read_plan
 from aiomsi.inventory._formats import csv as csv_format
 from aiomsi.inventory._formats import standard_output
+from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.places import LocalPlace, replace
 from aiomsi.inventory._formats.standard_output import write_standard_output
 from aiomsi.inventory._parts.folder import PartFolder
@@ -78,6 +79,7 @@ def test_manifest_sums_the_requests_of_all_scopes(tmp_path: Path, parts: Path) -
     assert [document[name] for name in chosen] == [4, 1, 0.5, 1_100, "t", "o", "c"]
     assert document["arguments"]["subscriptions"] is None
     assert document["arguments"]["ignore"] == []
+    assert document["arguments"].keys() > {"exclude", "states", "kinds", "locations"}
     assert document["run_id"] == "run"
 
 
@@ -121,10 +123,13 @@ def test_file_that_can_not_grow_leaves_the_earlier_output(
     tmp_path: Path, parts: Path, output: str
 ) -> None:
     write_run(parts, make_rows())
+    # The data of a coverage measurement would be files that can't grow as well.
+    environment = {key: text for key, text in os.environ.items() if "COVERAGE" not in key}
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(parts), output],
         capture_output=True,
         text=True,
+        env=environment,
         check=False,
     )
     assert (done.stdout, done.stderr) == (f"OSError {errno.EFBIG}\n", "")
@@ -204,6 +209,23 @@ def test_two_outputs_of_equal_parts_are_equal(
     assert b"1970-01-01T00:16:40" in found[0]["x.manifest.json"]
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "match"),
+    [
+        ("x.txt", {}, "ends with none of"),
+        ("x", {}, "ends with none of"),
+        ("x.jsonl", {"excel": True}, "option of CSV"),
+        ("-", {"excel": True}, "option of CSV"),
+    ],
+)
+def test_output_of_an_unknown_format_is_refused(
+    tmp_path: Path, parts: Path, output: str, options: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=match):
+        assemble(make_plan(), parts, output, **options)
+    assert not parts.exists()
+
+
 def test_caller_ends_the_writing_between_chunks(tmp_path: Path, parts: Path, output: str) -> None:
     plan = write_run(parts, make_rows())
 
@@ -266,6 +288,14 @@ def test_data_set_returns_if_the_new_one_gets_no_name(
     with pytest.raises(OSError, match="second"):
         assemble(plan, parts, f"{tmp_path}/x/")
     assert contents_of(tmp_path / "x") == before
+
+
+def test_exclusive_file_leaves_an_existing_one(tmp_path: Path) -> None:
+    write_file(tmp_path / "x", [b"first"], exclusive=True)
+    with pytest.raises(FileExistsError):
+        write_file(tmp_path / "x", [b"second"], exclusive=True)
+    assert names_in(tmp_path) == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"first"
 
 
 # CSV
@@ -363,3 +393,34 @@ def test_part_folder_is_cleared_of_its_run_alone(parts: Path) -> None:
     PartFolder(parts).clear()
     assert names_in(parts) == ["note"]
     assert str(LocalPlace(parts)) == str(parts)
+
+
+KILL = """
+import os, signal, sys
+from aiomsi import inventory
+left = int(sys.argv[3])
+def check():
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+inventory.assemble(inventory.read_plan(sys.argv[1]), sys.argv[1], sys.argv[2], check=check)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("chunks", [0, 1])
+def test_kill_while_writing_leaves_the_earlier_output(
+    tmp_path: Path, parts: Path, output: str, chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000")
+    plan = write_run(parts, make_rows())
+    assemble(plan, parts, output)
+    before = contents_of(tmp_path / "out")
+    command = [sys.executable, "-c", KILL, str(parts), output, str(chunks)]
+    assert subprocess.run(command, check=False).returncode == -9
+    after = contents_of(tmp_path / "out")
+    assert {name: data for name, data in after.items() if ".tmp-" not in name} == before
+    assemble(plan, parts, output)
+    assert {**contents_of(tmp_path / "out"), **before} == contents_of(tmp_path / "out")

@@ -136,7 +136,8 @@ def test_impossible_time_and_half_surrogate_are_kept_apart(pa: Any, tmp_path: Pa
         ),
         make_row(2, changed_time=None, zones=["\ud800"]),
     ]
-    first, second = pa.parquet.read_table(write_all(tmp_path, rows)).to_pylist()
+    rows += [make_row(3), make_row(4)]
+    first, second, *_ = pa.parquet.read_table(write_all(tmp_path, rows)).to_pylist()
     assert first["changed_time"] is None
     assert first["created_time"] == datetime(2026, 1, 1, 0, 0, 1, 123456, tzinfo=UTC)
     assert (first["name"], first["tags"]) == ("\\ud800", [("\\udc00", "x")])

@@ -1,9 +1,10 @@
 """Locations with URLs: parts and outputs in a store, by fsspec's file system in memory."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import aclosing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,11 +13,10 @@ from optional import import_or_skip
 
 from aiomsi import ArmSession, ConfigurationError, inventory
 from aiomsi.inventory import Plan, assemble, read_manifest, read_plan
-from aiomsi.inventory._formats import remote
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.locations import open_place
 from aiomsi.inventory._formats.places import Place
-from aiomsi.inventory._formats.remote import LentCredential, is_azure
+from aiomsi.inventory._formats.remote import LentCredential, RemotePlace, is_azure
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._run import open_parts
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
@@ -29,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     """Return the files of the file system in memory, which is empty before and after a test."""
     memory = import_or_skip("fsspec.implementations.memory").MemoryFileSystem
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(remote.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
     memory.store.clear()
     memory.pseudo_dirs[:] = [""]
     yield memory.store
@@ -149,7 +149,7 @@ class Refusing:
 def test_error_of_a_store_is_an_oserror_with_its_place(
     store: dict[str, Any], tmp_path: Path, action: str
 ) -> None:
-    place = remote.RemotePlace(Refusing(), "abfss", remote.PurePosixPath("c/x"))
+    place = RemotePlace(Refusing(), "abfss", PurePosixPath("c/x"))
     aside = tmp_path / "aside"
     aside.write_bytes(b"")
     arguments = [aside] if action == "put" else []

@@ -24,6 +24,7 @@ ORDER = (
     "_clouds",
     "_util",
     "_errors",
+    "_tracing",
     "_azure_core",
     "_clock",
 )
@@ -46,6 +47,7 @@ PURE = (
     "integrations._auth.host_pins",
     "integrations._auth.httpx_body",
     "inventory._diff",
+    "inventory._documents",
     "inventory._formats.csv",
     "inventory._formats.json_lines",
     "inventory._errors",
@@ -89,15 +91,16 @@ def modules() -> dict[str, Path]:
 
 def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a tree, except those that only a type checker sees."""
-    for child in ast.iter_child_nodes(node):
-        test = child.test if isinstance(child, ast.If) else None
-        if isinstance(child, ast.If) and isinstance(test, ast.Name) and test.id == "TYPE_CHECKING":
-            for other in child.orelse:
-                yield other
-                yield from at_run_time(other)
-            continue
-        yield child
-        yield from at_run_time(child)
+    todo = [node]
+    while todo:
+        for child in ast.iter_child_nodes(todo.pop()):
+            test = child.test if isinstance(child, ast.If) else None
+            if isinstance(child, ast.If) and getattr(test, "id", "") == "TYPE_CHECKING":
+                yield from child.orelse
+                todo += child.orelse
+                continue
+            yield child
+            todo.append(child)
 
 
 def tree_of(module: str) -> ast.Module:
@@ -201,8 +204,13 @@ def test_core_needs_three_packages_and_optional_extras() -> None:
         for name in foreign_imports(each)
     }
     third = needed - set(sys.stdlib_module_names)
-    extras = {"filelock", "fsspec", "matplotlib", "orjson", "pyarrow"}
-    assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | extras
+    assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | {
+        "filelock",
+        "fsspec",
+        "matplotlib",
+        "orjson",
+        "pyarrow",
+    }
 
 
 def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:

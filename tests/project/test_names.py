@@ -1,6 +1,6 @@
 """The names of the tests: short enough to be read in a report."""
 
-import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +10,8 @@ LONGEST = 60
 
 def read_names(source: str) -> Iterator[str]:
     """Yield the names of the tests in a source."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[:5] == "test_":
-            yield node.name
+    for found in re.finditer(r"^ *(?:async )?def (test_\w+)", source, re.MULTILINE):
+        yield found[1]
 
 
 def find_long_names(source: str) -> list[str]:
@@ -21,7 +20,7 @@ def find_long_names(source: str) -> list[str]:
 
 def test_names_have_at_most_60_characters() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")}
-    assert sum(len(list(read_names(source))) for source in sources.values()) > 1_000
+    assert len(list(read_names("".join(sources.values())))) > 1_000
     found = {str(path.relative_to(TESTS)): find_long_names(text) for path, text in sources.items()}
     assert {path: names for path, names in found.items() if names} == {}
 

@@ -12,10 +12,11 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from report_rows import HOSTILE, TENANT, iter_rows, make_manifest, make_plan, make_row_of
 
-from aiomsi.inventory import Plan, ScopeError, Subscription, write_report
+from aiomsi.inventory import Choice, Plan, ScopeError, Subscription, write_report
 from aiomsi.inventory._report import columns
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
@@ -116,6 +117,20 @@ def test_masked_page_holds_no_id(tmp_path: Path) -> None:
     assert blocks["subscription_id-values"] == [f"subscription-{n:04}" for n in (1, 2, 3)]
     assert blocks["tenant-values"] == ["tenant-01"]
     assert "the ids of subscriptions and tenants" in page
+
+
+@pytest.mark.parametrize("length", [370, 380, 399])
+def test_text_is_cut_after_it_is_masked(length: int, tmp_path: Path) -> None:
+    id_ = PLAN.subscriptions[0].id
+    error = ScopeError("Code", f"{'x' * length}{id_}", 403)
+    plan = attrs.evolve(PLAN, choice=Choice(exclude=("x" * length + id_,)))
+    write_report(make_manifest(plan, 0, failed=error), [], tmp_path / "x.html", mask=True)
+    page = (tmp_path / "x.html").read_text("utf-8")
+    (cells,) = read_blocks(page)["meta"]["errors"]
+    (listed,) = re.findall(r"<li>the chosen.*?</li>", page)
+    assert len(cells[5]) <= 400
+    assert id_[:4] not in cells[5]
+    assert id_[:4] not in listed
 
 
 def test_resources_without_times_have_a_note(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import importlib.util
 import sys
 import threading
 import time
+import traceback
+from asyncio import constants
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -39,6 +41,11 @@ if importlib.util.find_spec("uvloop") is not None:
 if sys.version_info >= (3, 12):
     KINDS["eager"] = eager_loop
 
+
+# In debug mode asyncio and aiohttp record a stack for each future, handle and response, as text for
+# log lines. Whole stacks would take half of the time of such a test, so each has one frame.
+vars(constants)["DEBUG_STACK_DEPTH"] = 1  # final, says its stub
+traceback.extract_stack.__defaults__ = (None, 1)
 
 LOOPS: dict[str, tuple[str, dict[str, object]]] = {"debug": ("asyncio", {"debug": True})}
 """The same as anyio's pytest plugin wants them."""

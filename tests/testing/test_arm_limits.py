@@ -151,6 +151,7 @@ def test_refused_requests_take_tokens_if_they_count(stage: Start) -> None:
     assert (refused.status, refused.headers["Retry-After"]) == (429, "2")
 
 
+@pytest.mark.slow
 def test_counts_are_shown_in_a_share_of_responses(stage: Start) -> None:
     one = stage(counts_share=0.5, seed=7)
     again = stage(counts_share=0.5, seed=7)
@@ -240,6 +241,7 @@ def test_drawn_tokens_are_missing_at_once(stage: Start) -> None:
     assert one.get().status == 429
 
 
+@pytest.mark.slow
 def test_new_sizes_keep_the_levels(stage: Start) -> None:
     one = stage(buckets=ArmBuckets(reads=ArmBucket(250, 25)))
     one.read(200)

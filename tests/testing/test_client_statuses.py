@@ -162,6 +162,7 @@ def world() -> Iterator[World]:
             yield world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PUT"))
 def test_client_accepts_and_follows_put(world: World, kind: str) -> None:
     for one, place in requests(kind, "resource", "PUT"):
@@ -174,6 +175,7 @@ def test_client_accepts_and_follows_put(world: World, kind: str) -> None:
             assert world.get(path, one.version) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PATCH"))
 def test_client_accepts_and_follows_patch(world: World, kind: str) -> None:
     for one, place in requests(kind, "resource", "PATCH"):
@@ -185,6 +187,7 @@ def test_client_accepts_and_follows_patch(world: World, kind: str) -> None:
         assert world.get(path, one.version)["tags"] == {"a": "b"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "DELETE"))
 def test_client_accepts_and_follows_delete(world: World, kind: str) -> None:
     for one, place in requests(kind, "resource", "DELETE"):
@@ -199,6 +202,7 @@ def test_client_accepts_and_follows_delete(world: World, kind: str) -> None:
         assert world.send("DELETE", path, one.version)[0] in missing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", with_requests(TYPES, "collection", "GET"))
 def test_client_accepts_lists(world: World, kind: str) -> None:
     for one, place in requests(kind, "collection", "GET"):
@@ -210,6 +214,7 @@ def test_client_accepts_lists(world: World, kind: str) -> None:
         assert "listed" in names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ACTIONS)
 def test_client_accepts_and_follows_actions(world: World, action: str) -> None:
     for one, place in requests(action, "action", "POST"):
@@ -354,6 +359,7 @@ class Writer:
                 await arm.delete(path, api_version=version)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_session_writes_and_deletes_each_type(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch

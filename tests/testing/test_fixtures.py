@@ -75,6 +75,7 @@ class TestUnittest(unittest.TestCase):
         assert ask_imds(self.azure).status == 200
 
 
+@pytest.mark.slow
 def test_the_plugin_loads_neither_the_server_nor_an_extra() -> None:
     probe = (
         "import sys, aiomsi.testing.pytest_plugin; "

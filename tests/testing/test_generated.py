@@ -279,6 +279,7 @@ def test_graph_selects_generated_rows_by_type(
     assert query(azure, text).json["totalRecords"] == number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -234,6 +234,7 @@ def test_client_follows_pages_and_empty_pages(azure: EmbeddedAzure, use: Use) ->
     assert use(main) == ([f"kv{number}" for number in range(5)], ["kv1", "kv3"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["azure-async-operation", "location", "both", "provisioning-state"]
 )
@@ -296,6 +297,7 @@ def test_failed_polls_do_not_end_operation(azure: EmbeddedAzure, use: Use) -> No
     assert use(main) == "Succeeded"
 
 
+@pytest.mark.slow
 def test_client_reads_and_registers_providers(azure: EmbeddedAzure, use: Use) -> None:
     azure.arm.unregister_provider("Microsoft.KeyVault", polls=1)
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 from multidict import CIMultiDict
 
+from aiomsi import _tracing
 from aiomsi._arm.protocol.pacing.kinds import Kinds, Limit, ScopedKind
 from aiomsi._arm.protocol.pacing.meter import Meter
 from aiomsi._arm.protocol.pacing.pacer import Pacer
@@ -239,6 +240,8 @@ class CallQueue:
         if wait.for_limit > call.longest_limit_wait:
             call.longest_limit_wait = wait.for_limit
             call.waited_for = self._describe_limit(waiter)
+        if _tracing.tracer is not None and wait.for_limit > 0:
+            _tracing.tracer.record_wait(waiter.held_by, wait.for_limit)
 
     def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
         """Return the ticket of a request that got a response, and learn from it."""
@@ -332,7 +335,10 @@ class CallQueue:
         end = self.pacer.get_meter(limit).paused_until
         if self.counts.note_pause(limit, now, end, reason) > _LONG_PAUSE:
             logger.warning(
-                "ARM's limit %s is used up: its requests wait for %.0f s", limit, end - now
+                "ARM's limit %s is used up: its requests wait for %.0f s. "
+                "ArmSession(rate=...) sends fewer; stats() shows the limits",
+                limit,
+                end - now,
             )
 
     def _move_waiters(self, kinds: Kinds, waiters: Sequence[_Waiter], now: float) -> None:

@@ -21,6 +21,7 @@ import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from aiomsi import _tracing
 from aiomsi._arm.call import (
     AsyncCredential,
     Call,
@@ -269,8 +270,10 @@ class Connection:
                     headers, middlewares = authorize_late(headers, options["middlewares"])
                     options = {**options, "middlewares": middlewares}
                 call.attempts += 1
-                sending, answer, response, failure = True, None, None, None
+                sending, answer, response, failure, span = True, None, None, None, None
                 parts, size = list[bytes](), 0
+                if _tracing.tracer is not None:
+                    span, headers = _tracing.tracer.start_request(call, headers, queue)
                 try:
                     answer = await http.request(
                         call.method,
@@ -304,6 +307,8 @@ class Connection:
                 finally:
                     if response is None and answer is not None:
                         answer.close()
+                    if span is not None:
+                        span.end(response, failure)
                     # Error reporters show a frame's locals, and these hold the response.
                     answer = part = body = None
                     del parts, headers
@@ -502,7 +507,9 @@ class Connection:
             from aiomsi._arm.call_queue import CallQueue
             from aiomsi._arm.protocol.pacing.kinds import Kinds
 
-        connections, most_connections = count_connections(self.user_session)
+        connections, most_connections = count_connections(
+            self.user_session, asyncio.get_running_loop()
+        )
         return CallQueue(
             clock=self.clock,
             budget=self.budget,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from aiomsi import _tracing
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection, closed_error
 from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, find_versions
@@ -255,8 +256,13 @@ class SharedCalls(Generic[T]):
         """
         task = self._tasks.get(key)
         if task is None:
+            shared = work()
+            if _tracing.tracer is not None:
+                links: list[Any] = []
+                _tracing.tracer.add_link(links)
+                shared = _tracing.tracer.trace_shared(f"aiomsi.{self._name}", shared, links)
             # The first caller's context variables do not apply to the other callers.
-            task = self._connection.start(work(), f"{self._name} {key}", empty_context())
+            task = self._connection.start(shared, f"{self._name} {key}", empty_context())
             self._tasks[key] = task
             task.add_done_callback(partial(self._on_done, key))
         await asyncio.wait([task])

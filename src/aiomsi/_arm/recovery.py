@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.response import ArmResponse
 
 _REFUSING = frozenset({409, 412})
-_THROTTLED = 429
 """The statuses of a write that conflicts with an earlier request of the same call."""
+_THROTTLED = 429
 
 
 @attrs.frozen

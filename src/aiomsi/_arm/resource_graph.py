@@ -180,7 +180,9 @@ class _Rows:
         else:
             # The session's limits, or the response, decide whether the next page is refused.
             logger.warning(
-                "Resource Graph's quota is used up for %.0f s, longer than a page may wait", wait
+                "Resource Graph's quota is used up for %.0f s, longer than a page may wait: "
+                "pass a longer timeout=",
+                wait,
             )
 
     def _other_body(self, error: ArmError) -> Mapping[str, Any]:

@@ -40,6 +40,8 @@ class SlotCredential(ABC):
         self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
         # The slots that this credential keeps in use until it is closed, each with its fetch.
         self._held: dict[Hashable, tuple[Slot, Fetch]] = {}
+        # One item for each `async with` block under way, of any task, loop or thread.
+        self._blocks: list[None] = []
         self._pace = Pace()
 
     @abstractmethod
@@ -118,7 +120,8 @@ class SlotCredential(ABC):
 
         Tokens stay available to other credentials and to later calls, and a refresh under way
         continues for them. Only the fetch of a token that no other credential can reach
-        (`share=False`) is cancelled.
+        (`share=False`) is cancelled. Of several `async with` blocks of one credential, the last one
+        to end closes it.
         """
         slots = set()
         # Another thread may close the credential at the same time, and take the last slot.
@@ -130,6 +133,7 @@ class SlotCredential(ABC):
             await wait_until_done(flights, self._policy.loop_ping_timeout)
 
     async def __aenter__(self) -> Self:
+        self._blocks.append(None)
         return self
 
     async def __aexit__(
@@ -138,7 +142,12 @@ class SlotCredential(ABC):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        await self.close()
+        # Requests of a service may enter one credential at the same time, and the exit of one must
+        # not end the waits of the others. Pops are atomic, and a caller may exit without entering.
+        with contextlib.suppress(IndexError):
+            self._blocks.pop()
+        if not self._blocks:
+            await self.close()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_pace"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,6 +16,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
+from aiomsi import _tracing
 from aiomsi._clock import Clock
 from aiomsi._credentials.send_once import make_send_once
 from aiomsi._errors import (
@@ -35,7 +37,7 @@ from aiomsi._hosts.base import (
     read_request_id_header,
 )
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause
+from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
@@ -165,8 +167,9 @@ class TokenFetch:
         for flight in current_flights.get()[-1:]:
             flight.timeouts.append(deadline)
         number, failed = 0, _NO_RESPONSE
-        gate = self.gate
-        send = self._send if gate is None else partial(self._send_at_gate, gate=gate)
+        gate, tracer = self.gate, _tracing.tracer
+        once = self._send if tracer is None else tracer.trace_token_request(self._send)
+        send = once if gate is None else partial(self._send_at_gate, once, gate=gate)
         try:
             async with (
                 scope,
@@ -250,6 +253,7 @@ class TokenFetch:
 
     async def _send_at_gate(
         self,
+        send: Callable[..., Awaitable[TokenResponse | _FailedAttempt]],
         http: aiohttp.ClientSession,
         request: _Request,
         deadline: _Deadline,
@@ -267,7 +271,7 @@ class TokenFetch:
             deadline.count()
             waited = self.clock.monotonic() - arrived - (deadline.blocked - blocked)
             deadline.gated += max(0.0, waited)
-            result = await self._send(http, request, deadline)
+            result = await send(http, request, deadline)
             if isinstance(result, _FailedAttempt) and result.status == 429 and result.retry_after:
                 await gate.hold_off(
                     min(result.retry_after, self.policy.max_retry_after), self.clock, self.uniform
@@ -469,7 +473,7 @@ def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
         words = f"{words}: {without_secrets(str(error))}"
-    cause = find_local_cause(getattr(error, "errno", None))
+    cause = find_local_cause(read_error_number(error))
     if cause is not None and (cause.kind == EXHAUSTED or not connected):
         problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
         return _FailedAttempt(problem, connected=False, exhausted=cause.kind == EXHAUSTED)

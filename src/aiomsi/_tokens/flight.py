@@ -13,6 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias
 
+from aiomsi import _tracing
 from aiomsi._clock import Clock
 from aiomsi._tokens.failure import OVERDUE_FAILURE, Failure, make_unexpected_failure
 from aiomsi._tokens.policy import RefreshPolicy
@@ -64,6 +65,7 @@ class Flight:
         timeouts: the time-outs of the fetch. Time that they do not count postpones `overdue`.
         timer: fires at `overdue`; None until the task runs.
         own: the tasks of the fetch: the flight's task, and the tasks in other loops that it awaits.
+        links: the waiters' spans, if they are traced.
 
     """
 
@@ -97,6 +99,7 @@ class Flight:
         self.timeouts: list[RunningTimeout] = []
         self.timer: asyncio.TimerHandle | None = None
         self.own: set[asyncio.Task[Any] | None] = set()
+        self.links: list[Any] = []
         self._extended = 0.0
 
     # The task
@@ -108,6 +111,8 @@ class Flight:
         context.run(current_flights.set, (*awaiting, self))
         if TRACING in sys.modules:
             suppress_tracing(context)
+        if _tracing.tracer is not None:
+            fetch = _tracing.tracer.trace_fetch(fetch, self.links)
         try:
             task = create_task(self.loop, self._run(fetch), name, context)
         except Exception as error:  # noqa: BLE001 (a user's task factory may raise anything)
@@ -201,6 +206,8 @@ class Flight:
             loop_waiters = self.waiters_by_loop[loop] = LoopWaiters(loop)
         waiter = Waiter(loop.create_future(), credential, self, loop_waiters, bound)
         loop_waiters.waiters[waiter] = None
+        if _tracing.tracer is not None:
+            _tracing.tracer.add_link(self.links)
         return waiter
 
     def remove_waiter(self, waiter: Waiter) -> None:

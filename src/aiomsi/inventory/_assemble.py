@@ -89,7 +89,7 @@ def read_manifest(path: Location, *, storage_options: Mapping[str, Any] | None =
 
     Raises:
         OSError: the file can't be read.
-        ValueError: the file is no manifest.
+        ConfigurationError: the file is no manifest.
 
     """
     with open_place(path, storage_options).open() as file:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aiomsi._version import VERSION
+from aiomsi.inventory._documents import reads
 from aiomsi.inventory._plan.counts import Drift, find_drift
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
@@ -159,8 +160,14 @@ class Manifest:
         }
 
     @classmethod
+    @reads("manifest")
     def from_json(cls, document: Mapping[str, Any]) -> Manifest:
-        """Return the manifest that `to_json` returned."""
+        """Return the manifest that `to_json` returned.
+
+        Raises:
+            ConfigurationError: it is no manifest, or one with another schema.
+
+        """
         return cls(
             Plan.from_json(document["plan"]),
             tuple(ScopeResult.from_json(result) for result in document["results"]),

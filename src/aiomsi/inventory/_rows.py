@@ -12,6 +12,7 @@ import attrs
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
+from aiomsi._tracing import trace_items
 from aiomsi._util import json
 from aiomsi.inventory._errors import IncompleteInventoryError
 from aiomsi.inventory._formats.locations import Location
@@ -48,7 +49,7 @@ class InventoryRows:
     _generator: AsyncGenerator[Row, None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._generator = self._iterate()
+        self._generator = trace_items("inventory.rows", self._iterate())
 
     def __aiter__(self) -> InventoryRows:
         return self

@@ -1,5 +1,7 @@
 """`aiomsi inventory`: its files, exit codes and outputs."""
 
+import errno
+import io
 import json
 import os
 import re
@@ -13,6 +15,7 @@ from command_line import Run, run_process
 from optional import import_or_skip
 
 from aiomsi.inventory import read_manifest
+from aiomsi.inventory._parts.lock import FolderLock
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -162,17 +165,17 @@ def test_closed_stderr_is_exit_code_141_after_the_files(
 
 
 def test_subscriptions_come_from_options_files_and_stdin(
-    embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
+    run: Run, ids: tuple[str, ...], output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("some.txt").write_text(f"# two\n{ids[0]}\n\n{ids[1]}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "aiomsi", "inventory", "-o", "x.jsonl"]
-    choice = ["--subscription", "-", "--subscription", "@some.txt", "--exclude", ids[0]]
-
-    done = subprocess.run(
-        [*command, *choice], input=ids[3], check=False, capture_output=True, text=True, timeout=50
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(ids[3].encode()), encoding="utf-8")
     )
+    choice = ("--subscription", "-", "--subscription", "@some.txt", "--exclude", ids[0])
 
-    assert (done.returncode, done.stdout) == (0, "")
+    said = run("inventory", "-o", "x.jsonl", "--progress", "none", *choice)
+
+    assert (said.code, said.out) == (0, "")
     assert {row["subscription_id"] for row in read(output)} == {ids[1], ids[3]}
 
 
@@ -310,6 +313,42 @@ def test_resumed_run_refuses_another_identity(
     assert said.complaint[0] == "aiomsi: the earlier run differs from this one in: identity"
 
 
+def test_full_disk_keeps_the_parts(
+    run: Run,
+    embedded_azure: EmbeddedAzure,
+    ids: tuple[str, ...],
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.jsonl")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aiomsi._cli.inventory.run.assemble", fail)
+        said = run("inventory", "-o", "x.jsonl", "--progress", "none")
+    assert said.code == 1
+    assert said.complaint == [f"aiomsi: [Errno {errno.ENOSPC}] No space left on device: 'x.jsonl'"]
+    before = len(embedded_azure.arm.requests)
+
+    assert run("inventory", "-o", "x.jsonl", "--progress", "none", "--resume").code == 0
+    # The list of subscriptions, and the count.
+    assert len(embedded_azure.arm.requests) - before == 2
+    assert len(read(output)) > 200
+
+
+def test_second_run_in_the_folder_is_refused(
+    run: Run, embedded_azure: EmbeddedAzure, output: Path
+) -> None:
+    parts = Path("x.jsonl.parts")
+    parts.mkdir()
+    with FolderLock(parts):
+        said = run("inventory", "-o", "x.jsonl", "--progress", "none")
+
+    assert said.code == 1
+    assert said.complaint[0] == "aiomsi: another run uses the folder 'x.jsonl.parts'"
+    assert not embedded_azure.arm.requests
+
+
 # What is shown
 
 
@@ -428,7 +467,7 @@ def test_contradicting_filters_are_named_as_options(
 def test_rows_go_to_stdout_and_the_rest_to_stderr(
     run: Run, ids: tuple[str, ...], output: Path
 ) -> None:
-    said = run_process("inventory", "-o", "-", "--progress", "none")
+    said = run("inventory", "-o", "-", "--progress", "none")
 
     assert said.code == 0
     rows = [json.loads(line) for line in said.out.splitlines()]
@@ -460,10 +499,10 @@ def test_parts_of_stdout_may_be_kept_and_continued(
 ) -> None:
     embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
     arguments = ("inventory", "-o", "-", "--progress", "none", "--parts", "mine")
-    first = run_process(*arguments)
+    first = run(*arguments)
     embedded_azure.clear_faults()
     refused = run("inventory", "-o", "-", "--resume")
-    again = run_process(*arguments, "--retry-failed")
+    again = run(*arguments, "--retry-failed")
 
     assert (first.code, refused.code, again.code) == (3, 2, 0)
     assert first.err.splitlines()[-1].endswith("; the parts are in mine")
@@ -477,7 +516,7 @@ def test_ended_run_to_stdout_is_replaced(
     embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
     arguments = ("inventory", "-o", "-", "--progress", "none", "--parts", "mine")
 
-    assert [run_process(*arguments).code for _ in range(2)] == [3, 3]
+    assert [run(*arguments).code for _ in range(2)] == [3, 3]
 
 
 def test_url_is_written_with_its_parts(

@@ -2,6 +2,7 @@
 
 import io
 
+import attrs
 import pytest
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from aiomsi._cli.inventory.summary import Summary, print_summary
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi.inventory import Manifest, Plan, Scope, ScopeError, ScopeResult, Subscription
 from aiomsi.inventory._manifest import CAVEAT
+from aiomsi.inventory._plan.counts import Counts
 from aiomsi.inventory._plan.scopes import State
 
 A, B = (f"{digit * 8}-0000-0000-0000-000000000000" for digit in "ab")
@@ -67,6 +69,24 @@ def test_long_table_ends_with_the_sum_of_the_others() -> None:
         ["1", "more", "2"],
         ["1", "more", "0"],
     ]
+
+
+def test_drift_has_the_largest_differences_first() -> None:
+    counted = {"a/small": 3, "a/large": 9, "a/equal": 7}
+    plan = attrs.evolve(PLAN, counts=Counts({A: 19}, counted))
+    types = {"a/equal": 7, "a/new": 2}
+    results = (ScopeResult(Scope(A, "list"), "read", 9, types=types),)
+
+    lines = show(make_summary(Manifest(plan, results), most=1))
+
+    start = next(index for index, line in enumerate(lines) if line.startswith("drift by type"))
+    assert lines[start].split() == ["drift", "by", "type", "counted", "before", "read"]
+    assert [line.split() for line in lines[start + 2 : start + 4]] == [
+        ["a/large", "9", "0"],
+        ["2", "more", "3", "2"],
+    ]
+    whole = show(make_summary(Manifest(plan, results)))
+    assert ["a/new", "0", "2"] in [line.split() for line in whole]
 
 
 def test_errors_are_grouped_by_code_with_one_message() -> None:

@@ -125,6 +125,7 @@ def test_too_many_expansions_are_refused() -> None:
     assert "at most 3 mv-expand" in fail("T" + " | mv-expand d" * 4, t=TABLE).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -141,6 +142,7 @@ def test_query_too_deep_or_long_is_refused(text: str) -> None:
     assert fail(text, t=TABLE).code in ("EmbeddedSubset", "DisallowedMaxNumberOfRemoteTables")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -149,9 +149,9 @@ def _take(options: RunOptions, printer: Printer, console: Console) -> Summary:
         asyncio.run(done.run(Target(PUBLIC, CredentialSource())))
         if interruption.number is not None:
             raise KeyboardInterrupt
-    summary = make_summary(done)
-    # The folder is temporary.
-    return attrs.evolve(summary, parts=None)
+    # The other files, and the parts, are in a temporary folder.
+    files = () if options.report is None else (options.report,)
+    return attrs.evolve(make_summary(done), files=files, parts=None)
 
 
 def judge(summary: Summary, tenant: Tenant, subscriptions: int) -> None:

@@ -168,7 +168,8 @@ def output_options(command: _Command) -> _Command:
         click.option(
             "--excel",
             is_flag=True,
-            help="Write a CSV for a spreadsheet, in which no cell is read as a formula.",
+            help="Write a CSV for a worksheet: with a byte order mark, and no more rows than "
+            "it has.",
         ),
         click.option(
             "-o",

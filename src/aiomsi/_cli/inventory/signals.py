@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one ends the run in order, the second one ends the process."""
+"""Signals that end a run: the first one ends it in order, the second one ends the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from click.exceptions import Exit
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from aiomsi._util.compat import list_end_signals
 
 
 @attrs.define(eq=False, repr=False)
@@ -52,7 +52,7 @@ class Interruption:
         """Receive a signal.
 
         Raises:
-            Exit: no task is running that could be cancelled.
+            KeyboardInterrupt: no task is running that could be cancelled.
 
         """
         if self.number is not None:
@@ -61,7 +61,7 @@ class Interruption:
             return
         self.number = number
         if self._cancel is None:
-            raise Exit(128 + number)
+            raise KeyboardInterrupt
         self._cancel()
 
 
@@ -69,11 +69,14 @@ class Interruption:
 def catch_signals(
     before_end: Callable[[], object], end_process: Callable[[int], Any] = os._exit
 ) -> Iterator[Interruption]:
-    """Catch Ctrl-C and SIGTERM for the block, which runs on the main thread.
+    """Catch Ctrl-C, SIGTERM and Ctrl-Break for the block, which runs on the main thread.
 
     Args:
         before_end: called before a second signal ends the process; it restores the terminal.
         end_process: ends the process at once, with an exit code.
+
+    Raises:
+        Exit: the block raised KeyboardInterrupt because of a signal.
 
     """
 
@@ -82,9 +85,11 @@ def catch_signals(
         end_process(code)
 
     interruption = Interruption(end)
-    before = {number: signal.signal(number, interruption.handle) for number in _SIGNALS}
+    before = {number: signal.signal(number, interruption.handle) for number in list_end_signals()}
     try:
         yield interruption
+    except KeyboardInterrupt:
+        raise Exit(interruption.exit_code) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

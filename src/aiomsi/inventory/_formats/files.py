@@ -88,9 +88,6 @@ class WholeFile:
         """Return the number of bytes so far."""
         return self.size
 
-    def flush(self) -> None:
-        """Do nothing, because the end of the block flushes the file."""
-
     def describe(self) -> OutputFile:
         """Return the name, the digest and the size."""
         return OutputFile(self.place.name, self._digest.hexdigest(), self.size)

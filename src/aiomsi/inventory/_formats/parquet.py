@@ -110,8 +110,7 @@ class ParquetEncoder:
                 rows, size = [], 0
             rows.append(json.loads(line))
             size += len(line)
-        if rows:
-            self._add(rows)
+        self._add(rows)
 
     def close(self) -> None:
         """Write the last rows, and the end of the file.

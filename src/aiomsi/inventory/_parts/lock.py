@@ -61,7 +61,12 @@ class FolderLock:
         if system == "nt":
             # Windows removes no open file.
             self._release()
-        (self.folder / LOCK_NAME).unlink(missing_ok=True)
+        try:
+            (self.folder / LOCK_NAME).unlink(missing_ok=True)
+        except PermissionError:
+            if system != "nt":
+                raise
+            # Another run has opened the lock in the meantime, and keeps it and the folder.
         with suppress(OSError):
             self.folder.rmdir()
         self._release()

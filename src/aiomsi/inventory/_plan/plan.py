@@ -10,6 +10,7 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
+from aiomsi.inventory._documents import reads
 from aiomsi.inventory._plan.counts import Counts
 from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._plan.scopes import Scope
@@ -149,11 +150,13 @@ class Plan:
         }
 
     @classmethod
+    @reads("plan")
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """Return the plan that `to_json` returned.
 
         Raises:
-            ConfigurationError: another version of this package wrote it, with another schema.
+            ConfigurationError: it is no plan, or another version of this package wrote it, with
+                another schema.
 
         """
         choice = {name: _as_tuple(value) for name, value in document["choice"].items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi._errors import ConfigurationError
+from aiomsi._errors import AiomsiError, ConfigurationError
 
 READABLE_STATES = ("Enabled", "Warned", "PastDue", "Disabled", "Expired")
 """The states in which a GET works.
@@ -62,7 +62,20 @@ class Subscription:
 
 
 def parse_subscription(item: Mapping[str, Any]) -> Subscription:
-    """Return an item of ``GET /subscriptions``."""
+    """Return an item of ``GET /subscriptions``.
+
+    Raises:
+        AiomsiError: the item is no subscription.
+
+    """
+    try:
+        return _parse_subscription(item)
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"an item of the list of subscriptions can't be read: {type(error).__name__}: {error}"
+        raise AiomsiError(msg) from error
+
+
+def _parse_subscription(item: Mapping[str, Any]) -> Subscription:
     policies = item.get("subscriptionPolicies") or {}
     managers = item.get("managedByTenants") or ()
     return Subscription(

@@ -11,7 +11,7 @@ import attrs
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._plan.subscriptions import Choice
-from aiomsi.inventory._report.columns import Table, clip, show_time
+from aiomsi.inventory._report.columns import Table, show_time
 from aiomsi.inventory._report.counts import Counts
 
 MOST_ERRORS = 1_000
@@ -28,7 +28,8 @@ ERROR_HEADINGS = (
 )
 STATUS = {"complete": "Complete", "incomplete": "Incomplete", "interrupted": "Interrupted"}
 _LISTS = {"container": "resource groups", "list": "resources"}
-_LONGEST = 400
+LONGEST = 400
+"""The characters of a sentence or a cell; it is cut after its ids are masked."""
 
 
 def make_headline(manifest: Manifest) -> str:
@@ -100,7 +101,7 @@ def _join(value: Any) -> str:
     parts = value
     if isinstance(value, Mapping):
         parts = [f"{name}={each}" for name, each in value.items()]
-    return clip(", ".join(map(str, parts)), _LONGEST)
+    return ", ".join(map(str, parts))
 
 
 def iter_totals(manifest: Manifest, counts: Counts) -> Iterator[tuple[int, str]]:
@@ -142,7 +143,7 @@ def make_error_row(result: ScopeResult, name: str | None) -> list[str]:
         cells += ["", "", "", ""]
     else:
         status = error.status or ""
-        cells += [status, error.code, clip(error.message, _LONGEST), error.request_id or ""]
+        cells += [status, error.code, error.message, error.request_id or ""]
     return [str(cell) for cell in (*cells, result.attempts, scope.subscription_id)]
 
 

@@ -18,7 +18,7 @@ from aiomsi._util import json
 from aiomsi.inventory._manifest import CAVEAT, Manifest
 from aiomsi.inventory._report import banner
 from aiomsi.inventory._report.charts import Bars, draw_bars, draw_months
-from aiomsi.inventory._report.columns import COLUMNS, WHOLE, Table, show_time
+from aiomsi.inventory._report.columns import COLUMNS, WHOLE, Table, clip, show_time
 from aiomsi.inventory._report.counts import Counts, fill_months, name_owners, pick_largest
 from aiomsi.inventory._report.mask import Mask
 from aiomsi.inventory._report.widgets import Source, Widgets, read_own
@@ -89,7 +89,9 @@ def _make_banner(
         "facts": "".join(
             f"<div><dt>{show(name)}</dt><dd>{show(value)}</dd></div>" for name, value in facts
         ),
-        "left_out": "".join(f"<li>{show(text)}</li>" for text in left_out),
+        "left_out": "".join(
+            f"<li>{escape(clip(hide(text), banner.LONGEST))}</li>" for text in left_out
+        ),
         "caveat": escape(CAVEAT),
         "totals": "".join(f"<li><b>{number:,}</b> {name}</li>" for number, name in totals),
         "errors": show(banner.describe_errors(manifest)),
@@ -149,5 +151,5 @@ def _make_meta(manifest: Manifest, table: Table, hide: _Show) -> dict[str, Any]:
             for one in COLUMNS
         ],
         "headings": banner.ERROR_HEADINGS,
-        "errors": [[hide(cell) for cell in row] for row in cells],
+        "errors": [[clip(hide(cell), banner.LONGEST) for cell in row] for row in cells],
     }

@@ -14,7 +14,7 @@ from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
 from aiomsi._errors import UsageError
 
-MAX_BYTES = 33_554_432
+MAX_BYTES = 16_777_216
 LISTS_AT_ONCE = 1_024
 
 

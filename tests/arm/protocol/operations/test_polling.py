@@ -1271,6 +1271,7 @@ def is_proof(before: Progress, status: int, body: object, contains: bool | None)
     return 200 <= status < 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
 def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> None:
     ends: Counter[str | None] = Counter()

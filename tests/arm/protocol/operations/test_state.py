@@ -200,6 +200,7 @@ def drawn(random: Random) -> Progress:
     )
 
 
+@pytest.mark.slow
 def test_every_state_round_trips_through_json() -> None:
     for seed in range(3_000):
         progress = drawn(Random(seed))

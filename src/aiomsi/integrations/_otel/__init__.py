@@ -1,0 +1,1 @@
+"""The spans and metrics of `aiomsi.integrations.opentelemetry`."""

@@ -1,0 +1,33 @@
+"""The arguments of `aiomsi inventory`, from text."""
+
+import pytest
+from optional import import_or_skip
+
+from aiomsi import ConfigurationError
+from aiomsi._cli.inventory.arguments import check_places, parse_duration, split_names
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5 m", 90), ("6h", 21_600), ("2d", 172_800)]
+)
+def test_duration_has_a_unit(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+def test_names_of_a_list_are_stripped() -> None:
+    assert split_names(" a, b,,c ") == ("a", "b", "c")
+    assert split_names(None) == ()
+
+
+def test_url_of_azure_needs_no_credential_yet() -> None:
+    import_or_skip("adlfs")
+    url = "abfss://data@mine.dfs.core.windows.net/x.jsonl"
+
+    check_places(url, None, excel=False, storage={})
+
+
+def test_url_of_an_unknown_scheme_is_refused() -> None:
+    import_or_skip("fsspec")
+
+    with pytest.raises(ConfigurationError, match="can't be opened"):
+        check_places("nowhere://x.jsonl", None, excel=False, storage={})
