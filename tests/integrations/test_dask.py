@@ -114,7 +114,7 @@ def test_relative_folder_is_made_absolute(
 def test_lists_of_a_task_are_read_at_once(
     client: Any, azure: EmbeddedAzure, tmp_path: Path
 ) -> None:
-    places = {"folder": tmp_path / "parts", "output": tmp_path / "x.jsonl"}
+    places: dict[str, Any] = {"folder": tmp_path / "parts", "output": tmp_path / "x.jsonl"}
     with ThreadPoolExecutor(1) as executor:
         run = partial(dask.inventory, client, **places)
         with holding_shards(azure, lambda: executor.submit(run)) as (hold, running):
