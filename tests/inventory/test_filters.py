@@ -62,6 +62,8 @@ def test_lists_without_matching_rows_are_left_out() -> None:
     [
         ({"types": VM}, "several texts"),
         ({"types": [5]}, "takes texts"),
+        ({"resource_groups": ["a", ""]}, "has an empty name"),
+        ({"locations": [" "]}, "has an empty name"),
         ({"types": []}, "no row would match"),
         ({"types": ["vms"]}, "takes resource types"),
         ({"kinds": ["Microsoft.Compute"]}, "takes resource types"),

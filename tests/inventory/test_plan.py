@@ -80,6 +80,8 @@ def test_subscription_is_parsed_by_its_id() -> None:
         ({"states": ("Deleted",)}, [3]),
         ({"subscriptions": (IDS[4].upper(), "s2", IDS[2])}, [2, 4]),
         ({"subscriptions": (IDS[5],)}, [5]),
+        ({"subscriptions": (IDS[0], IDS[3])}, [0, 3]),
+        ({"subscriptions": (IDS[0], IDS[3]), "states": ("Enabled",)}, [0]),
         ({"exclude": ("S2", IDS[5])}, [0, 1, 4]),
         ({"quota_ids": ("payasyougo_1",)}, [4]),
         ({"tags": {"ENV": "prod"}}, [2]),
@@ -88,6 +90,13 @@ def test_subscription_is_parsed_by_its_id() -> None:
 )
 def test_choice_selects_subscriptions(choice: dict[str, Any], numbers: list[int]) -> None:
     assert numbers_of(**choice) == numbers
+
+
+@pytest.mark.parametrize("state", ["Suspended", None])
+def test_state_that_is_not_documented_is_read(state: str | None) -> None:
+    visible = [subscription(0), subscription(1, state=state)]
+    assert choose(visible, Choice()) == visible
+    assert choose(visible, Choice(states=("Enabled",))) == visible[:1]
 
 
 def test_members_of_groups_are_chosen_with_given_ids() -> None:
@@ -265,6 +274,7 @@ def test_errors_keep_status_code_and_ids() -> None:
 def test_error_code_decides_the_state(code: str, state: State) -> None:
     error = ScopeError(code, "No")
     assert find_state(error, is_lost=False, ignore=["EXPECTED"]) == state
+    assert find_state(error, is_lost=False, is_begun=True, ignore=["EXPECTED"]) == "failed"
     lost = "empty" if state == "empty" else "unavailable"
     assert find_state(error, is_lost=True, ignore=["EXPECTED"]) == lost
 

@@ -8,7 +8,7 @@ import pytest
 from arm_server import Asked, Says, canned, session
 
 from aiomsi import UsageError, inventory
-from aiomsi.inventory import Plan, Scope, Subscription
+from aiomsi.inventory import Plan, Scope, ScopeError, Subscription
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._row import Source
 from aiomsi.inventory._sources.reading import Reading, RowRules
@@ -34,6 +34,14 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     assert result.error is not None
     assert result.error.code == "MalformedItem"
     assert PartFolder(tmp_path).read_result(scope) == result
+
+
+def test_list_with_pages_never_ends_as_empty(tmp_path: Path) -> None:
+    error = ScopeError("InvalidResourceType", "No")
+    reading = reading_of(Scope(ID, "list"), tmp_path)
+    reading.add([ITEM])
+    assert reading.finish(error).state == "failed"
+    assert reading_of(Scope(ID, "list"), tmp_path).finish(error).state == "empty"
 
 
 @pytest.mark.parametrize(("source", "rows"), [("list", 0), ("container", 1)])
