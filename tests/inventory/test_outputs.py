@@ -388,7 +388,7 @@ def test_closed_pipe_of_windows_is_a_broken_pipe(
 
 def test_part_folder_is_cleared_of_its_run_alone(parts: Path) -> None:
     write_run(parts, make_rows())
-    (parts / "x.part.tmp-1").touch()
+    (parts / "x.part.tmp-0123456789abcdef").touch()
     (parts / "note").touch()
     PartFolder(parts).clear()
     assert names_in(parts) == ["note"]
