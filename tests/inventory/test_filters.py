@@ -215,6 +215,10 @@ async def test_counts_come_before_the_rows(embedded_azure: EmbeddedAzure) -> Non
         embedded_azure.arm.inject(truncated, 1, "ResourceGraph")
         with_halves = await inventory.plan(arm, subscriptions=ids, count=True)
         assert with_halves.counts == plan.counts
+        for item in (5, {}, {"subscriptionId": "a", "type": "b", "rows": "3"}):
+            odd = Fault(200, body={"count": 1, "data": [item]})
+            embedded_azure.arm.inject(odd, 1, "ResourceGraph")
+            assert (await inventory.plan(arm, subscriptions=ids, count=True)).counts is None
         embedded_azure.arm.inject(Fault(403), None, "ResourceGraph")
         assert (await inventory.plan(arm, subscriptions=ids, count=True)).counts is None
         embedded_azure.clear_faults()

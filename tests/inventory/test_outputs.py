@@ -19,6 +19,7 @@ from aiomsi.inventory import Plan, assemble, read_manifest, read_plan
 from aiomsi.inventory._formats import csv as csv_format
 from aiomsi.inventory._formats import standard_output
 from aiomsi.inventory._formats.files import write_file
+from aiomsi.inventory._formats.outputs import open_output
 from aiomsi.inventory._formats.places import LocalPlace, replace
 from aiomsi.inventory._formats.standard_output import write_standard_output
 from aiomsi.inventory._parts.folder import PartFolder
@@ -424,3 +425,11 @@ def test_kill_while_writing_leaves_the_earlier_output(
     assert {name: data for name, data in after.items() if ".tmp-" not in name} == before
     assemble(plan, parts, output)
     assert {**contents_of(tmp_path / "out"), **before} == contents_of(tmp_path / "out")
+
+
+def test_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").mkdir()
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        open_output(tmp_path / "x.jsonl").check()
+    open_output(tmp_path / "y.jsonl").check()
+    open_output("-").check()
