@@ -84,3 +84,25 @@ async def test_closed_session_of_the_user_leaves_scopes_unread(tmp_path: Path) -
         with pytest.raises(UsageError):
             await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
     assert [PartFolder(tmp_path).read_result(scope) for scope in plan.scopes] == [None, None]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "answer", [Says(200, {}), Says(200, {"value": None}), Says(200, []), Says(204)]
+)
+async def test_page_without_items_is_no_empty_page(tmp_path: Path, answer: Says) -> None:
+    link = f"/subscriptions/{ID}/resources?api-version=2021-04-01&p=2"
+
+    async def respond(asked: Asked) -> Says:
+        if "p=2" in asked.target:
+            return answer
+        return Says(
+            200, {"value": [ITEM], **({"nextLink": link} if "/resources" in asked.target else {})}
+        )
+
+    plan = Plan("run", (Subscription(ID),))
+    async with canned() as server:
+        server.usual = respond
+        async with session(server) as arm:
+            results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
+    assert [(one.state, one.rows) for one in results] == [("read", 2), ("failed", 0)]

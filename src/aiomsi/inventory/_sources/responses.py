@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any
 
 from aiomsi._arm.connection import closed_error
@@ -61,10 +61,19 @@ def iter_responses(
 
 
 def iter_pages(
-    arm: ArmSession, requests: AsyncIterable[Request], limit: int
+    arm: ArmSession,
+    requests: Iterable[Request] | AsyncIterable[Request],
+    limit: int,
+    *,
+    strict: bool = False,
 ) -> AsyncGenerator[tuple[Request, RawPage | Outcome], None]:
-    """Return the generator of the pages and outcomes of lists."""
-    options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=ListNames(), raw=True)
+    """Return the generator of the pages and outcomes of lists.
+
+    With `strict` a page without a list of items is an error, because the rows and the link of a
+    page may be lost with it.
+    """
+    names = ListNames(strict=strict)
+    options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=names, raw=True)
     lists: Any = iter_lists
     pages: AsyncGenerator[tuple[Request, RawPage | Outcome], None]
     pages = lists(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)
