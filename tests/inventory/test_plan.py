@@ -9,11 +9,13 @@ import pytest
 
 from aiomsi import (
     ArmConnectionError,
+    ArmSession,
     AuthorizationError,
     ConfigurationError,
     CredentialError,
     ServiceError,
     UsageError,
+    inventory,
 )
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi.inventory import (
@@ -30,6 +32,7 @@ from aiomsi.inventory import (
 from aiomsi.inventory._manifest import make_manifest
 from aiomsi.inventory._plan.scopes import State, find_state, make_error
 from aiomsi.inventory._plan.subscriptions import choose, find_members, parse_subscription
+from aiomsi.testing import EmbeddedAzure, Fault
 
 IDS = [f"{number:08}-0000-0000-0000-00000000000a" for number in range(6)]
 FAILURE = ScopeError("AuthorizationFailed", "No", 403, "r1", "c1")
@@ -282,3 +285,17 @@ def test_error_code_decides_the_state(code: str, state: State) -> None:
 def test_states_of_lost_subscriptions() -> None:
     assert [one.is_lost for one in VISIBLE] == [False, False, True, True, False]
     assert not Subscription(IDS[0]).is_lost
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("body", [{}, {"value": None}, []])
+@pytest.mark.parametrize("path", [r"/subscriptions\?", "descendants"])
+async def test_page_without_items_hides_no_subscription(
+    embedded_azure: EmbeddedAzure, path: str, body: dict[str, object] | list[object]
+) -> None:
+    embedded_azure.arm.inject(Fault(200, body=body), None, path)
+    groups = None if path.startswith("/") else ["root"]
+    async with ArmSession() as arm:
+        with pytest.raises(ServiceError, match="is no page of a list"):
+            await inventory.plan(arm, subscriptions=[IDS[0]], management_groups=groups)

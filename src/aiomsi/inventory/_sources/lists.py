@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
+from aiomsi._tracing import trace_items
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult, make_error
 from aiomsi.inventory._sources.reading import LIST_VERSION, Reading
 from aiomsi.inventory._sources.responses import check_open, iter_pages
@@ -36,7 +37,8 @@ async def read_lists(
 
     """
     # ARM's own lists always have the member `value`; those of providers may lack it.
-    lists = iter_pages(arm, _iter_requests(readings.values()), limit, strict=True)
+    pages = iter_pages(arm, _iter_requests(readings.values()), limit, strict=True)
+    lists = trace_items("ArmSession.fan_out_list", pages)
     async with aclosing(lists):
         async for request, part in lists:
             reading = readings[request.tag]
