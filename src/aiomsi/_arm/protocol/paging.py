@@ -62,8 +62,8 @@ def read_page(
     """Parse a page of a list.
 
     `item_name` and `next_link_name` are for services that use other names; a dot leads into an
-    object. With `strict` a page without a list of items is an error, for services that always send
-    one.
+    object. With `strict` a page with neither a list of items nor a link is an error, for services
+    that always send one.
 
     Raises:
         ServiceError: the response is no page: not JSON, an error, or no list.
@@ -82,9 +82,10 @@ def read_page(
     if items is not None and not isinstance(items, list):
         raise make_no_page_error(response, f"an {item_name!r} that is no list")
     check_no_error(response, document, empty=not items)
-    if items is None and (
-        strict
-        or (link is None and not _is_empty_page(document, item_name, found=found is not _ABSENT))
+    if (
+        items is None
+        and link is None
+        and (strict or not _is_empty_page(document, item_name, found=found is not _ABSENT))
     ):
         raise _make_no_items_error(response, document, item_name)
     return Page(items or [], next_link=link)
