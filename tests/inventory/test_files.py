@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -17,7 +19,17 @@ import attrs
 import pytest
 
 from aiomsi import ConfigurationError, UsageError
-from aiomsi.inventory import COLUMNS, Choice, Plan, Scope, ScopeError, ScopeResult, Subscription
+from aiomsi.inventory import (
+    COLUMNS,
+    Choice,
+    Plan,
+    Scope,
+    ScopeError,
+    ScopeResult,
+    Subscription,
+    open_plan,
+    read_plan,
+)
 from aiomsi.inventory._formats import csv as csv_format
 from aiomsi.inventory._formats.csv import CsvEncoder
 from aiomsi.inventory._formats.files import write_file
@@ -146,6 +158,27 @@ def test_file_stays_as_it_was_if_the_disk_is_full(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["x"]
 
 
+def refuse_links(self: Path, target: Path) -> None:
+    raise OSError(errno.EPERM, "no hard links")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_exclusive_file_is_written_once(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if links:
+        # As if another process wrote the file after this one had looked for it.
+        monkeypatch.setattr(Path, "exists", lambda _: False)
+    else:
+        monkeypatch.setattr(Path, "hardlink_to", refuse_links)
+    path = tmp_path / "x"
+    write_file(path, [b"first"], exclusive=True)
+    with pytest.raises(FileExistsError):
+        write_file(path, [b"second"], exclusive=True)
+    assert path.read_bytes() == b"first"
+    assert names_in(tmp_path) == ["x"]
+
+
 # Parts
 
 
@@ -267,6 +300,29 @@ def reusable(state: Any, read_at: str | None = "2026-01-01T00:00:00Z", **options
     return is_reusable(result, "2026-01-01T01:00:00Z", **options)
 
 
+def test_runs_that_begin_at_once_have_one_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 8
+    barrier = threading.Barrier(count)
+    put = LocalPlace.put
+
+    def put_together(place: LocalPlace, aside: Path, *, exclusive: bool = False) -> None:
+        barrier.wait()
+        put(place, aside, exclusive=exclusive)
+
+    monkeypatch.setattr(LocalPlace, "put", put_together)
+
+    def begin(number: int) -> Plan:
+        return open_plan(attrs.evolve(PLAN, run_id=str(number)), tmp_path / "parts")
+
+    with ThreadPoolExecutor(count) as executor:
+        plans = list(executor.map(begin, range(count)))
+    assert plans == [read_plan(tmp_path / "parts")] * count
+    with pytest.raises(ConfigurationError, match="differs from this one in: ignore"):
+        open_plan(attrs.evolve(PLAN, ignore=("Code",)), tmp_path / "parts")
+
+
 def test_earlier_results_are_reused_by_state_and_age() -> None:
     assert not is_reusable(None, "now")
     assert not reusable("pending")
@@ -342,6 +398,15 @@ def test_removed_lock_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_open_lock_can_not_be_removed_on_windows(tmp_path: Path) -> None:
+    with FolderLock(tmp_path) as held:
+        other = tmp_path / "other"
+        other.touch()
+        lock_module._check_present(held._handle, other, "nt")
+        with pytest.raises(FileNotFoundError):
+            lock_module._check_present(held._handle, other, "posix")
+
+
 @pytest.mark.parametrize("system", ["posix", "nt"])
 def test_folder_is_removed_with_its_lock(tmp_path: Path, system: str) -> None:
     folder = tmp_path / "parts"
@@ -383,6 +448,26 @@ def test_part_is_open_only_while_a_chunk_is_read(
     assert len(list(chunks)) == 1
     # Two rows and the result.
     assert [file.closed for file in opened] == [True] * 3
+
+
+def test_part_of_a_store_is_downloaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads: list[io.BytesIO] = []
+
+    class Stored:
+        def child(self, name: str) -> "Stored":
+            return self
+
+        def open(self) -> io.BytesIO:
+            downloads.append(io.BytesIO(next(tmp_path.glob("*.part")).read_bytes()))
+            return downloads[-1]
+
+    monkeypatch.setattr(folder_module, "_CHUNK", 1)
+    finish(tmp_path, row_of(1), row_of(2))
+    place: Any = Stored()
+    assert len(list(PartFolder(place).iter_chunks(SCOPE))) == 2
+    assert [file.closed for file in downloads] == [True]
 
 
 def test_part_without_an_end_is_read_to_its_end(tmp_path: Path) -> None:
