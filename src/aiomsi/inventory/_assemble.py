@@ -17,7 +17,8 @@ from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope
 from aiomsi.inventory._times import make_now
 
-_ERRORS, _MANIFEST = "errors.jsonl", "manifest.json"
+BESIDE = _ERRORS, _MANIFEST = "errors.jsonl", "manifest.json"
+"""The files beside an output."""
 
 
 def assemble(
