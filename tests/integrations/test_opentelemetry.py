@@ -4,7 +4,7 @@ import asyncio
 import gc
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from types import FrameType
@@ -213,7 +213,7 @@ def test_cancelled_request_ends_its_spans(recorder: Recorder) -> None:
 
 def test_call_in_a_closing_generator_leaves_its_context(recorder: Recorder) -> None:
     async def work(server: Canned, arm: ArmSession) -> None:
-        async def lease() -> AsyncIterator[int]:
+        async def lease() -> AsyncGenerator[int]:
             try:
                 yield 1
             finally:
