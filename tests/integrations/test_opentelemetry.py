@@ -160,6 +160,13 @@ def test_error_without_a_code_has_its_status(recorder: Recorder) -> None:
     assert recorder.tree()[1] == "  GET 404 404"
 
 
+@pytest.mark.parametrize("code", ["a=SIGNATURE", "x" * 101, "The token the-token"])
+def test_code_that_is_a_text_is_not_recorded(code: str, recorder: Recorder) -> None:
+    with pytest.raises(aiomsi.ArmError):
+        run(get, Says(400, error(code)))
+    assert list_calls(recorder) == ["ArmSession.get aiomsi.ArmError", "  GET 400 400"]
+
+
 def test_repetition_has_a_resend_count(recorder: Recorder) -> None:
     run(get, Says(500), Says(None), Says(body=1))
     assert recorder.tree()[:4] == [

@@ -7,6 +7,7 @@ so that no other library records the request again, with its whole URL.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
     from aiomsi._hosts.base import TokenRequest
 
 _logger = logging.getLogger("aiomsi")
-_MOST_CODE = 100
-"""Characters of an error code that are recorded."""
+_CODE = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 
 # OpenTelemetry's API has no public names for these keys. Its instrumentations set both forms of
 # the second one.
@@ -110,10 +110,15 @@ def name_type(error: BaseException) -> str:
     return name.removeprefix("builtins.")
 
 
+def check_code(code: object) -> str | None:
+    """Return a service's error code; None for a text, which may have a secret."""
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+
+
 def find_type(error: BaseException) -> str:
     """Return the service's code of an error, else the name of its class."""
     code = getattr(error, "code", None) if isinstance(error, AiomsiError) else None
-    return code[:_MOST_CODE] if isinstance(code, str) and code else name_type(error)
+    return check_code(code) or name_type(error)
 
 
 @lru_cache(maxsize=64)
@@ -214,7 +219,7 @@ def _find_code(response: ArmResponse) -> str:
     from aiomsi._arm.protocol.errors.body import read_detail
 
     code = read_detail(response.body, response.headers.get("Content-Type")).code
-    return code[:_MOST_CODE] if code else str(response.status)
+    return check_code(code) or str(response.status)
 
 
 class TokenRequestSpan(HttpSpan):
@@ -234,5 +239,5 @@ class TokenRequestSpan(HttpSpan):
             self.finish(200, None, None)
         else:
             status = None if result.status is None else str(result.status)
-            error = result.problem.code or status or "unreachable"
-            self.finish(result.status, result.request_id, error[:_MOST_CODE])
+            error = check_code(result.problem.code) or status or "unreachable"
+            self.finish(result.status, result.request_id, error)

@@ -17,6 +17,7 @@ from aiomsi.integrations._otel.instruments import Instruments
 from aiomsi.integrations._otel.requests import (
     ArmRequestSpan,
     TokenRequestSpan,
+    check_code,
     detach,
     end_span,
     find_type,
@@ -230,5 +231,4 @@ class SpanTracer:
 
 
 def _find_failure(failure: Failure) -> str:
-    code = failure.details.get("code")
-    return code if isinstance(code, str) and code else failure.kind
+    return check_code(failure.details.get("code")) or failure.kind
