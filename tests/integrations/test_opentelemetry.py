@@ -743,6 +743,32 @@ def test_metrics_have_no_subscription_ids(recorder: Recorder) -> None:
     assert DEFAULT_SUBSCRIPTION_ID not in str(points)
 
 
+def test_gauge_ends_with_uninstrument(recorder: Recorder) -> None:
+    def read() -> list[int]:
+        return [value for _, value in recorder.points("aiomsi.throttle.remaining")]
+
+    async def work(server: Canned, arm: ArmSession) -> None:
+        await get(server, arm)
+        assert read() == [100]
+        opentelemetry.uninstrument()
+        assert read() == []
+        recorder.instrument()
+        assert read() == []
+        await get(server, arm)
+        assert read() == [99]
+
+    name = "x-ms-ratelimit-remaining-subscription-reads"
+    run(work, *(Says(body=1, headers={name: count}) for count in ("100", "99")))
+
+
+def test_wrong_provider_leaves_the_former_one(recorder: Recorder) -> None:
+    wrong: Any = object()
+    with pytest.raises(AttributeError):
+        opentelemetry.instrument(tracer_provider=wrong)
+    run(get, Says(body=1))
+    assert list_calls(recorder) == ["ArmSession.get", "  GET 200"]
+
+
 def test_gauge_outlives_a_change_during_its_reading() -> None:
     class Queue:
         def __init__(self, *results: Any) -> None:
@@ -880,6 +906,15 @@ def test_nothing_of_it_runs_unless_asked_for() -> None:
     )
     # A token fetch asks for OpenTelemetry's suppression flags, because this process has loaded it.
     assert ran <= {"get_current", "ContextVarsRuntimeContext.get_current"}
+
+
+def test_traced_function_returns_its_own_coroutine_while_off() -> None:
+    async def work(value: int) -> int:
+        return value
+
+    call = _tracing.traced("work")(work)(1)
+    assert call.cr_code is work.__code__  # type: ignore[attr-defined]  # a coroutine of a function
+    assert asyncio.run(call) == 1
 
 
 def test_package_imports_no_opentelemetry() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 try:
     from opentelemetry import metrics, trace
@@ -42,6 +43,7 @@ _PATHS = ("list", "pages")
 _NAMESPACES = {"query": "Microsoft.ResourceGraph"}
 
 _originals: dict[tuple[type, str], Any] = {}
+_instruments: WeakKeyDictionary[metrics.Meter, Instruments] = WeakKeyDictionary()
 
 
 def instrument(
@@ -58,10 +60,14 @@ def instrument(
         meter_provider: the provider of the metrics; None for the global one.
 
     """
-    uninstrument()
     tracer = trace.get_tracer("aiomsi", VERSION, tracer_provider, SCHEMA_URL)
     meter = metrics.get_meter("aiomsi", VERSION, meter_provider, SCHEMA_URL)
-    spans = SpanTracer(tracer, Instruments(meter), (tracer_provider, meter_provider))
+    uninstrument()
+    instruments = _instruments.get(meter)
+    if instruments is None:
+        # An SDK ignores the callback of a gauge that its meter has already.
+        instruments = _instruments[meter] = Instruments(meter)
+    spans = SpanTracer(tracer, instruments, (tracer_provider, meter_provider))
     for name in _VERBS:
         _replace(Verbs, name, partial(_trace_verb, name=name, spans=spans))
     for name in _LISTS:
@@ -75,7 +81,9 @@ def uninstrument() -> None:
 
     The spans of calls under way are still ended.
     """
-    _tracing.tracer = None
+    former, _tracing.tracer = _tracing.tracer, None
+    if isinstance(former, SpanTracer):
+        former.stop()
     for (cls, name), original in _originals.items():
         setattr(cls, name, original)
     _originals.clear()
