@@ -505,6 +505,10 @@ async def test_connections_leave_half_of_the_files(
 def test_connections_without_a_limit_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
     assert _http.count_connections(None) == (128, 1_024)
+    selector = asyncio.SelectorEventLoop()
+    selector.close()
+    # As many sockets as `select` takes on Windows, where the default loop does not use it.
+    assert _http.count_connections(None, selector) == (128, 256)
 
 
 async def test_wait_for_a_connection_counts_in_the_budget() -> None:

@@ -471,6 +471,33 @@ async def test_slow_first_answers_hold_back_the_others_for_a_while(
         await first
 
 
+@pytest.mark.parametrize("hanging", [1, 3])
+async def test_lists_that_hang_at_first_hold_back_no_others(
+    monkeypatch: pytest.MonkeyPatch, hanging: int
+) -> None:
+    monkeypatch.setattr(fan_out, "_PATIENCE", 0.001)
+    hold = Hold(*(f"g{number}" for number in range(hanging)))
+
+    async def answer(asked: Asked) -> Says:
+        await hold(asked)
+        return Says(body={"value": [1]})
+
+    requests = (get(number) for number in range(40))
+    async with (
+        served(answer, pacing=False) as (_, own),
+        aclosing(own.fan_out_list(requests, max_bytes=FIRST_LIST)) as found,
+    ):
+        ended = set[int]()
+        while len(ended) < 40 - hanging:
+            request, part = await anext(found)
+            if isinstance(part, Outcome):
+                part.result()
+                ended.add(request.tag)
+        assert ended == set(range(hanging, 40))
+        hold.release()
+        assert len([part async for _, part in found if isinstance(part, Outcome)]) == hanging
+
+
 async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
     manual = ManualClock()
 

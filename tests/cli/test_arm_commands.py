@@ -649,7 +649,7 @@ def test_request_body_comes_from_a_file_in_any_encoding(
 
 
 def test_request_body_comes_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(b'{"tags": {"a": "b"}}'))
+    stdin = io.TextIOWrapper(io.BytesIO(b'{"tags": {"a": "b"}}'), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", stdin)
 
     said = run("request", "PATCH", DEVTEST, *VERSION, "--body", "-")

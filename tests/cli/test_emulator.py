@@ -251,6 +251,7 @@ def test_environment_is_that_of_the_kind(
     assert said.err.count(f"\nRequests of {kind}: 0 (0 tokens)\n") == (kind != "imds")
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has one address of loopback")
 def test_addresses_names_audiences_and_keys_are_options(
     monkeypatch: pytest.MonkeyPatch, created: list[EmbeddedAzure], tmp_path: Path
 ) -> None:
@@ -352,6 +353,11 @@ def test_what_the_embedded_azure_lacks_is_named(run: Run, monkeypatch: pytest.Mo
     assert said.complaint == [
         "aiomsi: The embedded Azure needs trustme: pip install 'aiomsi[testing]'"
     ]
+
+
+@pytest.mark.parametrize(("platform", "seconds"), [("win32", 0.5), ("linux", 3_600.0)])
+def test_sleep_is_short_where_signals_do_not_interrupt_it(platform: str, seconds: float) -> None:
+    assert emulator.find_longest_sleep(platform) == seconds
 
 
 @pytest.mark.slow

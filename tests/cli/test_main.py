@@ -19,6 +19,7 @@ from types import ModuleType
 
 import click
 import pytest
+from click.exceptions import Exit
 from command_line import DEVTEST, SUBSCRIPTION, VERSION, Run, Said, kill, run_process
 
 import aiomsi
@@ -193,7 +194,7 @@ def test_output_that_can_not_be_written_is_an_error(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_process_on_a_full_disk_ends_with_one_line() -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION],
             stdout=full,
@@ -218,6 +219,35 @@ def test_closed_outputs_are_no_error(
     for stream in (sys.stdout, sys.stderr):
         stream.close()
     assert code == 0
+
+
+def test_output_without_a_reader_ends_quietly_on_windows() -> None:
+    error = OSError(errno.EINVAL, "Invalid argument")
+    with pytest.raises(Exit) as caught, cli._ending_quietly("nt"):
+        raise error
+    assert caught.value.exit_code == 141
+    with pytest.raises(OSError, match="Invalid") as kept, cli._ending_quietly("posix"):
+        raise error
+    assert kept.value is error
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "expected"),
+    [
+        # Redirected, on Windows; a console, or UTF-8 mode; and the choice of PYTHONIOENCODING.
+        ("cp1252", "strict", b"J\xfcrgen \\u6771"),
+        ("utf-8", "strict", b"J\xc3\xbcrgen \xe6\x9d\xb1"),
+        ("ascii", "replace", b"J?rgen ?"),
+    ],
+)
+def test_text_that_the_output_can_not_encode_is_escaped(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str, expected: bytes
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding, errors)
+    monkeypatch.setattr(sys, "stdout", stream)
+    cli._open_streams()
+    print("Jürgen 東", end="", flush=True)
+    assert stream.buffer.getvalue() == expected
 
 
 @pytest.mark.slow

@@ -256,6 +256,28 @@ def test_local_cause_of_no_connection_is_named(
     assert help_ in miss.problem.help
 
 
+@pytest.mark.parametrize(
+    ("winerror", "exhausted", "said"),
+    [
+        (1231, False, "no route to that address"),
+        (1232, False, "no route to that address"),
+        (1450, True, "no memory left for a connection"),
+        (1455, True, "no memory left for a connection"),
+        (1225, False, "ClientConnectorError: "),
+        (121, False, "ClientConnectorError: "),
+        (None, False, "ClientConnectorError: "),
+    ],
+)
+def test_local_cause_on_windows_is_found_by_its_winerror(
+    winerror: int | None, exhausted: bool, said: str
+) -> None:
+    refused = OSError(errno.EINVAL, "text")
+    refused.winerror = winerror  # type: ignore[attr-defined, unused-ignore]  # on Windows alone
+    miss = _describe_lost_request(aiohttp.ClientConnectorError(KEY, refused))
+    assert (miss.exhausted, miss.connected) == (exhausted, False)
+    assert said in miss.problem.message
+
+
 def test_unknown_name_is_named_as_such() -> None:
     miss = _describe_lost_request(
         aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "Name or service not known"))

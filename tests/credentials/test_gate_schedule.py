@@ -4,6 +4,8 @@ import os
 import random
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from aiomsi._credentials.gate_schedule import (
     get_default_directory,
     get_file_mode,
     hold_off,
+    lengthen_wait,
     parse_state,
     take_queue_turn,
     take_send_turn,
@@ -128,6 +131,22 @@ def test_any_second_has_at_most_sixteen_turns_to_send(seed: int) -> None:
     assert max(sum(1 for other in given if at <= other < at + 1) for at in given) == 16
 
 
+@pytest.mark.parametrize(("known", "most"), [(1 / 64, 16), (0.0, 17)])
+def test_timers_of_a_coarse_clock_fire_after_the_turn(known: float, most: int) -> None:
+    """All times are multiples of 1/64, and every timer fires as early as it may."""
+    tick, turns, sent = 1 / 64, GateState(), []
+    now = NOW + tick - 1e-6
+    for _ in range(100):
+        wait, turns = take_send_turn(turns, NOW, FAR)
+        assert wait is not None
+        sent.append(now + max(0.0, lengthen_wait(wait, known) - 2 * tick))
+    assert max(sum(1 for other in sent if at <= other < at + 1) for at in sent) == most
+
+
+def test_wait_by_a_fine_clock_is_not_lengthened() -> None:
+    assert (lengthen_wait(0.5, 1e-7), lengthen_wait(0.5, 1 / 64)) == (0.5, 0.53125)
+
+
 # The directory
 
 
@@ -196,6 +215,16 @@ def test_on_windows_only_the_kind_of_thing_counts() -> None:
         find_distrust_reason(status(stat.S_IFREG | 0o666, 0), platform="win32", user=None)
         == "it is not a directory"
     )
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    # A junction or mount point, and a folder whose content OneDrive downloads.
+    [(0xA0000003, "it is a junction"), (0x9000001A, None), (0, None)],
+)
+def test_junction_on_windows_is_objected_to(tag: int, reason: str | None) -> None:
+    found: Any = SimpleNamespace(st_mode=stat.S_IFDIR | 0o777, st_uid=0, st_reparse_tag=tag)
+    assert find_distrust_reason(found, platform="win32", user=None) == reason
 
 
 def test_files_are_for_the_same_people_as_the_directory() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aiomsi._credentials import key_file
-from aiomsi._credentials.key_file import read_checked, read_file
+from aiomsi._credentials.key_file import find_path_defect, read_checked, read_file
 from aiomsi._hosts.base import FileRequest, TokenError
 from aiomsi._util.secret import SecretBytes
 
@@ -118,14 +118,14 @@ def test_link_that_replaces_the_file_is_not_followed(
     keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is replaced after its path was resolved."""
-    find = key_file._find_defect
+    find = key_file.find_path_defect
 
     def replace(*arguments: str) -> str | None:
         (keys / "1.key").unlink()
         (keys / "1.key").symlink_to(tmp_path / "other.key")
         return find(*arguments)
 
-    monkeypatch.setattr(key_file, "_find_defect", replace)
+    monkeypatch.setattr(key_file, "find_path_defect", replace)
     assert "OSError" in refused(keys / "1.key", keys)
 
 
@@ -139,14 +139,14 @@ def test_link_that_replaces_a_folder_is_not_followed(
     (folder / "other.key").write_bytes(KEY)
     before = count_descriptors()
     assert read_checked(wanted(folder / "other.key", keys, ".key")) == KEY
-    find = key_file._find_defect
+    find = key_file.find_path_defect
 
     def replace(*arguments: str) -> str | None:
         folder.rename(tmp_path / "moved")
         folder.symlink_to(tmp_path)
         return find(*arguments)
 
-    monkeypatch.setattr(key_file, "_find_defect", replace)
+    monkeypatch.setattr(key_file, "find_path_defect", replace)
     assert "NotADirectoryError" in refused(folder / "other.key", keys)
     assert count_descriptors() == before
 
@@ -240,3 +240,46 @@ def test_descriptor_is_closed(keys: Path) -> None:
     before = count_descriptors()
     read_checked(wanted(keys / "1.key", keys, ".key"))
     assert count_descriptors() == before
+
+
+TOKENS = r"C:\ProgramData\AzureConnectedMachineAgent\Tokens"
+
+
+@pytest.mark.parametrize(
+    ("platform", "path", "defect"),
+    [
+        ("win32", rf"{TOKENS}\a.key", None),
+        ("win32", rf"{TOKENS.lower()}\sub\a.KEY", None),
+        ("win32", r"C:\ProgramData\a.key", "does not lie in"),
+        ("win32", rf"D:{TOKENS[2:]}\a.key", "does not lie in"),
+        ("win32", rf"{TOKENS}2\a.key", "does not lie in"),
+        ("win32", rf"\\server\share{TOKENS[2:]}\a.key", "does not lie in"),
+        ("win32", rf"{TOKENS}\a.txt", "does not end in .key"),
+        ("linux", "/keys/a.key", None),
+        ("linux", "/keys/a.KEY", "does not end in .key"),
+        ("linux", "/Keys/a.key", "does not lie in"),
+        ("linux", "/keys2/a.key", "does not lie in"),
+    ],
+)
+def test_resolved_path_lies_in_the_directory_of_the_keys(
+    platform: str, path: str, defect: str | None
+) -> None:
+    directory = TOKENS if platform == "win32" else "/keys"
+    found = find_path_defect(path, directory, ".key", platform=platform)
+    assert (found is None) if defect is None else (found is not None and defect in found)
+
+
+@pytest.mark.parametrize(("winerror", "passing"), [(32, True), (33, True), (5, False)])
+def test_file_in_use_on_windows_passes(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, winerror: int, passing: bool
+) -> None:
+    error = PermissionError(errno.EACCES, "in use")
+    error.winerror = winerror  # type: ignore[attr-defined, unused-ignore]  # on Windows alone
+
+    def refuse(path: str, directory: str | None) -> int:
+        raise error
+
+    monkeypatch.setattr(key_file, "_open", refuse)
+    problem = read_checked(wanted(keys / "1.key", keys, ".key"))
+    assert isinstance(problem, TokenError)
+    assert problem.passing is passing

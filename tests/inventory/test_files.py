@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 import pytest
@@ -19,10 +19,10 @@ import pytest
 from aiomsi import ConfigurationError, UsageError
 from aiomsi.inventory import COLUMNS, Choice, Plan, Scope, ScopeError, ScopeResult, Subscription
 from aiomsi.inventory._formats import csv as csv_format
-from aiomsi.inventory._formats import places
 from aiomsi.inventory._formats.csv import CsvEncoder
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
+from aiomsi.inventory._formats.places import LocalPlace, sync_folder
 from aiomsi.inventory._parts import folder as folder_module
 from aiomsi.inventory._parts import lock as lock_module
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
@@ -144,20 +144,6 @@ def test_file_stays_as_it_was_if_the_disk_is_full(tmp_path: Path) -> None:
         write_file(path, fill())
     assert path.read_bytes() == b"old"
     assert names_in(tmp_path) == ["x"]
-
-
-def test_windows_has_no_sync_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[object] = []
-    monkeypatch.setattr(places, "os", _Os(opened))
-    places.sync_folder(tmp_path)
-    assert opened == []
-
-
-class _Os:
-    name = "nt"
-
-    def __init__(self, opened: list[object]) -> None:
-        self.open = opened.append
 
 
 # Parts
@@ -336,6 +322,15 @@ def test_removed_lock_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_open_lock_can_not_be_removed_on_windows(tmp_path: Path) -> None:
+    with FolderLock(tmp_path) as held:
+        other = tmp_path / "other"
+        other.touch()
+        lock_module._check_present(held._handle, other, "nt")
+        with pytest.raises(FileNotFoundError):
+            lock_module._check_present(held._handle, other, "posix")
+
+
 @pytest.mark.parametrize("system", ["posix", "nt"])
 def test_folder_is_removed_with_its_lock(tmp_path: Path, system: str) -> None:
     folder = tmp_path / "parts"
@@ -343,6 +338,73 @@ def test_folder_is_removed_with_its_lock(tmp_path: Path, system: str) -> None:
     with FolderLock(folder) as held:
         held.remove_folder(system)
         assert not folder.exists()
+
+
+def test_lock_that_another_run_opened_remains_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "in use", str(path))
+
+    with FolderLock(tmp_path) as held:
+        monkeypatch.setattr(Path, "unlink", refuse)
+        with pytest.raises(PermissionError):
+            held.remove_folder("posix")
+        held.remove_folder("nt")
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_part_is_open_only_while_a_chunk_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[BinaryIO] = []
+
+    def record(self: LocalPlace) -> BinaryIO:
+        opened.append(self.path.open("rb"))
+        return opened[-1]
+
+    monkeypatch.setattr(folder_module, "_CHUNK", 1)
+    finish(tmp_path, row_of(1), row_of(2))
+    monkeypatch.setattr(LocalPlace, "open", record)
+    chunks = PartFolder(tmp_path).iter_chunks(SCOPE)
+    assert next(chunks).endswith(b"\n")
+    assert [file.closed for file in opened] == [True]
+    assert len(list(chunks)) == 1
+    # Two rows and the result.
+    assert [file.closed for file in opened] == [True] * 3
+
+
+def test_part_of_a_store_is_downloaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads: list[io.BytesIO] = []
+
+    class Stored:
+        def child(self, name: str) -> "Stored":
+            return self
+
+        def open(self) -> io.BytesIO:
+            downloads.append(io.BytesIO(next(tmp_path.glob("*.part")).read_bytes()))
+            return downloads[-1]
+
+    monkeypatch.setattr(folder_module, "_CHUNK", 1)
+    finish(tmp_path, row_of(1), row_of(2))
+    place: Any = Stored()
+    assert len(list(PartFolder(place).iter_chunks(SCOPE))) == 2
+    assert [file.closed for file in downloads] == [True]
+
+
+def test_part_without_an_end_is_read_to_its_end(tmp_path: Path) -> None:
+    finish(tmp_path, row_of(1))
+    path, *_ = tmp_path.glob("*.part")
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert len(list(PartFolder(tmp_path).iter_chunks(SCOPE))) == 1
+
+
+def test_folder_can_not_be_synchronized_on_windows(tmp_path: Path) -> None:
+    sync_folder(tmp_path / "missing", "nt")
+    with pytest.raises(FileNotFoundError):
+        sync_folder(tmp_path / "missing", "posix")
 
 
 def test_folder_with_other_files_remains(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_manifest_sums_the_requests_of_all_scopes(tmp_path: Path, parts: Path) -
     assert [document[name] for name in chosen] == [4, 1, 0.5, 1_100, "t", "o", "c"]
     assert document["arguments"]["subscriptions"] is None
     assert document["arguments"]["ignore"] == []
+    assert document["arguments"].keys() > {"exclude", "states", "kinds", "locations"}
     assert document["run_id"] == "run"
 
 

@@ -201,3 +201,25 @@ async def test_writer_without_a_thread_writes_at_once(tmp_path: Path) -> None:
     await writer.drain()
     writer.finish(inventory.ScopeResult(scope, "read", 1))
     assert list(PartFolder(tmp_path).iter_rows(scope)) == [{"id": "/a"}]
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_part_that_an_open_file_blocks_is_read_again(
+    embedded_azure: EmbeddedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to replace an open file."""
+    embedded_azure.arm.generate(subscriptions=2, resources=20)
+
+    def refuse(_path: Path, target: Path) -> None:
+        raise PermissionError(13, "in use", str(target))
+
+    async with ArmSession() as arm:
+        plan = await inventory.plan(arm)
+        PartFolder(tmp_path).open(plan)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", refuse)
+            with pytest.raises(PermissionError):
+                await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
+        assert PartFolder(tmp_path).place.list_names() == ["plan.json"]
+        results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
+    assert {result.state for result in results} == {"read"}

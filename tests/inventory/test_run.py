@@ -279,6 +279,8 @@ async def test_faults_lose_no_row_and_repeat_none(embedded_azure: EmbeddedAzure)
     assert manifest.completeness == "complete"
     assert sorted(row["id"] for row in rows) == sorted(row["id"] for row in expected)
     assert len({row["id"].lower() for row in rows}) == len(rows)
+    assert sum(result.throttled for result in manifest.results) == 4
+    assert all(result.received > 0 for result in manifest.results)
     # The faults happened.
     assert sum(result.attempts for result in manifest.results) > len(manifest.results)
 

@@ -50,7 +50,7 @@ def test_ci_runs_the_tests_on_every_python() -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
-    text = workflow.read_text()
+    text = workflow.read_text(encoding="utf-8")
     run = re.findall(
         r"python -m nox -s ([\w.-]+(?:\$\{\{ matrix\.python \}\})?|\$\{\{ matrix\.session \}\})",
         text,
@@ -68,7 +68,7 @@ def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflow_pins_actions_and_reads_no_secret(workflow: Path) -> None:
-    text = workflow.read_text()
+    text = workflow.read_text(encoding="utf-8")
     used = re.findall(r"uses: (.*)", text)
     assert used
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used)

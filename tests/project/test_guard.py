@@ -1,8 +1,10 @@
 """The guards of all tests: sockets stay on loopback, and debug mode records no whole stacks."""
 
+import importlib
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import sitecustomize
@@ -37,6 +39,46 @@ def test_a_child_process_is_guarded_too() -> None:
     )
     assert done.returncode != 0
     assert "BlockedSocketError" in done.stderr
+
+
+EVENTS = """
+class IocpProactor:
+    def connect(self, conn, address):
+        return address
+
+    def sendto(self, conn, buf, flags=0, addr=None):
+        return addr
+"""
+
+
+def test_connection_of_the_proactor_is_guarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made_up_events.py").write_text(EVENTS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    finder = sitecustomize.PatchedImport("made_up_events", sitecustomize.guard_proactor)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    proactor = importlib.import_module("made_up_events").IocpProactor()
+    assert finder not in sys.meta_path
+
+    assert proactor.connect(None, ("127.0.0.1", 80)) == ("127.0.0.1", 80)
+    assert proactor.sendto(None, b"", 0, ("::1", 53)) == ("::1", 53)
+    assert proactor.sendto(None, b"") is None
+    for call in (proactor.connect, lambda *given: proactor.sendto(given[0], b"", 0, given[1])):
+        with pytest.raises(sitecustomize.BlockedSocketError, match=r"169\.254\.169\.254"):
+            call(None, ("169.254.169.254", 80))
+
+
+def test_guard_of_the_proactor_is_installed_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "addaudithook", [].append)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    before = len(sys.meta_path)
+    sitecustomize.install("linux")
+    assert len(sys.meta_path) == before
+    sitecustomize.install("win32")
+    found = sys.meta_path[0]
+    assert isinstance(found, sitecustomize.PatchedImport)
+    assert (found.name, found.patch) == ("asyncio.windows_events", sitecustomize.guard_proactor)
 
 
 def test_loopback_is_open() -> None:

@@ -59,7 +59,7 @@ def test_environment_names_tenant_client_and_file(
     assert host.url.startswith("https://127.0.0.1:")
     assert variables["AZURE_TENANT_ID"] == TENANT_ID
     assert variables["AZURE_FEDERATED_TOKEN_FILE"] == str(host.token_file)
-    assert "BEGIN CERTIFICATE" in Path(variables["SSL_CERT_FILE"]).read_text()
+    assert "BEGIN CERTIFICATE" in Path(variables["SSL_CERT_FILE"]).read_text(encoding="utf-8")
     azure.imds.remove_identity(azure.imds.identities[0])
     assert "AZURE_CLIENT_ID" not in host.environment
     chosen = azure.imds.assign_identity()

@@ -75,7 +75,7 @@ def send(
         if challenged.status != 401:
             return challenged
         file = Path(challenged.headers["WWW-Authenticate"].removeprefix("Basic realm="))
-        given["Authorization"] = f"Basic {file.read_text()}"
+        given["Authorization"] = f"Basic {file.read_text(encoding='utf-8')}"
     return ask(base, path + query, **given)
 
 
@@ -316,7 +316,7 @@ def test_arc_wants_the_key_of_the_named_file(azure: EmbeddedAzure, tmp_path: Pat
     assert error_of(challenged, "azure-arc").code == "unauthorized"
     assert (file.parent, file.suffix) == (host.key_directory, ".key")
     assert host.key_directory == tmp_path / "keys"
-    key = file.read_text()
+    key = file.read_text(encoding="utf-8")
     for authorization in ("Basic wrong", f"Bearer {key}", key):
         wrong = ask(host.url, query, Metadata="true", Authorization=authorization)
         assert wrong.status == 401

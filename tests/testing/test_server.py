@@ -1,6 +1,7 @@
 import asyncio
 import socket
 import ssl
+import sys
 import urllib.request
 from contextlib import AbstractAsyncContextManager
 
@@ -12,6 +13,7 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
+from aiomsi.testing._server.service import pack_linger
 from aiomsi.testing._server.thread import Port
 
 A_DAY = 86_400.0
@@ -72,6 +74,7 @@ def test_a_port_in_use_is_an_error_and_leaves_nothing_behind() -> None:
         assert ask_arm(azure).status == 200
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has one address of loopback")
 def test_hosts_can_differ() -> None:
     with EmbeddedAzure(imds_host="127.0.0.2", arm_host="localhost") as azure:
         assert azure.imds.url.startswith("http://127.0.0.2:")
@@ -271,3 +274,10 @@ def test_ports_are_compared_by_identity() -> None:
         raise NotImplementedError
 
     assert Port(handler, "", 0) != Port(handler, "", 0)
+
+
+@pytest.mark.parametrize(("platform", "size"), [("linux", 8), ("darwin", 8), ("win32", 4)])
+def test_linger_has_the_size_of_the_platform(platform: str, size: int) -> None:
+    packed = pack_linger(platform)
+    assert len(packed) == size
+    assert int.from_bytes(packed, sys.byteorder) == 1

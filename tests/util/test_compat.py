@@ -1,11 +1,21 @@
 """What differs by platform."""
 
+import errno
 import os
+import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from aiomsi._util.compat import OPEN_FLAGS, after_fork_in_child, get_user_id
+from aiomsi._util.compat import (
+    OPEN_FLAGS,
+    after_fork_in_child,
+    get_user_id,
+    is_closed_pipe,
+    list_end_signals,
+)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -37,6 +47,30 @@ def test_a_user_has_a_number_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_user_id() is None
 
 
+def test_ctrl_break_ends_a_process_on_windows() -> None:
+    assert list_end_signals()[:2] == (signal.SIGINT, signal.SIGTERM)
+    windows = SimpleNamespace(SIGINT=2, SIGTERM=15, SIGBREAK=21)
+    assert list_end_signals(windows) == (2, 15, 21)
+
+
+@pytest.mark.parametrize(
+    ("error", "system", "closed"),
+    [
+        (BrokenPipeError(errno.EPIPE, "text"), "posix", True),
+        (BrokenPipeError(errno.EPIPE, "text"), "nt", True),
+        (OSError(errno.EINVAL, "text"), "nt", True),
+        (OSError(errno.EINVAL, "text"), "posix", False),
+        (OSError(errno.EINVAL, "text", "a:b"), "nt", False),
+        (OSError(errno.ENOSPC, "text"), "nt", False),
+    ],
+)
+def test_closed_pipe_has_another_error_on_windows(
+    error: OSError, system: str, closed: bool
+) -> None:
+    assert is_closed_pipe(error, system) is closed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither pipes nor links so")
 def test_open_flags_follow_no_link_and_wait_for_no_pipe(
     tmp_path: Path,
 ) -> None:

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str], tests: Path = _HERE) -> int:
 
 def outside(hosts: str = "/etc/hosts", address: str = IMDS) -> str | None:
     """Return why this process is outside the namespaces; None if inside. Sends no packets."""
-    if Path(hosts).read_text() != HOSTS:
+    if Path(hosts).read_text(encoding="utf-8") != HOSTS:
         return f"{hosts} is not the one of tests/vm"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

@@ -508,7 +508,9 @@ class Connection:
             from aiomsi._arm.call_queue import CallQueue
             from aiomsi._arm.protocol.pacing.kinds import Kinds
 
-        connections, most_connections = count_connections(self.user_session)
+        connections, most_connections = count_connections(
+            self.user_session, asyncio.get_running_loop()
+        )
         return CallQueue(
             clock=self.clock,
             budget=self.budget,

@@ -57,7 +57,7 @@ MakeCall: TypeAlias = Callable[[str, str, Options], Call]
 _SLICE = 32
 """Requests that the feeder starts before other tasks run: each takes some 30 microseconds."""
 _PATIENCE = 1.0
-"""Seconds without an answer after which more calls start although few answers have come."""
+"""Seconds without an answer after which more calls start than the byte budget allows."""
 _END: Any = object()
 
 
@@ -149,6 +149,8 @@ class FanOut:
     # Whether an error of a request, which is to be raised, lets the feeder take no further one.
     _stopped: bool = attrs.field(default=False, init=False)
     _closing: bool = attrs.field(default=False, init=False)
+    # Runs while calls wait for the byte budget.
+    _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _wake_feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _wake_consumer: asyncio.Future[None] | None = attrs.field(default=None, init=False)
 
@@ -244,6 +246,8 @@ class FanOut:
         """
         feeder, fed = self._feeder, self._fed
         self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = [*self._running, *([] if feeder is None or fed else [feeder])]
         for task in tasks:
             task.cancel()
@@ -289,21 +293,12 @@ class FanOut:
         )
 
     async def _wait_for_room(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._wake_feeder = loop.create_future()
-        # Slow answers, before many have come, must not hold back all other calls.
-        timer = loop.call_later(_PATIENCE, self._grow) if self._budget.is_careful else None
+        self._wake_feeder = asyncio.get_running_loop().create_future()
+        self._be_patient()
         try:
             await self._wake_feeder
         finally:
             self._wake_feeder = None
-            if timer is not None:
-                timer.cancel()
-
-    def _grow(self) -> None:
-        """Start more calls, because no answer has come for a while."""
-        self._budget.grow()
-        self._start_more()
 
     def _on_fed(self, task: asyncio.Task[None]) -> None:
         """Keep the error of the iterable, and wake the consumer."""
@@ -347,6 +342,7 @@ class FanOut:
             self._start_or_skip(taken, call)
         else:
             self._waiting.append((taken, call))
+            self._be_patient()
 
     def _classify(self, taken: TakenRequest, call: Call) -> None:
         """Find the kind of a request's answers, the links of its list, and its scope."""
@@ -454,12 +450,32 @@ class FanOut:
         if self._outcomes[0].done:
             self._signal_consumer()
 
+    # Slow answers must not hold back all other calls for long: before many have come, or in lists
+    # that hang.
+
+    def _be_patient(self) -> None:
+        """Start the timer, if none is running. Called while calls, or the feeder, wait."""
+        if self._timer is None:
+            loop, answers = asyncio.get_running_loop(), self._budget.answers
+            self._timer = loop.call_later(_PATIENCE, self._lose_patience, answers)
+
+    def _lose_patience(self, answers: int) -> None:
+        """Start more calls if no answer has come since the timer started."""
+        self._timer = None
+        if self._budget.answers == answers:
+            self._budget.lose_patience()
+            self._start_more()
+        if self._waiting or self._wake_feeder is not None:
+            self._be_patient()
+
     # Wake-ups
 
     def _start_more(self) -> None:
         """Start the calls that the budget allows: waiting ones first, then the feeder's."""
         while self._waiting and self._budget.may_start(self._waiting[0][0].kind):
             self._start_or_skip(*self._waiting.popleft())
+        if self._waiting:
+            self._be_patient()
         self._wake_feeder_if_room()
 
     def _wake_feeder_if_room(self) -> None:

@@ -5,6 +5,7 @@ Its connections, time-outs and proxy, and the meaning of its errors.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
 import re
@@ -12,6 +13,7 @@ import ssl as ssl_module
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +38,7 @@ _SHORTEST_WAIT = 0.1
 _FEWEST_CONNECTIONS = 128
 """More connections only slow a client down while ARM responds quickly."""
 _MOST_CONNECTIONS = 1_024
+_MOST_OF_SELECT = 512
 _MAX_HEADER = 65_536
 """Bytes of a header line. Some services' links exceed aiohttp's default of 8,190 bytes."""
 _MAX_BUFFER = 1_048_576
@@ -85,28 +88,37 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def count_connections(user_session: aiohttp.ClientSession | None) -> tuple[int, int | None]:
+def count_connections(
+    user_session: aiohttp.ClientSession | None, loop: asyncio.AbstractEventLoop | None = None
+) -> tuple[int, int | None]:
     """Return the number of connections to use, and the number up to which it may grow.
 
     The latter is None if the user's session limits its connections.
+
+    Args:
+        user_session: the user's session.
+        loop: the event loop of the connections.
+
     """
     connector = None if user_session is None else user_session.connector
     limits = () if connector is None else (connector.limit, connector.limit_per_host)
     fixed = min((limit for limit in limits if limit > 0), default=None)
     if fixed is not None:
         return fixed, None
-    most = max(1, min(_MOST_CONNECTIONS, _count_files() // 2))
+    most = max(1, min(_MOST_CONNECTIONS, _count_files(loop) // 2))
     return min(_FEWEST_CONNECTIONS, most), most
 
 
-def _count_files() -> int:
+def _count_files(loop: asyncio.AbstractEventLoop | None) -> int:
     """Return the number of files that the process may open; a large one if it is unlimited."""
     try:
-        import resource
+        resource: Any = import_module("resource")
     except ImportError:
-        # Windows has no such limit.
-        return 2 * _MOST_CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Windows has no such limit, but `select` takes 512 sockets there. The default loop does
+        # not use it. Source: https://docs.python.org/3/library/asyncio-platforms.html#windows
+        is_select = isinstance(loop, asyncio.SelectorEventLoop)
+        return _MOST_OF_SELECT if is_select else 2 * _MOST_CONNECTIONS
+    soft: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 2 * _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else soft
 
 

@@ -16,6 +16,7 @@ import click
 
 from aiomsi._cli.options import EXIT_CODES, format_epilog
 from aiomsi._errors import ConfigurationError
+from aiomsi._util.compat import list_end_signals
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, HOST_KINDS
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def emulator(
                 err=True,
             )
             while True:
-                time.sleep(3600)
+                time.sleep(find_longest_sleep(sys.platform))
     except KeyboardInterrupt:
         click.echo(_format_counts(azure, kind), err=True)
 
@@ -350,14 +351,29 @@ def format_environment(
     ]
 
 
+def find_longest_sleep(platform: str) -> float:
+    """Return the seconds after which a sleeping main thread handles a signal at the latest.
+
+    On Windows only Ctrl-C interrupts `time.sleep`, and Ctrl-Break does not.
+
+    Args:
+        platform: a value of `sys.platform`.
+
+    """
+    return 0.5 if platform == "win32" else 3_600.0
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, for the block."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Raise KeyboardInterrupt on SIGTERM and Ctrl-Break as on Ctrl-C, for the block."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler) for number in list_end_signals()
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager

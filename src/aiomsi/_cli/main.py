@@ -7,6 +7,7 @@ A missing extra ends the process on import, because only the command imports thi
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -33,6 +34,7 @@ from aiomsi._cli.output import say, to_line
 from aiomsi._cli.phrases import translate
 from aiomsi._cli.token_command import token
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
+from aiomsi._util.compat import is_closed_pipe
 from aiomsi._version import VERSION
 from aiomsi.testing._state.tokens import MissingExtraError
 
@@ -56,14 +58,16 @@ class _Commands(click.Group):
 
 
 @contextmanager
-def _ending_quietly() -> Iterator[None]:
+def _ending_quietly(system: str = os.name) -> Iterator[None]:
     """Turn a broken pipe in the block into the exit code of a process that SIGPIPE ends.
 
     SIGPIPE itself stays ignored, because it would also end the process for a lost connection.
     """
     try:
         yield
-    except BrokenPipeError:
+    except OSError as error:
+        if not is_closed_pipe(error, system):
+            raise
         # The interpreter flushes its streams at exit, and reports a failure.
         # Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
         _discard(sys.stdout, sys.stderr)
@@ -118,11 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Open the output streams that the process began without, so that writing is harmless."""
+    """Make writing to the output streams harmless.
+
+    Streams that the process began without are opened. A text that the encoding of a stream lacks is
+    written as an escape, because a redirected stream of Windows has the code page of the system.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
             setattr(sys, name, nowhere)
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -37,7 +37,7 @@ from aiomsi._hosts.base import (
     read_request_id_header,
 )
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause
+from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
@@ -473,7 +473,7 @@ def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
         words = f"{words}: {without_secrets(str(error))}"
-    cause = find_local_cause(getattr(error, "errno", None))
+    cause = find_local_cause(read_error_number(error))
     if cause is not None and (cause.kind == EXHAUSTED or not connected):
         problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
         return _FailedAttempt(problem, connected=False, exhausted=cause.kind == EXHAUSTED)

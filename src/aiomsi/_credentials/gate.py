@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from aiomsi._credentials.gate_schedule import (
     get_default_directory,
     get_file_mode,
     hold_off,
+    lengthen_wait,
     parse_state,
     take_queue_turn,
     take_send_turn,
@@ -57,6 +59,7 @@ _SPREAD = 0.25
 It has the effect that processes which started together do not send together.
 """
 _LONGEST_TEXT = 64
+_RESOLUTION = time.get_clock_info("monotonic").resolution
 
 _warned: set[tuple[Path, str]] = set()
 """The directories and reasons that this process has logged a warning for."""
@@ -232,7 +235,7 @@ class HostGate:
         if wait is None:
             raise _TooLateError
         if wait:
-            await waiting.sleep(wait)
+            await waiting.sleep(lengthen_wait(wait, _RESOLUTION))
 
     # The methods below run without a suspension
 
@@ -286,7 +289,7 @@ class HostGate:
             )
             if reason is not None:
                 raise _NoGateError(f"{name}: {reason}")
-            if mode == GROUP:
+            if mode == GROUP and sys.platform != "win32":
                 with contextlib.suppress(PermissionError):
                     os.fchmod(file, mode)
         except BaseException:

@@ -20,6 +20,10 @@ and systems, and that outlives a restart as a file does. The clock may jump. A s
 further ahead than any process waits is ignored, and after a shorter jump back the processes wait
 until the clock has caught up. The two times are the whole stored state.
 
+A clock with a coarse resolution reads a time that is up to that much old. It is 15.6 ms on Windows
+before Python 3.13. Turns then come up to 15.6 ms late, and 17 still take more than a second; and a
+wait is lengthened (`lengthen_wait`), because a timer of asyncio could fire before the turn.
+
 Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
 """
@@ -41,6 +45,9 @@ FAR = 60.0
 
 _STORED = re.compile(rb"(\d{10}\.\d{6}) (\d{10}\.\d{6})\n")
 OWN, GROUP, INHERITED = 0o600, 0o660, -1
+_COARSE = 0.001
+_JUNCTION = 0xA0000003
+"""`stat.IO_REPARSE_TAG_MOUNT_POINT`, which exists on Windows only."""
 
 
 @attrs.frozen
@@ -90,6 +97,20 @@ def hold_off(turns: GateState, now: float, seconds: float) -> tuple[float | None
     )
 
 
+def lengthen_wait(wait: float, resolution: float) -> float:
+    """Return the seconds to sleep so that a timer of asyncio does not fire before `wait` is over.
+
+    The timer counts from a time that is up to the resolution old, and fires up to the resolution
+    early. A resolution below a millisecond does not matter.
+
+    Args:
+        wait: seconds until a turn.
+        resolution: that of the event loop's clock, in seconds.
+
+    """
+    return wait + 2 * resolution if resolution >= _COARSE else wait
+
+
 def _schedule_next(
     stored: float, now: float, most: float, spacing: float
 ) -> tuple[float | None, float]:
@@ -128,12 +149,13 @@ def find_distrust_reason(status: os.stat_result, *, platform: str, user: int | N
     """Return why a directory, with its status of `os.lstat`, can't be trusted; None if it can.
 
     A user with write permission could block all processes, or redirect a write. On Windows the
-    access control lists decide: a directory in a user's profile is that user's.
+    access control lists decide: a directory in a user's profile is that user's. A junction there is
+    a directory by its mode.
     """
     if not stat.S_ISDIR(status.st_mode):
         return "it is a symbolic link" if stat.S_ISLNK(status.st_mode) else "it is not a directory"
     if platform == "win32":
-        return None
+        return "it is a junction" if getattr(status, "st_reparse_tag", 0) == _JUNCTION else None
     if status.st_uid not in (0, user):
         return f"it belongs to user {status.st_uid}, who is neither this one nor root"
     return "others may write there" if status.st_mode & stat.S_IWOTH else None

@@ -5,12 +5,15 @@ so the path is resolved and checked before the file is opened.
 """
 
 import asyncio
+import ntpath
 import os
+import posixpath
 import stat
-from pathlib import Path
+import sys
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from aiomsi._hosts.base import FileRequest, TokenError
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause
+from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._util.compat import OPEN_FLAGS
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import SecretBytes
@@ -18,6 +21,8 @@ from aiomsi._util.secret import SecretBytes
 _ANY_LINK = OPEN_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
 # With O_PATH a directory need not be readable, as for any other access to its files.
 _FOLDER = OPEN_FLAGS | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
+_IN_USE = (32, 33)
+"""Errors of Windows: another process, such as a virus scanner, has opened or locked the file."""
 _MISSING = "The file does not exist: check the installation, and the variable that names the file"
 
 
@@ -40,7 +45,8 @@ def read_checked(wanted: FileRequest) -> SecretBytes | TokenError:
         path = wanted.path
         if wanted.directory is not None:
             path = os.path.realpath(path, strict=True)
-            if (defect := _find_defect(path, wanted.directory, wanted.suffix)) is not None:
+            where = os.path.realpath(wanted.directory)
+            if (defect := find_path_defect(path, where, wanted.suffix)) is not None:
                 return _refuse(wanted, defect)
         # A device or pipe is not opened at all, because opening alone may change its state.
         if not stat.S_ISREG(Path(path).stat().st_mode):
@@ -86,13 +92,24 @@ def _read(file: int, wanted: FileRequest) -> SecretBytes | TokenError:
     return _refuse(wanted, f"has more than {wanted.most_bytes} bytes")
 
 
-def _find_defect(path: str, directory: str, suffix: str) -> str | None:
-    """Return the defect of a resolved path, None without one."""
-    where = os.path.realpath(directory)
-    if not Path(path).is_relative_to(where):
-        return f"resolves to {_shown(path)}, which does not lie in {where}"
+def find_path_defect(
+    path: str, directory: str, suffix: str, *, platform: str = sys.platform
+) -> str | None:
+    """Return the defect of a resolved path, None without one.
+
+    Args:
+        path: the path of the file, without links.
+        directory: the directory that it must lie in, without links.
+        suffix: the end of its name.
+        platform: such as `sys.platform`.
+
+    """
     # Names have no case on Windows.
-    if not os.path.normcase(path).endswith(suffix):
+    kind = PureWindowsPath if platform == "win32" else PurePosixPath
+    normcase = ntpath.normcase if platform == "win32" else posixpath.normcase
+    if not kind(path).is_relative_to(directory):
+        return f"resolves to {_shown(path)}, which does not lie in {directory}"
+    if not normcase(path).endswith(suffix):
         return f"resolves to {_shown(path)}, whose name does not end in {suffix}"
     return None
 
@@ -100,9 +117,11 @@ def _find_defect(path: str, directory: str, suffix: str) -> str | None:
 def _describe_error(wanted: FileRequest, error: OSError | ValueError) -> TokenError:
     text = getattr(error, "strerror", None) or str(error)
     said = f"can't be read: {type(error).__name__}: {text}"
-    cause = find_local_cause(getattr(error, "errno", None))
+    cause = find_local_cause(read_error_number(error))
     if cause is not None and cause.kind == EXHAUSTED:
         return _refuse(wanted, said, passing=True, advice=cause.help)
+    if getattr(error, "winerror", None) in _IN_USE:
+        return _refuse(wanted, said, passing=True)
     if isinstance(error, FileNotFoundError):
         return _refuse(wanted, said, advice=_MISSING)
     return _refuse(wanted, said, advice=wanted.help if isinstance(error, PermissionError) else "")

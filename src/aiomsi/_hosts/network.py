@@ -1,4 +1,11 @@
-"""Causes of failed connections on this machine's side, by `errno`, each with a remedy."""
+"""Causes of failed connections on this machine's side, by `errno`, each with a remedy.
+
+On Windows asyncio's default event loop connects by `ConnectEx`, whose errors are numbers of Windows
+and no socket errors. Python gives those that it does not know the `errno` EINVAL, so these are read
+from `winerror`.
+
+Source: https://learn.microsoft.com/windows/win32/debug/system-error-codes--1000-1299-
+"""
 
 import errno
 
@@ -34,7 +41,7 @@ _FILES = LocalCause(
 _ALL_FILES = LocalCause(
     EXHAUSTED,
     "this machine has no file descriptor left",
-    "Look for the process that has them, for example with 'lsof'",
+    "Look for the process that has them, for example with 'lsof', on Windows with 'Get-Process'",
 )
 _BUFFERS = LocalCause(
     EXHAUSTED,
@@ -44,7 +51,8 @@ _BUFFERS = LocalCause(
 _PORTS = LocalCause(
     EXHAUSTED,
     "this machine has no local port or address for a connection",
-    "Look for very many connections with 'ss -s', and for an interface that is up",
+    "Look for very many connections with 'ss -s', on Windows 'netstat -ano', and for an interface "
+    "that is up",
 )
 _DENIED = LocalCause(
     DENIED,
@@ -56,7 +64,7 @@ _NO_ROUTE = LocalCause(
     NO_ROUTE,
     "this machine has no route to that address",
     "In a container or network namespace make the address reachable, for example with the host's "
-    "network; on a VM look at 'ip route'",
+    "network; on a VM look at 'ip route', on Windows at 'route print'",
 )
 
 _CAUSES = {
@@ -73,7 +81,22 @@ _CAUSES = {
     errno.ENETDOWN: _NO_ROUTE,
 }
 
+_ERRNOS: dict[object, int] = {
+    1231: errno.ENETUNREACH,
+    1232: errno.EHOSTUNREACH,
+    1450: errno.ENOBUFS,
+    1455: errno.ENOMEM,
+}
+"""Errors of Windows: no route to the network, none to the host, too few resources, no memory."""
 
-def find_local_cause(number: object) -> LocalCause | None:
+
+def read_error_number(error: BaseException) -> int | None:
+    """Return the `errno` of a connection error, or of the one that it carries; None without one."""
+    inner = getattr(error, "os_error", error)
+    number = _ERRNOS.get(getattr(inner, "winerror", None), getattr(inner, "errno", None))
+    return number if isinstance(number, int) else None
+
+
+def find_local_cause(number: int | None) -> LocalCause | None:
     """Return the local cause of a connection error by its `errno`; None if it is not local."""
-    return _CAUSES.get(number) if isinstance(number, int) else None
+    return None if number is None else _CAUSES.get(number)

@@ -168,7 +168,9 @@ def test_subscriptions_come_from_options_files_and_stdin(
     run: Run, ids: tuple[str, ...], output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("some.txt").write_text(f"# two\n{ids[0]}\n\n{ids[1]}\n", encoding="utf-8")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(ids[3].encode())))
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(ids[3].encode()), encoding="utf-8")
+    )
     choice = ("--subscription", "-", "--subscription", "@some.txt", "--exclude", ids[0])
 
     said = run("inventory", "-o", "x.jsonl", "--progress", "none", *choice)

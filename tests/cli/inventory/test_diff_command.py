@@ -121,7 +121,7 @@ def test_many_missing_scopes_are_counted(run: Run, ids: tuple[str, ...]) -> None
     [
         ("a.csv", None, None, "'a.csv' is no .jsonl file"),
         ("a.jsonl", None, None, "the manifest 'a.manifest.json' can't be read: No such file or"),
-        ("a.jsonl", "[]", None, "'a.manifest.json' is no manifest: TypeError"),
+        ("a.jsonl", "[]", None, "'a.manifest.json' is no manifest: this is no manifest of an"),
         ("a.jsonl", "{", None, "'a.manifest.json' is no manifest: "),
         ("a.jsonl", "", None, "'a.jsonl' can't be read: No such file or directory"),
         ("a.jsonl", "", b"{}x\n", "line 1 of 'a.jsonl' is no JSON"),
@@ -138,7 +138,9 @@ def test_unreadable_inventory_is_exit_code_2(
     take(run, "b.jsonl")
     beside = Path("a.manifest.json")
     if manifest is not None:
-        beside.write_text(manifest or Path("b.manifest.json").read_text(), encoding="utf-8")
+        beside.write_text(
+            manifest or Path("b.manifest.json").read_text(encoding="utf-8"), encoding="utf-8"
+        )
     if rows is not None:
         Path("a.jsonl").write_bytes(rows)
 

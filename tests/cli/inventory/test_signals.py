@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import loops
 import pytest
@@ -20,8 +21,9 @@ from aiomsi._cli.inventory.run import InventoryRun, RunOptions, run_in_thread
 from aiomsi._cli.inventory.signals import Interruption, catch_signals
 from aiomsi._cli.options import Target
 from aiomsi._clouds import PUBLIC
+from aiomsi._util.compat import list_end_signals
 from aiomsi.inventory import read_manifest
-from aiomsi.testing import EmbeddedAzure, Fault
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="a signal ends a process on Windows")
@@ -32,8 +34,10 @@ class Child:
     """A run in a child process, whose list of one subscription does not end."""
 
     def __init__(self, azure: EmbeddedAzure, folder: Path, *options: str) -> None:
-        ids = azure.arm.generate(subscriptions=5, resources=50)
-        self.hanging = f"(?i)/subscriptions/{ids[2]}/resources"
+        # The last list in the order of the requests: the first ones learn the size of a page.
+        last = max(azure.arm.generate(subscriptions=5, resources=50))
+        assert last > DEFAULT_SUBSCRIPTION_ID
+        self.hanging = f"(?i)/subscriptions/{last}/resources"
         azure.arm.inject(Fault.delay(FOREVER), None, self.hanging)
         self.azure, self.folder, self.options = azure, folder, options
         self.parts = folder / "x.jsonl.parts"
@@ -168,6 +172,14 @@ def test_signal_without_a_task_ends_the_command(number: signal.Signals, code: in
         signal.raise_signal(number)
 
     assert caught.value.exit_code == code
+
+
+def test_ctrl_break_has_an_exit_code_of_its_own() -> None:
+    interruption = Interruption(print)
+    with pytest.raises(KeyboardInterrupt):
+        interruption.handle(list_end_signals(SimpleNamespace(SIGBREAK=21))[0])
+
+    assert interruption.exit_code == 149
 
 
 def test_signal_while_the_output_is_written_stops_the_thread() -> None:

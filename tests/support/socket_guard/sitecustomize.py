@@ -1,8 +1,17 @@
 """Block sockets and look-ups that leave loopback, in the tests and in their child processes."""
 
+from __future__ import annotations
+
 import os
 import sys
 from ipaddress import ip_address
+
+# Every child process imports this module, and `typing` takes longer than all of it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from typing import Any
 
 CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 LOOK_UPS = frozenset(
@@ -41,5 +50,59 @@ def guard(event: str, arguments: tuple[object, ...]) -> None:
             raise BlockedSocketError(f"{event} of {host!r}")
 
 
-if not os.environ.get("AIOMSI_VM"):
+def guard_proactor(module: Any) -> None:
+    """Check the addresses that asyncio's loop on Windows takes: `ConnectEx` raises no audit event.
+
+    Args:
+        module: such as `asyncio.windows_events`.
+
+    """
+    proactor = module.IocpProactor
+    connect, sendto = proactor.connect, proactor.sendto
+
+    def guarded_connect(self: Any, conn: Any, address: Any) -> Any:
+        guard("socket.connect", (conn, address))
+        return connect(self, conn, address)
+
+    def guarded_sendto(self: Any, conn: Any, buf: Any, flags: int = 0, addr: Any = None) -> Any:
+        guard("socket.sendto", (conn, addr))
+        return sendto(self, conn, buf, flags, addr)
+
+    proactor.connect, proactor.sendto = guarded_connect, guarded_sendto
+
+
+class PatchedImport:
+    """A finder that passes a module to a function at its first import."""
+
+    def __init__(self, name: str, patch: Callable[[Any], None]) -> None:
+        self.name, self.patch = name, patch
+
+    def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> ModuleSpec | None:
+        if name != self.name:
+            return None
+        import importlib.util
+
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            self.patch(module)
+
+        vars(spec.loader)["exec_module"] = exec_module
+        return spec
+
+
+def install(platform: str = sys.platform) -> None:
+    """Guard the sockets of this process."""
     sys.addaudithook(guard)
+    if platform == "win32":
+        # The Azure machines on which GitHub runs workflows have an IMDS.
+        sys.meta_path.insert(0, PatchedImport("asyncio.windows_events", guard_proactor))
+
+
+if not os.environ.get("AIOMSI_VM"):
+    install()

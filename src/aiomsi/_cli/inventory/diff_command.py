@@ -85,8 +85,8 @@ def _read_manifest(path: Path) -> Manifest:
         return read_manifest(beside)
     except OSError as error:
         msg = f"the manifest {str(beside)!r} can't be read: {error.strerror}"
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{str(beside)!r} is no manifest: {type(error).__name__}"
+    except ValueError as error:
+        msg = f"{str(beside)!r} is no manifest: {error}"
     raise ConfigurationError(
         msg, help="The manifest shows which lists were read; 'aiomsi inventory' writes it"
     )

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one ends the run in order, the second one ends the process."""
+"""Signals that end a run: the first one ends it in order, the second one ends the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from click.exceptions import Exit
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from aiomsi._util.compat import list_end_signals
 
 
 @attrs.define(eq=False, repr=False)
@@ -69,7 +69,7 @@ class Interruption:
 def catch_signals(
     before_end: Callable[[], object], end_process: Callable[[int], Any] = os._exit
 ) -> Iterator[Interruption]:
-    """Catch Ctrl-C and SIGTERM for the block, which runs on the main thread.
+    """Catch Ctrl-C, SIGTERM and Ctrl-Break for the block, which runs on the main thread.
 
     Args:
         before_end: called before a second signal ends the process; it restores the terminal.
@@ -85,7 +85,7 @@ def catch_signals(
         end_process(code)
 
     interruption = Interruption(end)
-    before = {number: signal.signal(number, interruption.handle) for number in _SIGNALS}
+    before = {number: signal.signal(number, interruption.handle) for number in list_end_signals()}
     try:
         yield interruption
     except KeyboardInterrupt:

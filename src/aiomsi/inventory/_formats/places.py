@@ -129,7 +129,7 @@ class LocalPlace:
 
     def remove(self) -> None:
         """Remove the file, if it exists."""
-        self.path.unlink(missing_ok=True)
+        repeat_on_windows(lambda: self.path.unlink(missing_ok=True))
 
 
 def replace(
@@ -140,26 +140,40 @@ def replace(
 ) -> None:
     """Rename a file, and replace the target.
 
-    Windows refuses to replace an open file, such as one that a virus scanner reads just then; so
-    the renaming is repeated for a while.
-
     Raises:
         OSError: the file can't be renamed; both are as before.
 
     """
+    repeat_on_windows(lambda: source.replace(target), system, pause)
+
+
+def repeat_on_windows(
+    change: Callable[[], object],
+    system: str = os.name,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Replace or remove a file, again and again for a while if Windows refuses it.
+
+    Windows refuses that for an open file, such as one that a virus scanner reads just then.
+
+    Raises:
+        OSError: the file can't be changed.
+
+    """
     for again in range(1, _TRIES if system == "nt" else 1):
         try:
-            source.replace(target)
+            change()
         except PermissionError:
             pause(_PAUSE * again)
         else:
             return
-    source.replace(target)
+    change()
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path, system: str = os.name) -> None:
     """Make the names in a folder durable, where the system can do that."""
-    if os.name == "nt":
+    if system == "nt":
+        # Windows opens no folder as a file.
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from aiomsi._util.compat import is_closed_pipe
 from aiomsi.inventory._manifest import OutputFile
 
 NAME = "-"
@@ -45,7 +46,6 @@ def _write(stream: BinaryIO, chunk: bytes, system: str = os.name) -> None:
         while left:
             left = left[stream.write(left) :]
     except OSError as error:
-        if system == "nt" and error.errno == errno.EINVAL:
-            # Windows has no error for a closed pipe.
+        if is_closed_pipe(error, system):
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
         raise

@@ -13,7 +13,7 @@ from aiomsi._util import json
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.locations import Location, open_place
-from aiomsi.inventory._formats.places import TEMPORARY, Place
+from aiomsi.inventory._formats.places import TEMPORARY, LocalPlace, Place
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._parts.writer import END_MARK, PartFile, PartWriter
 from aiomsi.inventory._plan.plan import Plan
@@ -137,13 +137,24 @@ class PartFolder:
             return None
 
     def iter_chunks(self, scope: Scope) -> Iterator[bytes]:
-        """Yield the bytes of a part's rows, in chunks of whole lines."""
-        with self._find_place(scope).open() as file:
-            while lines := file.readlines(_CHUNK):
-                if lines[-1].startswith(END_MARK):
-                    lines.pop()
-                if lines:
-                    yield b"".join(lines)
+        """Yield the bytes of a part's rows, in chunks of whole lines.
+
+        A local file is open only while a chunk is read, because Windows removes no open file, and a
+        generator that is not read to its end lives as long as the exception that ended its use.
+        """
+        place = self._find_place(scope)
+        if isinstance(place, LocalPlace):
+            start, lines = 0, [b""]
+            while lines and not lines[-1].startswith(END_MARK):
+                with place.open() as file:
+                    file.seek(start)
+                    lines = file.readlines(_CHUNK)
+                    start = file.tell()
+                yield from _join_rows(lines)
+        else:
+            with place.open() as file:
+                while lines := file.readlines(_CHUNK):
+                    yield from _join_rows(lines)
 
     def iter_rows(self, scope: Scope) -> Iterator[Row]:
         """Yield the rows of a part."""
@@ -153,6 +164,12 @@ class PartFolder:
 
     def _find_place(self, scope: Scope) -> Place:
         return self.place.child(f"{scope.key}{_SUFFIX}")
+
+
+def _join_rows(lines: list[bytes]) -> Iterator[bytes]:
+    rows = lines[:-1] if lines and lines[-1].startswith(END_MARK) else lines
+    if rows:
+        yield b"".join(rows)
 
 
 def is_reusable(

@@ -61,7 +61,12 @@ class FolderLock:
         if system == "nt":
             # Windows removes no open file.
             self._release()
-        (self.folder / LOCK_NAME).unlink(missing_ok=True)
+        try:
+            (self.folder / LOCK_NAME).unlink(missing_ok=True)
+        except PermissionError:
+            if system != "nt":
+                raise
+            # Another run has opened the lock in the meantime, and keeps it and the folder.
         with suppress(OSError):
             self.folder.rmdir()
         self._release()
@@ -72,9 +77,12 @@ class FolderLock:
             os.close(handle)
 
 
-def _check_present(handle: int, path: Path) -> None:
-    """Raise OSError if the locked file has been removed, because the run that held it has ended."""
-    if not os.path.samestat(os.fstat(handle), path.stat()):
+def _check_present(handle: int, path: Path, system: str = os.name) -> None:
+    """Raise OSError if the locked file has been removed, because the run that held it has ended.
+
+    Windows removes no open file.
+    """
+    if system != "nt" and not os.path.samestat(os.fstat(handle), path.stat()):
         raise FileNotFoundError(path)
 
 

@@ -8,6 +8,9 @@ thousands of calls may be under way. Larger answers move the mean faster than sm
 Other answers are mostly small, so that a guess of 8 MiB would be wrong for long. Their guess is
 small, and only `FIRST_CALLS` calls start before one of them has come; each answer allows `GROWTH`
 more. A call that waits for a limit of ARM does not count, because its answer is not under way.
+
+After a time without any answer, one list more is overlooked, so that a few lists that hang do not
+hold back all others.
 """
 
 from __future__ import annotations
@@ -73,6 +76,7 @@ class ByteBudget:
         singles: the answers of named resources.
         lists: the answers of collections and actions.
         allowed: calls of `singles` that may be under way, whatever size is expected.
+        overlooked: calls of `lists` that are under way and not counted.
 
     """
 
@@ -81,6 +85,12 @@ class ByteBudget:
     singles: AnswerSize = attrs.field(factory=lambda: AnswerSize(FIRST_SINGLE))
     lists: AnswerSize = attrs.field(factory=lambda: AnswerSize(FIRST_LIST))
     allowed: int = FIRST_CALLS
+    overlooked: int = 0
+
+    @property
+    def answers(self) -> int:
+        """The number of answers so far."""
+        return self.singles.learned + self.lists.learned
 
     @property
     def under_way(self) -> int:
@@ -98,12 +108,13 @@ class ByteBudget:
         A single call may, whatever size is expected.
         """
         singles, lists = self.singles, self.lists
-        if not singles.under_way and not lists.under_way and not self.held:
+        counted = lists.under_way - self.overlooked
+        if not singles.under_way and not counted and not self.held:
             return True
         if kind is singles and self.is_careful:
             return False
-        awaited = singles.under_way * singles.expected + lists.under_way * lists.expected
-        largest = lists.expected if lists.under_way else kind.expected
+        awaited = singles.under_way * singles.expected + counted * lists.expected
+        largest = lists.expected if counted else kind.expected
         return awaited + kind.expected + _DECODING * largest + self.held <= self.most
 
     def start(self, kind: AnswerSize) -> None:
@@ -115,8 +126,16 @@ class ByteBudget:
         kind.parked += 1
 
     def grow(self) -> None:
-        """Allow further calls, after an answer or a time without one."""
+        """Allow further calls of `singles`."""
         self.allowed += GROWTH
+
+    def lose_patience(self) -> None:
+        """Allow further calls after a time without an answer, unless the consumer is slow."""
+        if self.is_careful:
+            self.grow()
+        if not self.held:
+            sent = self.lists.under_way - self.lists.parked
+            self.overlooked = min(self.overlooked + 1, sent)
 
     def finish(
         self,
@@ -137,6 +156,7 @@ class ByteBudget:
         """
         kind.under_way -= 1
         kind.parked -= parked
+        self.overlooked = min(self.overlooked, self.lists.under_way)
         if size is None:
             return 0
         kind.learn(size)
