@@ -763,6 +763,23 @@ def test_gauge_ends_with_uninstrument(recorder: Recorder) -> None:
     run(work, *(Says(body=1, headers={name: count}) for count in ("100", "99")))
 
 
+def test_gauge_of_the_global_provider_survives_a_second_call(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", recorder.meter_provider)
+    opentelemetry.instrument()
+
+    async def work(server: Canned, arm: ArmSession) -> list[int]:
+        await get(server, arm)
+        return [value for _, value in recorder.points("aiomsi.throttle.remaining")]
+
+    headers = {"x-ms-ratelimit-remaining-subscription-reads": "99"}
+    assert run(work, Says(body=1, headers=headers)) == [99]
+    # The gauge of a provider that was replaced has no value.
+    Recorder().instrument()
+    assert run(work, Says(body=1, headers=headers)) == []
+
+
 def test_wrong_provider_leaves_the_former_one(recorder: Recorder) -> None:
     wrong: Any = object()
     with pytest.raises(AttributeError):
@@ -771,7 +788,7 @@ def test_wrong_provider_leaves_the_former_one(recorder: Recorder) -> None:
     assert list_calls(recorder) == ["ArmSession.get", "  GET 200"]
 
 
-def test_gauge_outlives_a_change_during_its_reading() -> None:
+def test_gauge_outlives_a_change_during_its_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     class Queue:
         def __init__(self, *results: Any) -> None:
             self.results = list(results)
@@ -784,6 +801,7 @@ def test_gauge_outlives_a_change_during_its_reading() -> None:
 
     changed = RuntimeError("dictionary changed size during iteration")
     instruments = Instruments(metrics.get_meter("test"))
+    monkeypatch.setattr(Instruments, "current", instruments)
     queues: Any = [Queue(changed, 5, None), Queue(changed, changed, changed)]
     instruments.queues.add(queues[0])
     options: Any = None

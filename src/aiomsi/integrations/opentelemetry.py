@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
-from weakref import WeakKeyDictionary
 
 try:
     from opentelemetry import metrics, trace
@@ -43,7 +42,6 @@ _PATHS = ("list", "pages")
 _NAMESPACES = {"query": "Microsoft.ResourceGraph"}
 
 _originals: dict[tuple[type, str], Any] = {}
-_instruments: WeakKeyDictionary[metrics.Meter, Instruments] = WeakKeyDictionary()
 
 
 def instrument(
@@ -63,10 +61,7 @@ def instrument(
     tracer = trace.get_tracer("aiomsi", VERSION, tracer_provider, SCHEMA_URL)
     meter = metrics.get_meter("aiomsi", VERSION, meter_provider, SCHEMA_URL)
     uninstrument()
-    instruments = _instruments.get(meter)
-    if instruments is None:
-        # An SDK ignores the callback of a gauge that its meter has already.
-        instruments = _instruments[meter] = Instruments(meter)
+    instruments = Instruments.current = Instruments(meter, meter_provider)
     spans = SpanTracer(tracer, instruments, (tracer_provider, meter_provider))
     for name in _VERBS:
         _replace(Verbs, name, partial(_trace_verb, name=name, spans=spans))
@@ -81,9 +76,7 @@ def uninstrument() -> None:
 
     The spans of calls under way are still ended.
     """
-    former, _tracing.tracer = _tracing.tracer, None
-    if isinstance(former, SpanTracer):
-        former.stop()
+    _tracing.tracer = Instruments.current = None
     for (cls, name), original in _originals.items():
         setattr(cls, name, original)
     _originals.clear()

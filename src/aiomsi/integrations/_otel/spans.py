@@ -68,10 +68,6 @@ class SpanTracer:
             )
         return self._live
 
-    def stop(self) -> None:
-        """End the readings of the gauge, whose callback stays at its meter."""
-        self._instruments.queues.clear()
-
     # Calls of public functions
 
     async def trace_call(
