@@ -21,7 +21,7 @@ async def report(arm: aiomsi.ArmSession) -> None:
     async for request, page in arm.fan_out_list(paths, api_version="2021-04-01"):
         if not isinstance(page, aiomsi.Outcome):
             for group in page:
-                if "owner" not in group.get("tags", {}):
+                if "owner" not in (group.get("tags") or {}):
                     print(group["id"], flush=True)
         elif page.error is not None:
             logger.warning("%s: %s", request.path, page.error)

@@ -1,13 +1,14 @@
 """The hooks of tracing, and the one place where an integration stands while it is asked for.
 
-`tracer` is None unless `aiomsi.integrations.opentelemetry.instrument` has set it. Each module with
-a hook reads it once, and calls nothing while it is None. This module imports no tracing library.
+`tracer` is None unless `aiomsi.integrations.opentelemetry.instrument` has set it. A hook reads it
+once, because another thread may set it at any time, and calls nothing while it is None. This module
+imports no tracing library.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Tracer(Protocol):
         """Return a function that traces each request to a token endpoint."""
 
     def trace_shared(
-        self, name: str, work: Awaitable[T], links: list[Any]
+        self, name: str, work: Callable[[], Awaitable[T]], links: list[Any]
     ) -> Coroutine[Any, Any, T]:
         """Trace other work that callers share."""
 
@@ -74,14 +75,22 @@ def traced(
     ) -> Callable[P, Coroutine[Any, Any, T]]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-            work = function(*args, **kwargs)
-            return work if tracer is None else tracer.trace_call(name, work)
+            used = tracer
+            if used is None:
+                return function(*args, **kwargs)
+            return _trace(used, name, partial(function, *args, **kwargs))
 
         return call
 
     return decorate
 
 
+async def _trace(used: Tracer, name: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    # A task that is cancelled before it starts would never await a coroutine that exists already.
+    return await used.trace_call(name, start())
+
+
 def trace_items(name: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """Return a generator with the same items, traced if an integration asks for it."""
-    return items if tracer is None else tracer.trace_items(name, items)
+    used = tracer
+    return items if used is None else used.trace_items(name, items)

@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ class Fuzzer:
         target = self.targets[reader.byte() % len(self.targets)]
         try:
             target.run(reader)
-        except BaseException:
+        except Exception:
             keep(target.name, data[1:])
             raise
         self.counts[target.name] += 1
@@ -75,7 +76,7 @@ class Fuzzer:
 def keep(name: str, data: bytes) -> None:
     folder = CRASHERS / name
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{len(list(folder.iterdir())):03}"
+    path = folder / sha256(data).hexdigest()[:12]
     path.write_bytes(data)
     print(f"{name}: the bytes are in {path.relative_to(ROOT)}", flush=True)
 

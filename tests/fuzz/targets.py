@@ -15,6 +15,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import attrs
+import yarl
 from fuzz.reader import Reader
 from host_environments import ENVIRONMENTS
 from multidict import CIMultiDict
@@ -46,6 +47,8 @@ from aiomsi._hosts.instance import INSTANCE, TENANT, MetadataHost, make_instance
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
+from aiomsi.integrations._auth.host_pins import parse_hosts
+from aiomsi.integrations._otel.redaction import redact_url
 from aiomsi.inventory import Manifest, Plan, Scope
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.subscriptions import parse_subscription
@@ -332,6 +335,37 @@ def make_inventory_row(reader: Reader) -> object:
     return None
 
 
+# URLs of other clients
+
+
+def pin_hosts(reader: Reader) -> object:
+    """Compare the host of a URL, as aiohttp parses it, with pins made of text."""
+    with suppress(ConfigurationError):
+        parse_hosts([reader.text(), reader.text()])
+    pins, text = parse_hosts(["management.azure.com"]), reader.text()
+    # yarl raises IndexError for some malformed brackets.
+    with suppress(ValueError, IndexError):
+        url = yarl.URL(text if reader.byte() % 2 else f"https://{text}")
+        if pins.allows(url.scheme, url.raw_host, url.port):
+            assert (url.host, url.port) == ("management.azure.com", 443), url
+            assert url.scheme in ("https", "wss"), url
+    return None
+
+
+def redact(reader: Reader) -> object:
+    """Redact a URL in which only values, and the user, are secret."""
+    names = (reader.choose(QUERY_NAMES) for _ in range(reader.byte() % 4))
+    query = "&".join(f"{name}{reader.choose(BEFORE_A_SECRET)}{SECRET}" for name in names)
+    user = f"{SECRET}:{SECRET}@" if reader.byte() % 4 == 0 else ""
+    shown = redact_url(f"https://{user}management.azure.com{GROUP}?{query}#{SECRET}")
+    assert SECRET not in shown, shown
+    return shown
+
+
+QUERY_NAMES = ("$top", "%24select", "api-version", "$skiptoken", "sig", "resource", "c", "")
+BEFORE_A_SECRET = ("=1;sig=", "=1?sig=", "=1%26sig%3D", "=https%3A%2F%2Fx%3Fsig=", "=%3B", "=a=")
+"""Texts between the name of a parameter and a secret, which is a parameter within its value."""
+
 # Queries
 
 TABLE = Table(
@@ -391,6 +425,8 @@ TARGETS = (
             read_gate_file,
             read_part,
             make_inventory_row,
+            pin_hosts,
+            redact,
             run_kql,
         )
     ),

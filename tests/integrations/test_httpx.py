@@ -352,6 +352,24 @@ def test_redirect_to_another_listed_host_has_no_token(
     asyncio.run(main())
 
 
+def test_response_hook_that_raises_hides_the_refusal(library: Any) -> None:
+    async def main() -> None:
+        async with client(library, Issuer(), accept_only("token-2")) as (http, recorder):
+
+            async def check(response: Any) -> None:
+                response.raise_for_status()
+
+            http.event_hooks = {"response": [check]}
+            with pytest.raises(library.HTTPStatusError):
+                await http.get("/")
+            http.event_hooks = {}
+            assert (await http.get("/")).raise_for_status().text == "ok"
+        # As docs/integrations.md states, the hook prevents the second request.
+        assert recorder.tokens == ["token-1", "token-1", "token-2"]
+
+    asyncio.run(main())
+
+
 def test_refusal_of_a_host_that_a_hook_chose_is_not_believed(library: Any) -> None:
     async def main() -> None:
         other, issuer = Recorder(lambda _: refuse(WWW_Authenticate=CLAIMS_CHALLENGE)), Issuer()

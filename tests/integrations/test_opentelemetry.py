@@ -5,7 +5,7 @@ import gc
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from types import FrameType
@@ -38,10 +38,12 @@ from aiomsi import (
 )
 from aiomsi._arm.operation import Operation
 from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats
+from aiomsi._arm.providers import SharedCalls
 from aiomsi._version import VERSION as AIOMSI_VERSION
 from aiomsi.integrations import opentelemetry
 from aiomsi.integrations._otel.instruments import Instruments
 from aiomsi.integrations._otel.redaction import find_namespace, redact_url
+from aiomsi.integrations._otel.requests import HttpSpan
 from aiomsi.integrations._otel.spans import SpanTracer
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
@@ -159,6 +161,13 @@ def test_error_without_a_code_has_its_status(recorder: Recorder) -> None:
     assert recorder.tree()[1] == "  GET 404 404"
 
 
+@pytest.mark.parametrize("code", ["a=SIGNATURE", "x" * 101, "The token the-token"])
+def test_code_that_is_a_text_is_not_recorded(code: str, recorder: Recorder) -> None:
+    with pytest.raises(aiomsi.ArmError):
+        run(get, Says(400, error(code)))
+    assert list_calls(recorder) == ["ArmSession.get aiomsi.ArmError", "  GET 400 400"]
+
+
 def test_repetition_has_a_resend_count(recorder: Recorder) -> None:
     run(get, Says(500), Says(None), Says(body=1))
     assert recorder.tree()[:4] == [
@@ -208,6 +217,103 @@ def test_cancelled_request_ends_its_spans(recorder: Recorder) -> None:
     run(work)
     cancelled = "asyncio.exceptions.CancelledError"
     assert recorder.tree()[:2] == [f"ArmSession.get {cancelled}", f"  GET {cancelled}"]
+
+
+def test_call_in_a_closing_generator_leaves_its_context(recorder: Recorder) -> None:
+    async def work(server: Canned, arm: ArmSession) -> None:
+        async def lease() -> AsyncGenerator[int]:
+            try:
+                yield 1
+            finally:
+                await get(server, arm)
+                assert [one async for one in arm.list(GROUP, api_version=VERSION)] == [1]
+
+        async with aclosing(lease()) as items:
+            await anext(items)
+        # A suppression that stays would silence other instrumentations in this task.
+        assert otel_context.get_current() == {}
+
+    run(work, Says(body=1), Says(body={"value": [1]}))
+    assert list_calls(recorder) == [
+        "ArmSession.get",
+        "  GET 200",
+        "ArmSession.list",
+        "  GET 200",
+    ]
+
+
+@pytest.mark.usefixtures("recorder")
+def test_task_that_never_starts_leaves_no_coroutine(recwarn: pytest.WarningsRecorder) -> None:
+    async def work(_: Canned, arm: ArmSession) -> None:
+        calls = SharedCalls[None](arm._sender.connection, "look-up")
+
+        async def look_up() -> None:
+            raise AssertionError
+
+        plan = asyncio.ensure_future(inventory.plan(arm))
+        plan.cancel()
+        await asyncio.wait([plan])
+        caller = asyncio.ensure_future(calls.get("x", look_up))
+        await asyncio.sleep(0)
+        (shared,) = calls._tasks.values()
+        shared.cancel()
+        await asyncio.wait([caller])
+        assert isinstance(caller.exception(), aiomsi.UsageError)
+        gc.collect()
+
+    run(work)
+    assert recwarn.list == []
+
+
+class Failing(SpanProcessor):
+    """A processor of the application that raises."""
+
+    def __init__(self, at: str) -> None:
+        self._at = at
+
+    def on_start(self, span: Span, parent_context: Any = None) -> None:
+        self._raise("start")
+
+    def on_end(self, span: Any) -> None:
+        self._raise("end")
+
+    def _raise(self, at: str) -> None:
+        if at == self._at:
+            raise ValueError("hunter2")
+
+
+@pytest.mark.parametrize("at", ["start", "end"])
+def test_error_of_a_processor_does_not_reach_the_call(
+    at: str, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder.tracer_provider.add_span_processor(Failing(at))
+
+    async def work(server: Canned, arm: ArmSession) -> None:
+        assert await get(server, arm) == 1
+        assert [one async for one in arm.list(GROUP, api_version=VERSION)] == [1]
+        assert otel_context.get_current() == {}
+
+    run(work, Says(body=1), Says(body={"value": [1]}))
+    texts = [record.getMessage() for record in caplog.records if record.name == "aiomsi"]
+    # Two calls, their requests, and a token fetch.
+    assert texts == ["a span processor or a sampler failed: ValueError"] * 5
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("http://localhost:50342", ("localhost", 50342)),
+        ("http://localhost:50342?resource=https://x/", ("localhost", 50342)),
+        ("https://[::1]/x", ("::1", 443)),
+        ("http://x/y", ("x", 80)),
+    ],
+)
+def test_server_is_that_of_the_url(url: str, server: tuple[str, int], recorder: Recorder) -> None:
+    tracer = _tracing.tracer
+    assert isinstance(tracer, SpanTracer)
+    HttpSpan(tracer._tracer, tracer._instruments, "GET", url, {}, 0).finish(200, None, None)
+    found = attributes(recorder.spans[0])
+    assert (found["server.address"], found["server.port"]) == server
 
 
 def test_verbs_and_begin_name_their_spans(recorder: Recorder) -> None:
@@ -639,7 +745,50 @@ def test_metrics_have_no_subscription_ids(recorder: Recorder) -> None:
     assert DEFAULT_SUBSCRIPTION_ID not in str(points)
 
 
-def test_gauge_outlives_a_change_during_its_reading() -> None:
+def test_gauge_ends_with_uninstrument(recorder: Recorder) -> None:
+    def read() -> list[int]:
+        return [value for _, value in recorder.points("aiomsi.throttle.remaining")]
+
+    async def work(server: Canned, arm: ArmSession) -> None:
+        await get(server, arm)
+        assert read() == [100]
+        opentelemetry.uninstrument()
+        assert read() == []
+        recorder.instrument()
+        assert read() == []
+        await get(server, arm)
+        assert read() == [99]
+
+    name = "x-ms-ratelimit-remaining-subscription-reads"
+    run(work, *(Says(body=1, headers={name: count}) for count in ("100", "99")))
+
+
+def test_gauge_of_the_global_provider_survives_a_second_call(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", recorder.meter_provider)
+    opentelemetry.instrument()
+
+    async def work(server: Canned, arm: ArmSession) -> list[int]:
+        await get(server, arm)
+        return [value for _, value in recorder.points("aiomsi.throttle.remaining")]
+
+    headers = {"x-ms-ratelimit-remaining-subscription-reads": "99"}
+    assert run(work, Says(body=1, headers=headers)) == [99]
+    # The gauge of a provider that was replaced has no value.
+    Recorder().instrument()
+    assert run(work, Says(body=1, headers=headers)) == []
+
+
+def test_wrong_provider_leaves_the_former_one(recorder: Recorder) -> None:
+    wrong: Any = object()
+    with pytest.raises(AttributeError):
+        opentelemetry.instrument(tracer_provider=wrong)
+    run(get, Says(body=1))
+    assert list_calls(recorder) == ["ArmSession.get", "  GET 200"]
+
+
+def test_gauge_outlives_a_change_during_its_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     class Queue:
         def __init__(self, *results: Any) -> None:
             self.results = list(results)
@@ -652,6 +801,7 @@ def test_gauge_outlives_a_change_during_its_reading() -> None:
 
     changed = RuntimeError("dictionary changed size during iteration")
     instruments = Instruments(metrics.get_meter("test"))
+    monkeypatch.setattr(Instruments, "current", instruments)
     queues: Any = [Queue(changed, 5, None), Queue(changed, changed, changed)]
     instruments.queues.add(queues[0])
     options: Any = None
@@ -674,11 +824,21 @@ def test_gauge_outlives_a_change_during_its_reading() -> None:
         ("?SIGNATURE", "?REDACTED"),
         ("?api-version=1#SIGNATURE", "?api-version=1"),
         ("?$filter=name eq 'x'", "?$filter=REDACTED"),
+        ("?resource=https%3A%2F%2Fx%2f&$select=a,b", "?resource=https%3A%2F%2Fx%2f&$select=a,b"),
+        ("?SIGNATURE==", "?REDACTED"),
+        (f"?{'SIGNATURE' * 5}=x", "?REDACTED"),
+        ("?$top=1;sig=SIGNATURE", "?$top=REDACTED"),
+        ("?api-version=1?sig=SIGNATURE", "?api-version=REDACTED"),
+        ("?resource=https://x/%26sig%3DSIGNATURE", "?resource=REDACTED"),
     ],
 )
 def test_url_shows_allowed_values_only(query: str, shown: str) -> None:
     url = "https://management.azure.com/subscriptions/x"
     assert redact_url(f"{url}{query}") == f"{url}{shown}"
+
+
+def test_url_shows_no_user() -> None:
+    assert redact_url("https://user:hunter2@x/y@z") == "https://REDACTED@x/y@z"
 
 
 def test_url_shows_no_json_in_its_path() -> None:
@@ -766,6 +926,15 @@ def test_nothing_of_it_runs_unless_asked_for() -> None:
     )
     # A token fetch asks for OpenTelemetry's suppression flags, because this process has loaded it.
     assert ran <= {"get_current", "ContextVarsRuntimeContext.get_current"}
+
+
+def test_traced_function_returns_its_own_coroutine_while_off() -> None:
+    async def work(value: int) -> int:
+        return value
+
+    call = _tracing.traced("work")(work)(1)
+    assert call.cr_code is work.__code__  # type: ignore[attr-defined]  # a coroutine of a function
+    assert asyncio.run(call) == 1
 
 
 def test_package_imports_no_opentelemetry() -> None:

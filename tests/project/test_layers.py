@@ -160,6 +160,23 @@ def test_folder_imports_only_itself_and_folders_below(folder: str) -> None:
         assert beyond <= ({DISCOVER[1]} if module == DISCOVER[0] else set()), module
 
 
+def test_hooks_of_tracing_read_the_tracer_once() -> None:
+    hooks = 0
+    for module in library():
+        for function in ast.walk(tree_of(module)):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                reads = [
+                    node
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Attribute)
+                    and isinstance(node.ctx, ast.Load)
+                    and ast.unparse(node) == "_tracing.tracer"
+                ]
+                hooks += len(reads)
+                assert len(reads) <= 1, f"{module}, {function.name}"
+    assert hooks > 0
+
+
 def test_pure_modules_import_no_io() -> None:
     pure = [module for module in modules() if any(is_below(module, each) for each in PURE)]
     assert len(pure) > len(PURE)

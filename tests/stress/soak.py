@@ -56,6 +56,8 @@ JWT = "eyJ"
 """The first characters of each token of the embedded Azure."""
 MIB = 1_048_576
 MOST_GROWTH = 24 * MIB
+PATIENCE = 120.0
+"""Seconds for a response of the web service, and for the end of all work."""
 BREAKS = ("task", "socket", "memory", "secret", "lost", "warning")
 
 
@@ -236,13 +238,17 @@ async def browse(work: Work, http: aiohttp.ClientSession, port: int, seed: int) 
     while not work.over.is_set():
         name = chance.choice(work.names)
         url = f"http://127.0.0.1:{port}/groups/{name}"
-        with contextlib.suppress(TimeoutError):
-            # Every twentieth caller does not wait for the response.
-            async with asyncio.timeout(0.001 if chance.random() < 0.05 else None):
-                async with http.get(url) as response:
-                    found = await response.json()
-                    wrong = "" if found == {"name": name} else f"{response.status} {found}"
-                    work.tally.note("web", wrong)
+        # Every twentieth caller does not wait for the response.
+        leaves = chance.random() < 0.05
+        try:
+            async with asyncio.timeout(0.001 if leaves else None), http.get(url) as response:
+                text = await response.text()
+        except (TimeoutError, aiohttp.ClientError) as error:
+            if not leaves:
+                work.tally.note("web", f"no response: {error!r}")
+            continue
+        wrong = text != json.dumps({"name": name})
+        work.tally.note("web", f"{response.status} {text[:200]}" if wrong else "")
 
 
 async def crawl(work: Work) -> None:
@@ -318,6 +324,16 @@ async def breaking(kind: str | None) -> AsyncIterator[None]:
                 each.close()
 
 
+@contextlib.asynccontextmanager
+async def limit_time(tally: Tally, seconds: float) -> AsyncIterator[None]:
+    """Cancel the work, and note a problem, if it goes on: a response was lost."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        tally.note("end", "work was still under way")
+
+
 async def soak(server: Server, options: argparse.Namespace, watch: SecretWatch) -> dict[str, Any]:
     tally, over = Tally(), asyncio.Event()
     unhandled: list[str] = []
@@ -329,10 +345,15 @@ async def soak(server: Server, options: argparse.Namespace, watch: SecretWatch) 
     base = take_sample()
     samples: list[Sample] = []
     described = server.described
-    async with aiomsi.ArmSession() as arm, aiohttp.ClientSession() as http:
+    patience = aiohttp.ClientTimeout(total=PATIENCE)
+    async with aiomsi.ArmSession() as arm, aiohttp.ClientSession(timeout=patience) as http:
         work = Work(arm, described["names"], described["own"], tally, over)
         runner, port = await start_service(work)
-        async with asyncio.TaskGroup() as group, breaking(options.breaks):
+        async with (
+            limit_time(tally, options.minutes * 60 + PATIENCE),
+            asyncio.TaskGroup() as group,
+            breaking(options.breaks),
+        ):
             for seed in range(16):
                 group.create_task(browse(work, http, port, seed))
             group.create_task(crawl(work))

@@ -1,9 +1,25 @@
 """The checks of the soak can fail."""
 
+import asyncio
 import logging
+from typing import Any
 
+import aiohttp
 import pytest
-from stress.soak import JWT, MIB, MOST_GROWTH, Sample, SecretWatch, find_growth
+from aiohttp import web
+from https_server import serve
+from stress.soak import (
+    JWT,
+    MIB,
+    MOST_GROWTH,
+    Sample,
+    SecretWatch,
+    Tally,
+    Work,
+    browse,
+    find_growth,
+    limit_time,
+)
 
 STEADY = [Sample(20, 30, 60 * MIB)] * 8
 
@@ -34,3 +50,39 @@ def test_record_with_a_token_is_a_leak() -> None:
     watch.handle(logging.makeLogRecord({"msg": "the token is %s", "args": (f"{JWT}abc",)}))
     watch.handle(logging.makeLogRecord({"msg": "no token"}))
     assert (watch.records, len(watch.leaks)) == (2, 1)
+
+
+@pytest.mark.parametrize("fault", ["silence", "error", "reset"])
+def test_web_response_that_is_lost_or_wrong_is_a_problem(fault: str) -> None:
+    async def main() -> list[str]:
+        tally, over, released = Tally(), asyncio.Event(), asyncio.Event()
+
+        async def respond(request: web.BaseRequest) -> web.Response:
+            over.set()
+            if fault == "silence":
+                await released.wait()
+            if fault == "reset":
+                assert request.transport is not None
+                request.transport.abort()
+            return web.Response(status=500, text="an error")
+
+        arm: Any = None
+        timeout = aiohttp.ClientTimeout(sock_read=0.05)
+        async with serve(respond, None) as url, aiohttp.ClientSession(timeout=timeout) as http:
+            work = Work(arm, ["a"], "", tally, over)
+            await browse(work, http, int(url.rpartition(":")[2]), seed=1)
+            released.set()
+        return tally.problems
+
+    (problem,) = asyncio.run(main())
+    assert problem.startswith("web: 500 an error" if fault == "error" else "web: no response: ")
+
+
+def test_work_that_does_not_end_is_a_problem() -> None:
+    async def main() -> list[str]:
+        tally = Tally()
+        async with limit_time(tally, 0.01), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.Event().wait())
+        return tally.problems
+
+    assert asyncio.run(main()) == ["end: work was still under way"]

@@ -240,8 +240,9 @@ class CallQueue:
         if wait.for_limit > call.longest_limit_wait:
             call.longest_limit_wait = wait.for_limit
             call.waited_for = self._describe_limit(waiter)
-        if _tracing.tracer is not None and wait.for_limit > 0:
-            _tracing.tracer.record_wait(waiter.held_by, wait.for_limit)
+        tracer = _tracing.tracer
+        if tracer is not None and wait.for_limit > 0:
+            tracer.record_wait(waiter.held_by, wait.for_limit)
 
     def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
         """Return the ticket of a request that got a response, and learn from it."""

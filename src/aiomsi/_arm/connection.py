@@ -272,8 +272,9 @@ class Connection:
                 call.attempts += 1
                 sending, answer, response, failure, span = True, None, None, None, None
                 parts, size = list[bytes](), 0
-                if _tracing.tracer is not None:
-                    span, headers = _tracing.tracer.start_request(call, headers, queue)
+                tracer = _tracing.tracer
+                if tracer is not None:
+                    span, headers = tracer.start_request(call, headers, queue)
                 try:
                     answer = await http.request(
                         call.method,

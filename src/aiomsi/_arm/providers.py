@@ -256,11 +256,12 @@ class SharedCalls(Generic[T]):
         """
         task = self._tasks.get(key)
         if task is None:
-            shared = work()
-            if _tracing.tracer is not None:
-                links: list[Any] = []
-                _tracing.tracer.add_link(links)
-                shared = _tracing.tracer.trace_shared(f"aiomsi.{self._name}", shared, links)
+            tracer, links = _tracing.tracer, list[Any]()
+            if tracer is None:
+                shared = work()
+            else:
+                tracer.add_link(links)
+                shared = tracer.trace_shared(f"aiomsi.{self._name}", work, links)
             # The first caller's context variables do not apply to the other callers.
             task = self._connection.start(shared, f"{self._name} {key}", empty_context())
             self._tasks[key] = task

@@ -111,8 +111,9 @@ class Flight:
         context.run(current_flights.set, (*awaiting, self))
         if TRACING in sys.modules:
             suppress_tracing(context)
-        if _tracing.tracer is not None:
-            fetch = _tracing.tracer.trace_fetch(fetch, self.links)
+        tracer = _tracing.tracer
+        if tracer is not None:
+            fetch = tracer.trace_fetch(fetch, self.links)
         try:
             task = create_task(self.loop, self._run(fetch), name, context)
         except Exception as error:  # noqa: BLE001 (a user's task factory may raise anything)
@@ -206,8 +207,9 @@ class Flight:
             loop_waiters = self.waiters_by_loop[loop] = LoopWaiters(loop)
         waiter = Waiter(loop.create_future(), credential, self, loop_waiters, bound)
         loop_waiters.waiters[waiter] = None
-        if _tracing.tracer is not None:
-            _tracing.tracer.add_link(self.links)
+        tracer = _tracing.tracer
+        if tracer is not None:
+            tracer.add_link(self.links)
         return waiter
 
     def remove_waiter(self, waiter: Waiter) -> None:

@@ -43,7 +43,8 @@ class Bearer(_Auth):
 
     A request to another host, over plain http beyond loopback, or with an `Authorization` header
     of the caller is sent as it is. httpx follows a redirect to another host without the token, and
-    the 401 of such a host has no effect.
+    the 401 of such a host has no effect. An `Auth` can't see a proxy: for ``http://`` hosts, create
+    the client with ``trust_env=False``, so that no proxy of the environment receives the token.
 
     After a 401 that does not accept the token, or that demands claims, the credential fetches
     another one, once for all such requests, and the last request is sent once more. A body that was

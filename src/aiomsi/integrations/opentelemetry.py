@@ -58,10 +58,11 @@ def instrument(
         meter_provider: the provider of the metrics; None for the global one.
 
     """
-    uninstrument()
     tracer = trace.get_tracer("aiomsi", VERSION, tracer_provider, SCHEMA_URL)
     meter = metrics.get_meter("aiomsi", VERSION, meter_provider, SCHEMA_URL)
-    spans = SpanTracer(tracer, Instruments(meter), (tracer_provider, meter_provider))
+    uninstrument()
+    instruments = Instruments.current = Instruments(meter, meter_provider)
+    spans = SpanTracer(tracer, instruments, (tracer_provider, meter_provider))
     for name in _VERBS:
         _replace(Verbs, name, partial(_trace_verb, name=name, spans=spans))
     for name in _LISTS:
@@ -75,7 +76,7 @@ def uninstrument() -> None:
 
     The spans of calls under way are still ended.
     """
-    _tracing.tracer = None
+    _tracing.tracer = Instruments.current = None
     for (cls, name), original in _originals.items():
         setattr(cls, name, original)
     _originals.clear()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakSet
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import (
+    CallbackOptions,
+    Meter,
+    MeterProvider,
+    Observation,
+    get_meter_provider,
+)
 
 if TYPE_CHECKING:
     from aiomsi._arm.call_queue import CallQueue
@@ -21,6 +27,10 @@ _READS = 3
 class Instruments:
     """The instruments of one meter.
 
+    Args:
+        meter: creates them.
+        provider: the meter's provider; None for the global one.
+
     Attributes:
         requests: durations of the HTTP requests.
         fetches: durations of the token fetches.
@@ -30,7 +40,12 @@ class Instruments:
 
     """
 
-    def __init__(self, meter: Meter) -> None:
+    current: ClassVar[Instruments | None] = None
+    """The instruments in use."""
+
+    def __init__(self, meter: Meter, provider: MeterProvider | None = None) -> None:
+        self._provider = provider
+        self.queues: WeakSet[CallQueue] = WeakSet()
         self.requests = meter.create_histogram(
             "http.client.request.duration",
             "s",
@@ -58,16 +73,25 @@ class Instruments:
             "{request}",
             "The last remaining count of a limit: the lowest of all subscriptions.",
         )
-        self.queues: WeakSet[CallQueue] = WeakSet()
+
+    @property
+    def provider(self) -> MeterProvider:
+        """The provider of the meter."""
+        return self._provider or get_meter_provider()
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
         """Return the lowest count of each limit. Called in any thread."""
-        lowest = dict[str, int]()
-        for name, count in self._read_counts():
+        current, lowest = Instruments.current, dict[str, int]()
+        # A gauge stays at its meter, and an SDK reads only the first one of a name. So the gauges
+        # of a provider read the queues of the instruments in use, if these are its own.
+        if current is None or current.provider is not self.provider:
+            return []
+        for name, count in current.read_counts():
             lowest[name] = min(count, lowest.get(name, count))
         return [Observation(count, {"aiomsi.limit": name}) for name, count in lowest.items()]
 
-    def _read_counts(self) -> list[tuple[str, int]]:
+    def read_counts(self) -> list[tuple[str, int]]:
+        """Return the name and count of each limit of each queue."""
         for _ in range(_READS):
             try:
                 return [

@@ -6,6 +6,8 @@ so that no other library records the request again, with its whole URL.
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,7 +18,14 @@ from urllib.parse import urlsplit
 from multidict import CIMultiDict
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from aiomsi._errors import AiomsiError
@@ -31,8 +40,8 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.response import ArmResponse
     from aiomsi._hosts.base import TokenRequest
 
-_MOST_CODE = 100
-"""Characters of an error code that are recorded."""
+_logger = logging.getLogger("aiomsi")
+_CODE = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 
 # OpenTelemetry's API has no public names for these keys. Its instrumentations set both forms of
 # the second one.
@@ -53,10 +62,39 @@ def is_suppressed(context: Context, *, http: bool = False) -> bool:
     return any(context.get(key) for key in (*_SUPPRESS, _SUPPRESS_HTTP)[: None if http else -1])
 
 
-def detach(token: Token[Context]) -> None:
-    """Leave a context, unless the coroutine is closed by a finalizer in a foreign context."""
-    if not isinstance(sys.exception(), GeneratorExit):
+def detach(token: Token[Context], context: Context) -> None:
+    """Leave a context, unless the coroutine is closed by a finalizer in a foreign context.
+
+    Args:
+        token: the token of `attach`.
+        context: the context that was attached.
+
+    """
+    # A `GeneratorExit` may also be that of a caller, which makes the call while it is closed.
+    closed = isinstance(sys.exception(), GeneratorExit)
+    if not closed or otel_context.get_current() is context:
         otel_context.detach(token)
+
+
+def start_span(tracer: Tracer, name: str, **options: Any) -> Span:
+    """Start a span; return one that records nothing if a processor or sampler raises."""
+    try:
+        return tracer.start_span(name, **options)
+    except Exception as error:  # noqa: BLE001 (the application's code raises any class)
+        _report(error)
+        return INVALID_SPAN
+
+
+def end_span(span: Span) -> None:
+    """End a span. An error of a processor must not replace the result of the call."""
+    try:
+        span.end()
+    except Exception as error:  # noqa: BLE001 (the application's code raises any class)
+        _report(error)
+
+
+def _report(error: Exception) -> None:
+    _logger.warning("a span processor or a sampler failed: %s", name_type(error))
 
 
 def set_error(span: Span, error: str) -> None:
@@ -72,10 +110,15 @@ def name_type(error: BaseException) -> str:
     return name.removeprefix("builtins.")
 
 
+def check_code(code: object) -> str | None:
+    """Return a service's error code; None for a text, which may have a secret."""
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+
+
 def find_type(error: BaseException) -> str:
     """Return the service's code of an error, else the name of its class."""
     code = getattr(error, "code", None) if isinstance(error, AiomsiError) else None
-    return code[:_MOST_CODE] if isinstance(code, str) and code else name_type(error)
+    return check_code(code) or name_type(error)
 
 
 @lru_cache(maxsize=64)
@@ -113,12 +156,12 @@ class HttpSpan:
         self._instruments = instruments
         self._metric: dict[str, str | int] = {
             "http.request.method": method,
-            **_find_server(url[: url.find("/", 8)]),
+            **_find_server("/".join(url.partition("?")[0].split("/", 3)[:3])),
         }
         all_attributes = {**self._metric, "url.full": redact_url(url), **attributes}
         if resends > 0:
             all_attributes["http.request.resend_count"] = resends
-        self._span = tracer.start_span(method, kind=SpanKind.CLIENT, attributes=all_attributes)
+        self._span = start_span(tracer, method, kind=SpanKind.CLIENT, attributes=all_attributes)
         self.context = otel_context.set_value(_SUPPRESS_HTTP, True, set_span_in_context(self._span))
         self._token = otel_context.attach(self.context)
         self._began = perf_counter()
@@ -126,7 +169,7 @@ class HttpSpan:
     def finish(self, status: int | None, request_id: str | None, error: str | None) -> None:
         """End the span, and record the duration."""
         seconds = perf_counter() - self._began
-        detach(self._token)
+        detach(self._token, self.context)
         span, metric = self._span, self._metric
         if status is not None:
             span.set_attribute("http.response.status_code", status)
@@ -136,7 +179,7 @@ class HttpSpan:
         if error is not None:
             set_error(span, error)
             metric["error.type"] = error
-        span.end()
+        end_span(span)
         self._instruments.requests.record(seconds, metric)
         if status == 429:
             self._instruments.throttled.add(1, {"server.address": metric["server.address"]})
@@ -176,7 +219,7 @@ def _find_code(response: ArmResponse) -> str:
     from aiomsi._arm.protocol.errors.body import read_detail
 
     code = read_detail(response.body, response.headers.get("Content-Type")).code
-    return code[:_MOST_CODE] if code else str(response.status)
+    return check_code(code) or str(response.status)
 
 
 class TokenRequestSpan(HttpSpan):
@@ -196,5 +239,5 @@ class TokenRequestSpan(HttpSpan):
             self.finish(200, None, None)
         else:
             status = None if result.status is None else str(result.status)
-            error = result.problem.code or status or "unreachable"
-            self.finish(result.status, result.request_id, error[:_MOST_CODE])
+            error = check_code(result.problem.code) or status or "unreachable"
+            self.finish(result.status, result.request_id, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -16,10 +17,13 @@ from aiomsi.integrations._otel.instruments import Instruments
 from aiomsi.integrations._otel.requests import (
     ArmRequestSpan,
     TokenRequestSpan,
+    check_code,
     detach,
+    end_span,
     find_type,
     is_suppressed,
     set_error,
+    start_span,
 )
 
 if TYPE_CHECKING:
@@ -74,15 +78,16 @@ class SpanTracer:
         if not self.is_live or is_suppressed(current):
             return await work
         span = self._start(name, namespace)
-        token = otel_context.attach(set_span_in_context(span, current))
+        context = set_span_in_context(span, current)
+        token = otel_context.attach(context)
         try:
             return await work
         except BaseException as error:
             set_error(span, find_type(error))
             raise
         finally:
-            detach(token)
-            span.end()
+            detach(token, context)
+            end_span(span)
 
     async def trace_items(
         self, name: str, items: AsyncGenerator[T, None], namespace: str | None = None
@@ -94,7 +99,8 @@ class SpanTracer:
             while True:
                 # The body of the generator runs in the context of its consumer, so the span is
                 # current for each step alone.
-                token = None if span is None else otel_context.attach(set_span_in_context(span))
+                context = None if span is None else set_span_in_context(span)
+                token = None if context is None else otel_context.attach(context)
                 try:
                     item = await anext(items)
                 except StopAsyncIteration:
@@ -104,8 +110,8 @@ class SpanTracer:
                         set_error(span, find_type(error))
                     raise
                 finally:
-                    if token is not None:
-                        detach(token)
+                    if context is not None and token is not None:
+                        detach(token, context)
                 yield item
                 # A page may be large.
                 del item
@@ -114,11 +120,11 @@ class SpanTracer:
                 await items.aclose()
             finally:
                 if span is not None:
-                    span.end()
+                    end_span(span)
 
     def _start(self, name: str, namespace: str | None) -> Span:
         attributes = None if namespace is None else {"az.namespace": namespace}
-        return self._tracer.start_span(name, attributes=attributes)
+        return start_span(self._tracer, name, attributes=attributes)
 
     # Requests to ARM
 
@@ -147,15 +153,18 @@ class SpanTracer:
         if found.is_valid and len(links) < _MOST_LINKS:
             links.append(found)
 
-    async def trace_shared(self, name: str, work: Awaitable[T], links: list[Any]) -> T:
+    async def trace_shared(
+        self, name: str, work: Callable[[], Awaitable[T]], links: list[Any]
+    ) -> T:
         """Trace shared work as the root of a trace, with links to its callers' spans."""
         current = otel_context.get_current()
         if not self.is_live or is_suppressed(current):
-            return await work
-        span = self._tracer.start_span(name, context=Context())
-        token = otel_context.attach(set_span_in_context(span, current))
+            return await work()
+        span = start_span(self._tracer, name, context=Context())
+        context = set_span_in_context(span, current)
+        token = otel_context.attach(context)
         try:
-            result = await work
+            result = await work()
             if isinstance(result, Failure):
                 set_error(span, _find_failure(result))
         except BaseException as error:
@@ -164,10 +173,10 @@ class SpanTracer:
         else:
             return result
         finally:
-            detach(token)
+            detach(token, context)
             for link in links:
                 span.add_link(link)
-            span.end()
+            end_span(span)
 
     def trace_fetch(self, fetch: Fetch, links: list[Any]) -> Fetch:
         """Return a fetch that is traced, and whose duration is recorded."""
@@ -177,9 +186,11 @@ class SpanTracer:
             if not self.is_live or is_suppressed(otel_context.get_current()):
                 return await fetch(request)
             began, error = perf_counter(), None
-            token = otel_context.attach(otel_context.set_value(_COUNT, [0]))
+            context = otel_context.set_value(_COUNT, [0])
+            token = otel_context.attach(context)
             try:
-                result = await self.trace_shared("aiomsi.fetch_token", fetch(request), links)
+                work = partial(fetch, request)
+                result = await self.trace_shared("aiomsi.fetch_token", work, links)
                 if isinstance(result, Failure):
                     error = _find_failure(result)
             except BaseException as failure:
@@ -188,7 +199,7 @@ class SpanTracer:
             else:
                 return result
             finally:
-                detach(token)
+                detach(token, context)
                 attributes = {"aiomsi.host": host}
                 if error is not None:
                     attributes["error.type"] = error
@@ -220,5 +231,4 @@ class SpanTracer:
 
 
 def _find_failure(failure: Failure) -> str:
-    code = failure.details.get("code")
-    return code if isinstance(code, str) and code else failure.kind
+    return check_code(failure.details.get("code")) or failure.kind
