@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit
 
+from aiomsi._cli.arguments import parse_pairs
 from aiomsi._cli.inventory.arguments import (
     check_places,
     parse_duration,
-    parse_pairs,
     read_names,
     split_names,
 )
