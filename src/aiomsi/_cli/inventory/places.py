@@ -14,11 +14,10 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
 from aiomsi.inventory._formats.locations import open_place
 from aiomsi.inventory._formats.outputs import open_output
-from aiomsi.inventory._formats.places import LocalPlace
-from aiomsi.inventory._formats.standard_output import NAME as STANDARD_OUTPUT
+from aiomsi.inventory._formats.standard_output import STANDARD_OUTPUT
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._parts.folder import PartFolder
-from aiomsi.inventory._parts.lock import FolderLock
+from aiomsi.inventory._parts.lock import FolderLock, lock_folder
 
 PARTS_SUFFIX = ".parts"
 MANIFEST_NAME = "manifest.json"
@@ -76,11 +75,7 @@ def open_parts(location: str | None, storage: Mapping[str, Any], stack: ExitStac
         location = stack.enter_context(TemporaryDirectory(prefix="aiomsi-"))
     folder = PartFolder(open_place(location, storage))
     folder.place.make_folder()
-    lock = None
-    if isinstance(folder.place, LocalPlace):
-        # A store has no locks. Two runs there read each scope twice, and write equal parts.
-        lock = stack.enter_context(FolderLock(folder.place.path))
-    return Parts(location, folder, is_temporary, lock)
+    return Parts(location, folder, is_temporary, lock_folder(folder.place, stack))
 
 
 def must_clear(

@@ -17,8 +17,7 @@ from aiomsi.inventory._formats.csv import CsvEncoder, check_rows
 from aiomsi.inventory._formats.files import WholeFile
 from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._formats.places import LocalPlace, Place, name_aside, sync_folder
-from aiomsi.inventory._formats.standard_output import NAME as STANDARD_OUTPUT
-from aiomsi.inventory._formats.standard_output import write_standard_output
+from aiomsi.inventory._formats.standard_output import STANDARD_OUTPUT, write_standard_output
 from aiomsi.inventory._manifest import Manifest, OutputFile
 from aiomsi.inventory._plan.scopes import Scope
 

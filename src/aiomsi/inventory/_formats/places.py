@@ -17,7 +17,9 @@ from aiomsi._errors import ConfigurationError
 
 PRIVATE = 0o600
 """Properties of resources may hold secrets."""
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""The flag by which Windows translates no line ends; 0 elsewhere."""
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY
 """The flags of a new file."""
 TEMPORARY = ".tmp-"
 _PRIVATE_FOLDER = 0o700
