@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -44,7 +44,7 @@ class RunOptions:
         session: the arguments of `ArmSession`.
         parts: the folder of the parts; None for the default one.
         storage: the options of fsspec's file system.
-        limit: the most requests at once; None for the library's number.
+        limit: the most lists under way at once; None for `LISTS_AT_ONCE`.
         resume: whether the run continues an earlier one, if its parts are there.
         restart: whether the parts of an earlier run are removed.
         retry_failed: whether scopes are read again that failed in the earlier run.
@@ -225,7 +225,7 @@ class InventoryRun:
 
 def _iter_rows(
     parts: PartFolder,
-    scopes: Iterator[Scope] | tuple[Scope, ...] | list[Scope],
+    scopes: Iterable[Scope],
     check: Callable[[], None],
 ) -> Iterator[Row]:
     """Yield the rows of some parts; `check` may end that before each part."""
