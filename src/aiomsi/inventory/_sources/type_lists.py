@@ -18,6 +18,7 @@ from aiomsi._arm.session import ArmSession
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, make_error
 from aiomsi.inventory._row import find_group
 from aiomsi.inventory._sources.reading import Reading
+from aiomsi.inventory._sources.request_counts import count_requests
 from aiomsi.inventory._sources.responses import check_open, iter_pages
 from aiomsi.inventory._sources.type_paths import (
     count_levels,
@@ -81,9 +82,7 @@ class TypeReading:
     def end_list(self, outcome: Outcome, level: int) -> ScopeResult | None:
         """Count the end of a list; return the result of the scope after its last list."""
         self.open -= 1
-        self.reading.count_requests(
-            outcome.attempts, outcome.waited, outcome.throttled, outcome.received
-        )
+        self.reading.requests += count_requests(outcome)
         if outcome.error is not None and not (level > 1 and is_parent_gone(outcome.error)):
             self.error = self.error or make_error(outcome.error)
         return None if self.open else self.reading.finish(self.error)
