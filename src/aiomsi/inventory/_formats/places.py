@@ -6,14 +6,11 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import attrs
-
-from aiomsi._errors import ConfigurationError
 
 PRIVATE = 0o600
 """Properties of resources may hold secrets."""
@@ -182,13 +179,3 @@ def sync_folder(folder: Path, system: str = os.name) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def needs_extra(extra: str, purpose: str) -> Iterator[None]:
-    """Turn an ImportError of the block into a ConfigurationError that names the extra."""
-    try:
-        yield
-    except ImportError as error:
-        msg = f"{purpose} needs a package that is not installed: {error}"
-        raise ConfigurationError(msg, help=f"pip install 'aiomsi[{extra}]'") from None
