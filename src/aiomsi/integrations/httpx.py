@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.access_token import AccessToken
 from aiomsi.integrations._auth.host_pins import HostPins
-from aiomsi.integrations._auth.httpx_body import can_repeat
+from aiomsi.integrations._auth.httpx_body import LIBRARIES, can_repeat
 from aiomsi.integrations._auth.token_source import is_short, make_token_source, read_refusal
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ else:
     # The class of each library at hand is added when a `Bearer` is created.
     _Auth = object
 
-_LIBRARIES = ("httpx2", "httpx")
 _AUTHORIZATION = "Authorization"
 
 __all__ = ["Bearer"]
@@ -159,8 +158,8 @@ def _find_auths() -> tuple[type, ...]:
         ConfigurationError: neither library is installed.
 
     """
-    modules = [sys.modules[name] for name in _LIBRARIES if name in sys.modules]
-    for name in _LIBRARIES if not modules else ():
+    modules = [sys.modules[name] for name in LIBRARIES if name in sys.modules]
+    for name in LIBRARIES if not modules else ():
         try:
             modules = [import_module(name)]
         except ImportError:
