@@ -19,8 +19,8 @@ from aiomsi.inventory._manifest import CAVEAT, Manifest
 from aiomsi.inventory._report import banner
 from aiomsi.inventory._report.charts import Bars, draw_bars, draw_months
 from aiomsi.inventory._report.columns import COLUMNS, WHOLE, Table, clip, show_time
-from aiomsi.inventory._report.counts import Counts, fill_months, name_owners, pick_largest
-from aiomsi.inventory._report.mask import Mask
+from aiomsi.inventory._report.counts import RowCounts, fill_months, name_owners, pick_largest
+from aiomsi.inventory._report.mask import IdMask
 from aiomsi.inventory._report.widgets import Source, Widgets, read_own
 
 _Hide = Callable[[str], str]
@@ -28,7 +28,7 @@ _Hide = Callable[[str], str]
 
 
 def iter_page(
-    manifest: Manifest, counts: Counts, table: Table, widgets: Widgets, mask: Mask | None
+    manifest: Manifest, counts: RowCounts, table: Table, widgets: Widgets, mask: IdMask | None
 ) -> Iterator[bytes]:
     """Yield the page."""
     hide: _Hide = str if mask is None else mask.mask_text
@@ -73,7 +73,7 @@ def _make_head(widgets: Widgets) -> dict[str, str]:
 
 
 def _make_banner(
-    manifest: Manifest, counts: Counts, table: Table, hide: _Hide, is_masked: bool
+    manifest: Manifest, counts: RowCounts, table: Table, hide: _Hide, is_masked: bool
 ) -> dict[str, str]:
     def show(text: str) -> str:
         return escape(hide(text))
@@ -101,7 +101,7 @@ def _make_banner(
     }
 
 
-def _iter_charts(counts: Counts) -> Iterator[str]:
+def _iter_charts(counts: RowCounts) -> Iterator[str]:
     if not counts.resources:
         yield '<p class="none">The inventory has no resources.</p>'
         return
