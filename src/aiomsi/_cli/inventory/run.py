@@ -40,8 +40,8 @@ class RunOptions:
 
     Attributes:
         output: the path or URL to write, or ``"-"``.
-        choice: the arguments of `aiomsi.inventory.plan`.
-        session: the arguments of `ArmSession`.
+        plan_arguments: the arguments of `aiomsi.inventory.plan`.
+        session_arguments: the arguments of `ArmSession`.
         parts: the folder of the parts; None for the default one.
         storage: the options of fsspec's file system.
         limit: the most lists under way at once; None for `LISTS_AT_ONCE`.
@@ -55,8 +55,8 @@ class RunOptions:
     """
 
     output: str
-    choice: Mapping[str, Any] = attrs.field(factory=dict)
-    session: Mapping[str, Any] = attrs.field(factory=dict)
+    plan_arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    session_arguments: Mapping[str, Any] = attrs.field(factory=dict)
     parts: str | None = None
     storage: Mapping[str, Any] = attrs.field(factory=dict)
     limit: int | None = None
@@ -129,7 +129,7 @@ class InventoryRun:
 
     @asynccontextmanager
     async def _open_session(self, target: Target) -> AsyncIterator[CommandSession]:
-        async with target.open_session(**self.options.session) as arm:
+        async with target.open_session(**self.options.session_arguments) as arm:
             try:
                 yield arm
             finally:
@@ -170,7 +170,7 @@ class InventoryRun:
 
         clear = await thread.run(check)
         async with showing(self.printer, self.state, arm.stats, self.clock):
-            planned = await make_plan(arm, **options.choice, clock=self.clock)
+            planned = await make_plan(arm, **options.plan_arguments, clock=self.clock)
             self._plan = await thread.run(open_plan, planned)
             self.mask.learn(self._plan)
             self.state.start(self._plan)
@@ -228,17 +228,17 @@ def _iter_rows(
     scopes: Iterable[Scope],
     check: Callable[[], None],
 ) -> Iterator[Row]:
-    """Yield the rows of some parts; `check` may end that before each part."""
+    """Yield the rows of some parts; `check` is called before each part, and may raise."""
     for scope in scopes:
         check()
         yield from parts.iter_rows(scope)
 
 
 async def run_in_thread(function: Callable[[Callable[[], None]], T]) -> T:
-    """Return the result of a blocking function, which calls its argument again and again.
+    """Call ``function(check)`` in a thread, and return its result.
 
-    If the caller is cancelled, that call raises an exception, and the end of the function is
-    awaited.
+    The function calls `check` again and again. If the caller is cancelled, the next call of `check`
+    raises an exception, and the end of the function is awaited.
     """
     stopped = threading.Event()
 

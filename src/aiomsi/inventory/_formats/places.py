@@ -22,6 +22,7 @@ TEMPORARY = ".tmp-"
 _PRIVATE_FOLDER = 0o700
 _TRIES = 8
 _PAUSE = 0.05
+"""Seconds after the first attempt; each further pause is longer by them."""
 
 
 class Place(Protocol):
@@ -151,9 +152,14 @@ def repeat_on_windows(
     system: str = os.name,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Replace or remove a file, again and again for a while if Windows refuses it.
+    """Replace or remove a file; repeat that for at most 1.4 s while Windows refuses it.
 
-    Windows refuses that for an open file, such as one that a virus scanner reads just then.
+    Windows refuses to replace or remove an open file, such as one that a virus scanner reads.
+
+    Args:
+        change: replaces or removes the file.
+        system: such as `os.name`.
+        pause: sleeps for some seconds.
 
     Raises:
         OSError: the file can't be changed.

@@ -45,7 +45,7 @@ class RowRules:
         ignore: error codes that stand for an empty scope.
         filters: the rows to keep; Resource Graph applies them itself.
         kinds: types whose rows come from their own lists only.
-        observer: follows the scopes; None without an interest in them.
+        observer: follows the scopes; None for no observer.
 
     """
 

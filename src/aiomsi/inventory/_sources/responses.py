@@ -15,7 +15,9 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._errors import UsageError
 
 MAX_BYTES = 16_777_216
+"""Bytes of responses that a fan-out holds."""
 LISTS_AT_ONCE = 1_024
+"""Lists under way, each with one request at a time."""
 
 
 class RequestFeed:
