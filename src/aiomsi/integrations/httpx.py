@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import suppress
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aiomsi._errors import ConfigurationError
@@ -158,18 +160,18 @@ def _find_auths() -> tuple[type, ...]:
         ConfigurationError: neither library is installed.
 
     """
-    modules = [sys.modules[name] for name in LIBRARIES if name in sys.modules]
-    for name in LIBRARIES if not modules else ():
-        try:
-            modules = [import_module(name)]
-        except ImportError:
-            continue
-        break
-    if not modules:
-        msg = "neither httpx2 nor httpx is installed"
-        raise ConfigurationError(msg, help="Install the one that your client comes from")
+    imported = [sys.modules[name] for name in LIBRARIES if name in sys.modules]
+    modules = imported or [_import_library()]
     # httpx2 can be imported under the name of httpx.
     return tuple(dict.fromkeys(module.Auth for module in modules))
+
+
+def _import_library() -> ModuleType:
+    for name in LIBRARIES:
+        with suppress(ImportError):
+            return import_module(name)
+    msg = "neither httpx2 nor httpx is installed"
+    raise ConfigurationError(msg, help="Install the one that your client comes from")
 
 
 @functools.lru_cache(maxsize=16)

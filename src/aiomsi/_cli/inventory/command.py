@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from aiomsi._cli.inventory.run import RunOptions
 
 _EXIT_CODES = (
-    "Exit codes: 0 complete; 1 no list was read; 2 wrong usage or configuration; 3 incomplete; "
-    "130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output ended. Ctrl-C twice "
-    "ends the command at once; --resume continues an interrupted run."
+    "Exit codes: 0 complete; 1 no list was read, or another error; 2 wrong usage or configuration; "
+    "3 incomplete; 130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output ended. "
+    "Ctrl-C twice ends the command at once; --resume continues an interrupted run."
 )
 
 

@@ -146,15 +146,16 @@ class InventoryRun:
             thread = await stack.enter_async_context(PartThread())
             parts = await thread.run(open_parts, location, storage, locked)
             try:
-                await self._run_in(arm, parts, thread, storage)
+                await self._run_with_parts(arm, parts, thread, storage)
             finally:
                 complete = self.manifest is not None and self.manifest.completeness == "complete"
                 await thread.run(lambda: parts.finish(is_complete=complete))
                 self.parts = parts.location if parts.is_kept else None
 
-    async def _run_in(
+    async def _run_with_parts(
         self, arm: CommandSession, parts: Parts, thread: PartThread, storage: Mapping[str, Any]
     ) -> None:
+        """Plan, read and write; no part of an earlier run is removed before the plan is made."""
         options = self.options
 
         def check() -> bool:
