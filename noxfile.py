@@ -22,6 +22,7 @@ nox.options.sessions = [
     "simulate",
     "mutants",
     "build",
+    "docs",
     "browser",
     "crowd",
     "vm",
@@ -48,7 +49,15 @@ FAST = ("-m", "not crowd and not slow")
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
-TYPED = ("src", "tests", "benchmarks", "examples", "noxfile.py")
+TYPED = (
+    "src",
+    "tests",
+    "benchmarks",
+    "docs/site_pages.py",
+    "docs/errors_page.py",
+    "examples",
+    "noxfile.py",
+)
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []
@@ -135,6 +144,16 @@ def typing(session: nox.Session) -> None:
     for version in PYTHONS:
         options = ("--num-workers=auto", "--python-version", version)
         session.run("mypy", *options, *TYPED)
+    # The names of the standard library that Windows has, in a separate cache.
+    windows = (
+        "--platform",
+        "win32",
+        "--python-version",
+        OLDEST,
+        "--cache-dir",
+        ".mypy_cache/win32",
+    )
+    session.run("mypy", *windows, "src")
 
 
 @nox.session(python=OLDEST)
@@ -250,6 +269,20 @@ def browser(session: nox.Session) -> None:
     install(session, "testing,report", "browser")
     env = {"AIOMSI_BROWSER": "required"}
     session.run("python", "-m", "pytest", *ALL, "tests/report", *session.posargs, env=env)
+
+
+@nox.session(python=MEASURED)
+def docs(session: nox.Session) -> None:
+    """Build the documentation as a site, in `.nox/docs-*/tmp/site`; a warning is an error.
+
+    No inventory of another project is downloaded, so that the session needs no network.
+    """
+    session.install(f"{wheel(session)}[testing,otel]", *group("docs"), *CONSTRAINTS)
+    site = Path(session.create_tmp()).resolve() / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    flags = ("--quiet", "--fail-on-warning", "--keep-going", "--builder", "html")
+    session.run("python", "-m", "sphinx", *flags, *session.posargs, str(ROOT / "docs"), str(site))
+    session.log(f"open {site / 'index.html'}")
 
 
 @nox.session(python=OLDEST)

@@ -1,11 +1,10 @@
 """Errors as azure-identity's chain, azure-core's pipeline and Cosmos's fall-back expect them."""
 
 import asyncio
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import run_block
 
 from aiomsi import (
     ConfigurationError,
@@ -55,10 +54,7 @@ def test_chain_uses_the_credential_that_has_a_token(azure: EmbeddedAzure) -> Non
 
 
 def test_example_of_the_page_uses_the_machines_identity(azure: EmbeddedAzure) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n([^`]*ChainedTokenCredential\([^`]*)```", page)
-    names: dict[str, Any] = {}
-    exec(block, names)  # noqa: S102 (our own)
+    names = run_block("docs/clients.md", "ChainedTokenCredential(")
 
     async def main() -> None:
         async with names["make_credential"]() as chain:

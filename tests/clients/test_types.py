@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pages import read_blocks
 
 pytestmark = pytest.mark.slow
 
@@ -62,8 +62,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
 def read_examples() -> list[str]:
     """Return the documentation's examples of the credentials with the Azure SDK."""
     pages = ("README.md", "docs/clients.md")
-    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    blocks = [block.text for page in pages for block in read_blocks(page)]
     return [block for block in blocks if "from azure." in block]
 
 

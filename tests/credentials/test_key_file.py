@@ -267,3 +267,19 @@ def test_resolved_path_lies_in_the_directory_of_the_keys(
     directory = TOKENS if platform == "win32" else "/keys"
     found = find_path_defect(path, directory, ".key", platform=platform)
     assert (found is None) if defect is None else (found is not None and defect in found)
+
+
+@pytest.mark.parametrize(("winerror", "passing"), [(32, True), (33, True), (5, False)])
+def test_file_in_use_on_windows_passes(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, winerror: int, passing: bool
+) -> None:
+    error = PermissionError(errno.EACCES, "in use")
+    error.winerror = winerror  # type: ignore[attr-defined, unused-ignore]  # on Windows alone
+
+    def refuse(path: str, directory: str | None) -> int:
+        raise error
+
+    monkeypatch.setattr(key_file, "_open", refuse)
+    problem = read_checked(wanted(keys / "1.key", keys, ".key"))
+    assert isinstance(problem, TokenError)
+    assert problem.passing is passing

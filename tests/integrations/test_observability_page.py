@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import run_page
 
 import aiomsi
 from aiomsi.integrations import opentelemetry
@@ -25,10 +26,7 @@ GROUP = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 
 @pytest.fixture
 def examples() -> Iterator[dict[str, Any]]:
-    found: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(block, found)  # noqa: S102 (our own)
-    yield found
+    yield run_page("docs/observability.md")
     opentelemetry.uninstrument()
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
+from pages import run_block
 from recorder import Recorder
 
 from aiomsi.testing import EmbeddedAzure
 
-PAGE = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = "docs/integrations.md"
 
 
 def test_examples_of_the_page_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,17 +25,15 @@ def test_examples_of_the_page_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def main() -> None:
         async with recorder.serve() as url:
-            found: dict[str, Any] = {}
-            for block in BLOCKS:
-                exec(re.sub(r"https://NAME[\w.]+", url, block), found)  # noqa: S102 (our own)
-            assert await found["read_secret"]("name") == "secret"
-            assert await found["count_documents"]("index") == 7
+            vault = run_block(PAGE, "read_secret", "https://NAME.vault.azure.net", url)
+            search = run_block(PAGE, "count_documents", "https://NAME.search.windows.net", url)
+            assert await vault["read_secret"]("name") == "secret"
+            assert await search["count_documents"]("index") == 7
 
     with EmbeddedAzure(resources=["https://search.azure.com"]) as azure:
         for name, value in azure.environment.items():
             monkeypatch.setenv(name, value)
         asyncio.run(main())
-    assert len(BLOCKS) == 2
     assert [each.path for each in recorder.seen] == ["/secrets/name", "/indexes/index/docs/$count"]
     assert all(str(token).startswith("eyJ") for token in recorder.tokens)
     assert len(set(recorder.tokens)) == 2

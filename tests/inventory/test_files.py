@@ -322,6 +322,15 @@ def test_removed_lock_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_open_lock_can_not_be_removed_on_windows(tmp_path: Path) -> None:
+    with FolderLock(tmp_path) as held:
+        other = tmp_path / "other"
+        other.touch()
+        lock_module._check_present(held._handle, other, "nt")
+        with pytest.raises(FileNotFoundError):
+            lock_module._check_present(held._handle, other, "posix")
+
+
 @pytest.mark.parametrize("system", ["posix", "nt"])
 def test_folder_is_removed_with_its_lock(tmp_path: Path, system: str) -> None:
     folder = tmp_path / "parts"
@@ -363,6 +372,26 @@ def test_part_is_open_only_while_a_chunk_is_read(
     assert len(list(chunks)) == 1
     # Two rows and the result.
     assert [file.closed for file in opened] == [True] * 3
+
+
+def test_part_of_a_store_is_downloaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads: list[io.BytesIO] = []
+
+    class Stored:
+        def child(self, name: str) -> "Stored":
+            return self
+
+        def open(self) -> io.BytesIO:
+            downloads.append(io.BytesIO(next(tmp_path.glob("*.part")).read_bytes()))
+            return downloads[-1]
+
+    monkeypatch.setattr(folder_module, "_CHUNK", 1)
+    finish(tmp_path, row_of(1), row_of(2))
+    place: Any = Stored()
+    assert len(list(PartFolder(place).iter_chunks(SCOPE))) == 2
+    assert [file.closed for file in downloads] == [True]
 
 
 def test_part_without_an_end_is_read_to_its_end(tmp_path: Path) -> None:

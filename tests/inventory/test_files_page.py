@@ -2,27 +2,19 @@
 
 import asyncio
 import csv
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from inventory_parts import make_row, make_rows, write_run
 from optional import import_or_skip
+from pages import run_page
 
 import aiomsi
 from aiomsi.inventory import assemble
 from aiomsi.testing import EmbeddedAzure
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def run_blocks(page: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    text = (DOCS / page).read_text(encoding="utf-8")
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, found)  # noqa: S102 (our own)
-    return found
 
 
 def write_parquet(folder: Path, output: str = "x.parquet") -> list[dict[str, Any]]:
@@ -37,7 +29,7 @@ def write_parquet(folder: Path, output: str = "x.parquet") -> list[dict[str, Any
 @pytest.mark.parametrize(("output", "path"), [("x.parquet", "x.parquet"), ("x/", "x/*.parquet")])
 def test_recipes_of_duckdb_find_the_rows(tmp_path: Path, output: str, path: str) -> None:
     import_or_skip("duckdb")
-    rows, page = write_parquet(tmp_path, output), run_blocks("inventory-files.md")
+    rows, page = write_parquet(tmp_path, output), run_page("docs/inventory-files.md")
     counts = page["count_by_type"](f"{tmp_path}/{path}")
     assert sum(count for _, _, count in counts) == len(rows)
     assert ("microsoft.compute/disks", "northeurope", 1) in counts
@@ -49,7 +41,7 @@ def test_recipes_of_duckdb_find_the_rows(tmp_path: Path, output: str, path: str)
 
 def test_recipes_of_polars_find_the_rows(tmp_path: Path) -> None:
     import_or_skip("polars")
-    rows, page = write_parquet(tmp_path), run_blocks("inventory-files.md")
+    rows, page = write_parquet(tmp_path), run_page("docs/inventory-files.md")
     path = str(tmp_path / "x.parquet")
     assert page["find_newest"](path, 2) == [rows[14]["id"], rows[13]["id"]]
     assert page["count_by_disk_state"](path) == {"Unattached": 1}
@@ -59,7 +51,7 @@ def test_recipes_of_polars_find_the_rows(tmp_path: Path) -> None:
 def test_example_of_a_store_resumes(embedded_azure: EmbeddedAzure) -> None:
     memory = import_or_skip("fsspec.implementations.memory").MemoryFileSystem
     embedded_azure.arm.generate(subscriptions=2, resources=20)
-    write = run_blocks("inventory-files.md")["write_to_store"]
+    write = run_page("docs/inventory-files.md")["write_to_store"]
 
     async def main() -> None:
         async with aiomsi.ManagedIdentityCredential() as credential:
@@ -82,7 +74,7 @@ def test_csv_decision_removes_guards(tmp_path: Path) -> None:
     rows = make_rows()
     plan = write_run(tmp_path / "parts", rows)
     assemble(plan, tmp_path / "parts", tmp_path / "x.csv")
-    remove = run_blocks("decisions/csv-formulas.md")["remove_guards"]
+    remove = run_page("docs/decisions/csv-formulas.md")["remove_guards"]
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     for row, cells in zip(rows, found, strict=True):

@@ -1,23 +1,19 @@
 """The examples of the page work."""
 
 import asyncio
-import re
 from pathlib import Path
-from typing import Any
+
+from pages import run_page
 
 import aiomsi
 from aiomsi.testing import EmbeddedAzure
-
-PAGE = Path(__file__).parents[2] / "docs" / "inventory.md"
 
 
 def test_examples_of_the_page_work(
     embedded_azure: EmbeddedAzure, azure_environment: object, tmp_path: Path
 ) -> None:
     embedded_azure.arm.generate(subscriptions=3, resources=60)
-    found: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
-        exec(block, found)  # noqa: S102 (our own)
+    found = run_page("docs/inventory.md")
 
     async def main() -> None:
         async with aiomsi.ArmSession() as arm:

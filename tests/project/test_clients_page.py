@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import struct
-from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
+from pages import run_block
 
 import aiomsi
 from aiomsi.testing import EmbeddedAzure
 
-PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = "docs/clients.md"
 AUDIENCE = "https://ossrdbms-aad.database.windows.net"
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
 
 
-def run_block(word: str, old: str = "", new: str = "") -> dict[str, Any]:
-    """Run the block that contains a word, with one text replaced by another; return its names."""
-    (block,) = (block for block in BLOCKS if word in block)
-    assert old in block
-    names: dict[str, Any] = {"aiomsi": aiomsi}
-    exec(block.replace(old, new) if old else block, names)  # noqa: S102 (our own)
-    return names
-
-
 def test_example_of_the_machine_names_it() -> None:
-    name = asyncio.run(run_block("name_this_vm")["name_this_vm"]())
+    name = asyncio.run(run_block(PAGE, "name_this_vm", aiomsi=aiomsi)["name_this_vm"]())
 
     assert name == "westus/DevTest/embedded"
 
@@ -53,7 +41,7 @@ def test_example_of_openai_sends_the_token() -> None:
         await site.start()
         port = runner.addresses[0][1]
         place = f"http://127.0.0.1:{port}"
-        names = run_block("AsyncAzureOpenAI", "https://NAME.openai.azure.com", place)
+        names = run_block(PAGE, "AsyncAzureOpenAI", "https://NAME.openai.azure.com", place)
         async with names["client"] as client:
             await client.models.list()
         await runner.cleanup()
@@ -79,7 +67,7 @@ def test_example_of_redis_sends_the_token() -> None:
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        provide = run_block("EntraCredentials")["EntraCredentials"]
+        provide = run_block(PAGE, "EntraCredentials")["EntraCredentials"]
         provider = provide(aiomsi.ManagedIdentityCredential(), "oid")
         async with redis.Redis(port=port, protocol=2, credential_provider=provider) as client:
             assert await client.ping()
@@ -106,7 +94,7 @@ def test_example_of_asyncpg_sends_the_token(monkeypatch: pytest.MonkeyPatch) -> 
     async def main() -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        password = run_block("open_pool")["password"]
+        password = run_block(PAGE, "open_pool")["password"]
         with pytest.raises(asyncpg.PostgresConnectionError):
             await asyncpg.connect(
                 host="127.0.0.1", port=port, user="u", database="d", ssl=False, password=password
@@ -118,3 +106,15 @@ def test_example_of_asyncpg_sends_the_token(monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.setenv(name, value)
         asyncio.run(main())
     assert passwords[0].startswith(b"eyJ")
+
+
+def test_example_of_azure_mgmt_creates_a_client() -> None:
+    names = run_block(PAGE, "ResourceManagementClient(")
+    assert isinstance(names["credential"], aiomsi.ManagedIdentityCredential)
+
+    asyncio.run(names["client"].close())
+
+
+def test_example_of_another_credential_shares_it() -> None:
+    credential = run_block(PAGE, "SharedCredential(DefaultAzureCredential)")["credential"]
+    assert isinstance(credential, aiomsi.SharedCredential)

@@ -42,7 +42,8 @@ VERSION = "2021-04-01"
 SUBSCRIPTIONS, RESOURCES = 20, 4_000
 GROUPS = 100
 TOKEN_LIFETIME = 40
-REVOKE_EVERY = 15.0
+FIRST_REVOCATION, REVOKE_EVERY = 20.0, 660.0
+"""Seconds. A token that is refused within minutes of another one is not replaced."""
 FAULTS = (
     (0.01, Fault.reset()),
     (0.01, Fault(503)),
@@ -70,7 +71,8 @@ def serve() -> None:
         azure.imds.set_token_lifetime(TOKEN_LIFETIME)
         described = {"environment": azure.environment, "names": names, "own": subscription}
         print(json.dumps(described), flush=True)
-        chance, revoked, before = random.Random(1), time.monotonic(), 0
+        chance, before = random.Random(1), 0
+        revoke_at = time.monotonic() + FIRST_REVOCATION
         for _line in sys.stdin:
             # The client sends a line at each of its ticks.
             sent = azure.counts.arm_requests
@@ -79,9 +81,9 @@ def serve() -> None:
                 if times:
                     azure.arm.inject(fault, times=times)
             before = sent
-            if time.monotonic() - revoked > REVOKE_EVERY:
+            if time.monotonic() >= revoke_at:
                 azure.imds.revoke_tokens()
-                revoked = time.monotonic()
+                revoke_at += REVOKE_EVERY
             counts = azure.counts
             print(json.dumps([counts.arm_requests, counts.faults, counts.imds_tokens]), flush=True)
 
@@ -212,7 +214,10 @@ async def start_service(work: Work) -> tuple[web.AppRunner, int]:
 
     async def read_group(request: web.Request) -> web.Response:
         path = work.path(request.match_info["name"])
-        group = await request.app[ARM].get(path, api_version=VERSION)
+        try:
+            group = await request.app[ARM].get(path, api_version=VERSION)
+        except aiomsi.AiomsiError as error:
+            return web.json_response({"error": repr(error)}, status=503)
         return web.json_response({"name": group["name"]})
 
     app = web.Application()

@@ -13,6 +13,7 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
+from aiomsi.testing._server.service import pack_linger
 from aiomsi.testing._server.thread import Port
 
 A_DAY = 86_400.0
@@ -273,3 +274,10 @@ def test_ports_are_compared_by_identity() -> None:
         raise NotImplementedError
 
     assert Port(handler, "", 0) != Port(handler, "", 0)
+
+
+@pytest.mark.parametrize(("platform", "size"), [("linux", 8), ("darwin", 8), ("win32", 4)])
+def test_linger_has_the_size_of_the_platform(platform: str, size: int) -> None:
+    packed = pack_linger(platform)
+    assert len(packed) == size
+    assert int.from_bytes(packed, sys.byteorder) == 1

@@ -13,6 +13,7 @@ import ssl as ssl_module
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -111,13 +112,13 @@ def count_connections(
 def _count_files(loop: asyncio.AbstractEventLoop | None) -> int:
     """Return the number of files that the process may open; a large one if it is unlimited."""
     try:
-        import resource
+        resource: Any = import_module("resource")
     except ImportError:
         # Windows has no such limit, but `select` takes 512 sockets there. The default loop does
         # not use it. Source: https://docs.python.org/3/library/asyncio-platforms.html#windows
         is_select = isinstance(loop, asyncio.SelectorEventLoop)
         return _MOST_OF_SELECT if is_select else 2 * _MOST_CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 2 * _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else soft
 
 

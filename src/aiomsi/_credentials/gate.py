@@ -289,7 +289,7 @@ class HostGate:
             )
             if reason is not None:
                 raise _NoGateError(f"{name}: {reason}")
-            if mode == GROUP:
+            if mode == GROUP and sys.platform != "win32":
                 with contextlib.suppress(PermissionError):
                     os.fchmod(file, mode)
         except BaseException:

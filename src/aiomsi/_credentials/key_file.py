@@ -21,6 +21,8 @@ from aiomsi._util.secret import SecretBytes
 _ANY_LINK = OPEN_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
 # With O_PATH a directory need not be readable, as for any other access to its files.
 _FOLDER = OPEN_FLAGS | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
+_IN_USE = (32, 33)
+"""Errors of Windows: another process, such as a virus scanner, has opened or locked the file."""
 _MISSING = "The file does not exist: check the installation, and the variable that names the file"
 
 
@@ -118,6 +120,8 @@ def _describe_error(wanted: FileRequest, error: OSError | ValueError) -> TokenEr
     cause = find_local_cause(read_error_number(error))
     if cause is not None and cause.kind == EXHAUSTED:
         return _refuse(wanted, said, passing=True, advice=cause.help)
+    if getattr(error, "winerror", None) in _IN_USE:
+        return _refuse(wanted, said, passing=True)
     if isinstance(error, FileNotFoundError):
         return _refuse(wanted, said, advice=_MISSING)
     return _refuse(wanted, said, advice=wanted.help if isinstance(error, PermissionError) else "")

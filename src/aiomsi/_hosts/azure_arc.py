@@ -43,7 +43,10 @@ _CHALLENGE = re.compile(r"basic realm=(?:\"([^\"]+)\"|([^\",;]+))", re.IGNORECAS
 _PURPOSE = "the key of the Azure Arc agent"
 _MAX_SHOWN = 200
 
-_AGENT = "Check the agent with 'azcmagent show' and 'systemctl status himdsd'"
+_AGENT = (
+    "Check the agent with 'azcmagent show' and 'systemctl status himdsd', on Windows "
+    "'Get-Service himds'"
+)
 _NOT_AGENT = (
     f"The server at IDENTITY_ENDPOINT is not the agent of Azure Arc. {_AGENT}, "
     "and correct IDENTITY_ENDPOINT"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import loops
 import pytest
@@ -20,6 +21,7 @@ from aiomsi._cli.inventory.run import InventoryRun, RunOptions, run_in_thread
 from aiomsi._cli.inventory.signals import Interruption, catch_signals
 from aiomsi._cli.options import Target
 from aiomsi._clouds import PUBLIC
+from aiomsi._util.compat import list_end_signals
 from aiomsi.inventory import read_manifest
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
@@ -170,6 +172,14 @@ def test_signal_without_a_task_ends_the_command(number: signal.Signals, code: in
         signal.raise_signal(number)
 
     assert caught.value.exit_code == code
+
+
+def test_ctrl_break_has_an_exit_code_of_its_own() -> None:
+    interruption = Interruption(print)
+    with pytest.raises(KeyboardInterrupt):
+        interruption.handle(list_end_signals(SimpleNamespace(SIGBREAK=21))[0])
+
+    assert interruption.exit_code == 149
 
 
 def test_signal_while_the_output_is_written_stops_the_thread() -> None:

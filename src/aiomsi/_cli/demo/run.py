@@ -6,6 +6,8 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
 
 from rich.console import Console
 
@@ -117,7 +119,7 @@ def open_files(wanted: int) -> Iterator[int]:
     Yields the number of files that the process may open.
     """
     try:
-        import resource
+        resource: Any = import_module("resource")
     except ImportError:
         yield wanted
         return

@@ -19,8 +19,8 @@ from aiomsi._errors import (
 _TOLERANCE = 10.0
 """Seconds by which two clocks may differ; a `Date` has a resolution of one second."""
 _SET_CLOCK = (
-    "Set the clock, for example by NTP ('timedatectl' or 'chronyc tracking' show its state): "
-    "tokens and certificates are valid between two points in time"
+    "Set the clock, for example by NTP ('timedatectl' or 'chronyc tracking' show its state, on "
+    "Windows 'w32tm /query /status'): tokens and certificates are valid between two points in time"
 )
 _FIREWALL = (
     "A firewall, a DNS server or a proxy between this machine and ARM may block it: "

@@ -88,9 +88,12 @@ def lock_folder(place: Place, stack: ExitStack | AsyncExitStack) -> FolderLock |
     return stack.enter_context(FolderLock(place.path)) if isinstance(place, LocalPlace) else None
 
 
-def _check_present(handle: int, path: Path) -> None:
-    """Raise OSError if the locked file has been removed, because the run that held it has ended."""
-    if not os.path.samestat(os.fstat(handle), path.stat()):
+def _check_present(handle: int, path: Path, system: str = os.name) -> None:
+    """Raise OSError if the locked file has been removed, because the run that held it has ended.
+
+    Windows removes no open file.
+    """
+    if system != "nt" and not os.path.samestat(os.fstat(handle), path.stat()):
         raise FileNotFoundError(path)
 
 

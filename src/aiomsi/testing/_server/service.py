@@ -23,9 +23,6 @@ from aiomsi.testing._server.request_log import HOST_KINDS, RequestLog, Service
 
 _Response = TypeVar("_Response", bound=web.StreamResponse)
 
-_ABORT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""SO_LINGER with a timeout of 0, so that closing the socket resets the connection."""
-
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _COUNTED_AS: dict[tuple[Service, int], str] = {
     ("imds", 200): "imds_tokens",
@@ -248,6 +245,21 @@ def _encode(answer: Answer, encoding: str) -> Answer:
 
 def _reset(request: web.BaseRequest) -> web.Response:
     transport = cast(asyncio.Transport, request.transport)
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    transport.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, pack_linger()
+    )
     transport.abort()
     return web.Response()
+
+
+def pack_linger(platform: str = sys.platform) -> bytes:
+    """Return the value of SO_LINGER by which closing a socket resets the connection.
+
+    Source: https://learn.microsoft.com/windows/win32/api/winsock2/ns-winsock2-linger
+
+    Args:
+        platform: such as `sys.platform`; on Windows the members are short.
+
+    """
+    on, seconds = 1, 0
+    return struct.pack("hh" if platform == "win32" else "ii", on, seconds)
