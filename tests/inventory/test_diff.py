@@ -56,12 +56,13 @@ def test_change_names_columns_with_both_values() -> None:
 
 
 def test_known_scopes_are_those_that_were_read_whole() -> None:
-    plan = Plan("run", (Subscription("s"), Subscription("t")))
+    plan = Plan("run", (Subscription("s"), Subscription("t"), Subscription("u")))
     error = ScopeError("Code", "No")
     results = [
         ScopeResult(Scope("s", "list"), "read"),
         ScopeResult(Scope("s", "container"), "failed", error=error),
-        ScopeResult(Scope("t", "list"), "empty", error=error),
+        ScopeResult(Scope("t", "list"), "empty", error=ScopeError("InvalidResourceType", "No")),
+        ScopeResult(Scope("u", "list"), "empty", error=error),
         ScopeResult(Scope("t", "container"), "unavailable", error=error),
     ]
     known = find_known_scopes(make_manifest(plan, results, "now"))

@@ -242,6 +242,26 @@ def test_folder_keeps_the_plan_of_its_first_run(tmp_path: Path) -> None:
         folder.open(attrs.evolve(PLAN, choice=Choice(exclude=("x",))))
 
 
+def test_clear_leaves_files_of_other_programs(tmp_path: Path) -> None:
+    folder = PartFolder(tmp_path)
+    folder.open(PLAN)
+    write(tmp_path, row_of(1)).finish(ScopeResult(SCOPE, "read"))
+    write(tmp_path, row_of(1))
+    (tmp_path / "film.part").touch()
+    (tmp_path / "a.tmp-dir").touch()
+    folder.clear()
+    assert names_in(tmp_path) == ["a.tmp-dir", "film.part"]
+
+
+def test_plan_of_another_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_bytes(b"PK")
+    with pytest.raises(ConfigurationError, match="is no JSON"):
+        PartFolder(tmp_path).open(PLAN)
+    (tmp_path / "plan.json").write_bytes(b"{}")
+    with pytest.raises(ConfigurationError, match="is no plan"):
+        PartFolder(tmp_path).open(PLAN)
+
+
 def reusable(state: Any, read_at: str | None = "2026-01-01T00:00:00Z", **options: Any) -> bool:
     result = ScopeResult(SCOPE, state, read_at=read_at)
     return is_reusable(result, "2026-01-01T01:00:00Z", **options)

@@ -62,6 +62,8 @@ def test_lists_without_matching_rows_are_left_out() -> None:
     [
         ({"types": VM}, "several texts"),
         ({"types": [5]}, "takes texts"),
+        ({"resource_groups": ["a", ""]}, "has an empty name"),
+        ({"locations": [" "]}, "has an empty name"),
         ({"types": []}, "no row would match"),
         ({"types": ["vms"]}, "takes resource types"),
         ({"kinds": ["Microsoft.Compute"]}, "takes resource types"),
@@ -213,6 +215,10 @@ async def test_counts_come_before_the_rows(embedded_azure: EmbeddedAzure) -> Non
         embedded_azure.arm.inject(truncated, 1, "ResourceGraph")
         with_halves = await inventory.plan(arm, subscriptions=ids, count=True)
         assert with_halves.counts == plan.counts
+        for item in (5, {}, {"subscriptionId": "a", "type": "b", "rows": "3"}):
+            odd = Fault(200, body={"count": 1, "data": [item]})
+            embedded_azure.arm.inject(odd, 1, "ResourceGraph")
+            assert (await inventory.plan(arm, subscriptions=ids, count=True)).counts is None
         embedded_azure.arm.inject(Fault(403), None, "ResourceGraph")
         assert (await inventory.plan(arm, subscriptions=ids, count=True)).counts is None
         embedded_azure.clear_faults()

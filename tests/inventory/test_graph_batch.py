@@ -229,6 +229,19 @@ def test_group_is_cut_by_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert second.make_request().json["subscriptions"] == [B]
 
 
+@pytest.mark.parametrize("row", [5, {"subscriptionId": A}, {"subscriptionId": A, "rows": "1"}])
+def test_count_that_is_none_makes_no_scope_whole(tmp_path: Path, row: object) -> None:
+    stage = Stage(tmp_path, A)
+    stage.work = Group(stage.context, stage.readings)
+    (batch,) = stage.take(respond([row])).works
+    assert isinstance(batch, Batch)
+    stage.take(respond([row_of(A, 1)]))
+    stage.take(respond([row]))
+    stage.take(respond([row_of(A, 1)]))
+    step = stage.take(respond([row]))
+    assert [result.error and result.error.code for result in step.results] == ["CountMismatch"]
+
+
 def test_batches_hold_one_subscription_at_least() -> None:
     assert cut_batches(["a", "b", "c", "d"], {"a": 9, "b": 1, "c": 2}, 3) == [
         ("a",),

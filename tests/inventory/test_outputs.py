@@ -19,6 +19,7 @@ from aiomsi.inventory import Plan, assemble, read_manifest, read_plan
 from aiomsi.inventory._formats import csv as csv_format
 from aiomsi.inventory._formats import standard_output
 from aiomsi.inventory._formats.files import write_file
+from aiomsi.inventory._formats.outputs import open_output
 from aiomsi.inventory._formats.places import LocalPlace, replace
 from aiomsi.inventory._formats.standard_output import write_standard_output
 from aiomsi.inventory._parts.folder import PartFolder
@@ -388,7 +389,7 @@ def test_closed_pipe_of_windows_is_a_broken_pipe(
 
 def test_part_folder_is_cleared_of_its_run_alone(parts: Path) -> None:
     write_run(parts, make_rows())
-    (parts / "x.part.tmp-1").touch()
+    (parts / "x.part.tmp-0123456789abcdef").touch()
     (parts / "note").touch()
     PartFolder(parts).clear()
     assert names_in(parts) == ["note"]
@@ -424,3 +425,11 @@ def test_kill_while_writing_leaves_the_earlier_output(
     assert {name: data for name, data in after.items() if ".tmp-" not in name} == before
     assemble(plan, parts, output)
     assert {**contents_of(tmp_path / "out"), **before} == contents_of(tmp_path / "out")
+
+
+def test_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").mkdir()
+    with pytest.raises(ConfigurationError, match="is a folder"):
+        open_output(tmp_path / "x.jsonl").check()
+    open_output(tmp_path / "y.jsonl").check()
+    open_output("-").check()

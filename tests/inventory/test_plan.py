@@ -9,11 +9,13 @@ import pytest
 
 from aiomsi import (
     ArmConnectionError,
+    ArmSession,
     AuthorizationError,
     ConfigurationError,
     CredentialError,
     ServiceError,
     UsageError,
+    inventory,
 )
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi.inventory import (
@@ -30,6 +32,7 @@ from aiomsi.inventory import (
 from aiomsi.inventory._manifest import make_manifest
 from aiomsi.inventory._plan.scopes import State, find_state, make_error
 from aiomsi.inventory._plan.subscriptions import choose, find_members, parse_subscription
+from aiomsi.testing import EmbeddedAzure, Fault
 
 IDS = [f"{number:08}-0000-0000-0000-00000000000a" for number in range(6)]
 FAILURE = ScopeError("AuthorizationFailed", "No", 403, "r1", "c1")
@@ -80,6 +83,8 @@ def test_subscription_is_parsed_by_its_id() -> None:
         ({"states": ("Deleted",)}, [3]),
         ({"subscriptions": (IDS[4].upper(), "s2", IDS[2])}, [2, 4]),
         ({"subscriptions": (IDS[5],)}, [5]),
+        ({"subscriptions": (IDS[0], IDS[3])}, [0, 3]),
+        ({"subscriptions": (IDS[0], IDS[3]), "states": ("Enabled",)}, [0]),
         ({"exclude": ("S2", IDS[5])}, [0, 1, 4]),
         ({"quota_ids": ("payasyougo_1",)}, [4]),
         ({"tags": {"ENV": "prod"}}, [2]),
@@ -88,6 +93,13 @@ def test_subscription_is_parsed_by_its_id() -> None:
 )
 def test_choice_selects_subscriptions(choice: dict[str, Any], numbers: list[int]) -> None:
     assert numbers_of(**choice) == numbers
+
+
+@pytest.mark.parametrize("state", ["Suspended", None])
+def test_state_that_is_not_documented_is_read(state: str | None) -> None:
+    visible = [subscription(0), subscription(1, state=state)]
+    assert choose(visible, Choice()) == visible
+    assert choose(visible, Choice(states=("Enabled",))) == visible[:1]
 
 
 def test_members_of_groups_are_chosen_with_given_ids() -> None:
@@ -265,6 +277,7 @@ def test_errors_keep_status_code_and_ids() -> None:
 def test_error_code_decides_the_state(code: str, state: State) -> None:
     error = ScopeError(code, "No")
     assert find_state(error, is_lost=False, ignore=["EXPECTED"]) == state
+    assert find_state(error, is_lost=False, is_begun=True, ignore=["EXPECTED"]) == "failed"
     lost = "empty" if state == "empty" else "unavailable"
     assert find_state(error, is_lost=True, ignore=["EXPECTED"]) == lost
 
@@ -272,3 +285,17 @@ def test_error_code_decides_the_state(code: str, state: State) -> None:
 def test_states_of_lost_subscriptions() -> None:
     assert [one.is_lost for one in VISIBLE] == [False, False, True, True, False]
     assert not Subscription(IDS[0]).is_lost
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("body", [{}, {"value": None}, []])
+@pytest.mark.parametrize("path", [r"/subscriptions\?", "descendants"])
+async def test_page_without_items_hides_no_subscription(
+    embedded_azure: EmbeddedAzure, path: str, body: dict[str, object] | list[object]
+) -> None:
+    embedded_azure.arm.inject(Fault(200, body=body), None, path)
+    groups = None if path.startswith("/") else ["root"]
+    async with ArmSession() as arm:
+        with pytest.raises(ServiceError, match="is no page of a list"):
+            await inventory.plan(arm, subscriptions=[IDS[0]], management_groups=groups)

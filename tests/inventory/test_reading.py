@@ -8,7 +8,7 @@ import pytest
 from arm_server import Asked, Says, canned, session
 
 from aiomsi import UsageError, inventory
-from aiomsi.inventory import Plan, Scope, Subscription
+from aiomsi.inventory import Plan, Scope, ScopeError, Subscription
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._row import Source
 from aiomsi.inventory._sources.reading import Reading, RowRules
@@ -35,6 +35,14 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     assert result.error is not None
     assert result.error.code == "MalformedItem"
     assert PartFolder(tmp_path).read_result(scope) == result
+
+
+def test_list_with_pages_never_ends_as_empty(tmp_path: Path) -> None:
+    error = ScopeError("InvalidResourceType", "No")
+    reading = reading_of(Scope(ID, "list"), tmp_path)
+    reading.add([ITEM])
+    assert reading.finish(error).state == "failed"
+    assert reading_of(Scope(ID, "list"), tmp_path).finish(error).state == "empty"
 
 
 @pytest.mark.parametrize(("source", "rows"), [("list", 0), ("container", 1)])
@@ -77,3 +85,25 @@ async def test_closed_session_of_the_user_leaves_scopes_unread(tmp_path: Path) -
         with pytest.raises(UsageError):
             await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
     assert [PartFolder(tmp_path).read_result(scope) for scope in plan.scopes] == [None, None]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "answer", [Says(200, {}), Says(200, {"value": None}), Says(200, []), Says(204)]
+)
+async def test_page_without_items_is_no_empty_page(tmp_path: Path, answer: Says) -> None:
+    link = f"/subscriptions/{ID}/resources?api-version=2021-04-01&p=2"
+
+    async def respond(asked: Asked) -> Says:
+        if "p=2" in asked.target:
+            return answer
+        return Says(
+            200, {"value": [ITEM], **({"nextLink": link} if "/resources" in asked.target else {})}
+        )
+
+    plan = Plan("run", (Subscription(ID),))
+    async with canned() as server:
+        server.usual = respond
+        async with session(server) as arm:
+            results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
+    assert [(one.state, one.rows) for one in results] == [("read", 2), ("failed", 0)]

@@ -11,6 +11,7 @@ from aiomsi.inventory._row import (
     RowContext,
     find_parent,
     find_type,
+    fold_id,
     make_row,
 )
 from aiomsi.inventory._times import format_time, make_now, normalize_time, parse_time
@@ -188,3 +189,21 @@ def test_now_is_that_of_the_clock_or_of_the_environment() -> None:
     assert make_now(lambda: 1.5, {})() == "1970-01-01T00:00:01.500000Z"
     assert make_now(lambda: 1.5, {"SOURCE_DATE_EPOCH": "60"})() == "1970-01-01T00:01:00.000000Z"
     assert make_now(lambda: 1.5, {"SOURCE_DATE_EPOCH": "soon"})() == "1970-01-01T00:00:01.500000Z"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("/G/A", "/g/a", True),
+        ("/Gr\u00dcN/A", "/gr\u00fcn/a", True),
+        ("/\u039f\u03a3", "/\u03bf\u03c2", True),
+        ("/\u039f\u03a3", "/\u03bf\u03c3", True),
+        ("/stra\u00dfe", "/strasse", False),
+        ("/\ufb01", "/fi", False),
+        ("/\u017f", "/s", False),
+        ("/\u212a", "/k", False),
+        ("/\u0130", "/i", False),
+    ],
+)
+def test_ids_are_compared_letter_by_letter(one: str, other: str, is_same: bool) -> None:
+    assert (fold_id(one) == fold_id(other)) is is_same

@@ -211,6 +211,31 @@ async def test_children_of_children_are_read() -> None:
     assert rows == []  # The filter of types has another name than the item.
 
 
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("other", [None, 403])
+async def test_ignored_code_of_one_parent_drops_no_rows(
+    embedded_azure: EmbeddedAzure, other: int | None
+) -> None:
+    add_networks(embedded_azure, 3)
+    body = {"error": {"code": "Odd", "message": "No"}}
+    embedded_azure.arm.inject(Fault(409, body=body), None, "(?i)/v000/subnets")
+    if other is not None:
+        embedded_azure.arm.inject(Fault(other), None, "(?i)/v002/subnets")
+    rows, manifest = await read(kinds=[SUBNETS], types=[SUBNETS], ignore=["Odd"])
+    (result,) = manifest.results
+    assert (len(rows), result.state) == ((4, "read") if other is None else (0, "failed"))
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_ignored_code_of_all_parents_is_empty(embedded_azure: EmbeddedAzure) -> None:
+    add_networks(embedded_azure, 2)
+    body = {"error": {"code": "Odd", "message": "No"}}
+    embedded_azure.arm.inject(Fault(409, body=body), None, "(?i)/subnets")
+    _, manifest = await read(kinds=[SUBNETS], types=[SUBNETS], ignore=["Odd"])
+    (result,) = manifest.results
+    assert (result.state, result.error and result.error.code) == ("empty", "Odd")
+
+
 async def test_list_of_parents_that_is_refused_is_an_error() -> None:
     refusal = Says(404, error("ResourceNotFound"))
     _, manifest = await Network(virtualnetworks=refusal).read(SUBNETS)

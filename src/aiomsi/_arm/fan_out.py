@@ -201,7 +201,12 @@ class FanOut:
         response, taken.response, taken.done = taken.response, None, False
         if response is not None and taken.links is not None:
             try:
-                page = read_page(response, item_name=names.items, next_link_name=names.next_link)
+                page = read_page(
+                    response,
+                    item_name=names.items,
+                    next_link_name=names.next_link,
+                    strict=names.strict,
+                )
                 taken.items += len(page.items)
                 items = RawPage(page.items, response.url) if self.options.raw else page.items
                 parts.append((taken.request, items))

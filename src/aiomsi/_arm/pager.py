@@ -118,6 +118,7 @@ class ListOptions:
         timeout: seconds for each page.
         prefetch: whether a page is fetched before the caller asks for it.
         body: the body of the POST that requests each further page; None for a GET.
+        strict: whether a page without a list of items is an error, and never an empty page.
 
     """
 
@@ -126,6 +127,7 @@ class ListOptions:
     timeout: float | None = None
     prefetch: bool = True
     body: Any = attrs.field(default=None, repr=False)
+    strict: bool = False
 
 
 async def iter_list(
@@ -146,7 +148,10 @@ async def iter_list(
 
     def read(response: ArmResponse) -> PageResult:
         page = read_page(
-            response, item_name=list_options.item_name, next_link_name=list_options.next_link_name
+            response,
+            item_name=list_options.item_name,
+            next_link_name=list_options.next_link_name,
+            strict=list_options.strict,
         )
         try:
             url = links.next_url(page, response)

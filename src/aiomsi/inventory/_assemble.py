@@ -17,7 +17,7 @@ from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope
 from aiomsi.inventory._times import make_now
 
-ERRORS_NAME, MANIFEST_NAME = "errors.jsonl", "manifest.json"
+BESIDE = ERRORS_NAME, MANIFEST_NAME = "errors.jsonl", "manifest.json"
 """The ends of the names of the files beside an output."""
 
 

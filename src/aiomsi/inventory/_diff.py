@@ -15,7 +15,7 @@ import attrs
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._plan.scopes import Scope
-from aiomsi.inventory._row import COLUMNS, Row, Source
+from aiomsi.inventory._row import COLUMNS, Row, Source, fold_id
 
 Change: TypeAlias = Literal["added", "removed", "changed", "unknown"]
 _IGNORED = frozenset({"id", "read_at", "source", "api_version"})
@@ -76,8 +76,8 @@ class KnownScopes:
 
 
 def find_known_scopes(manifest: Manifest) -> KnownScopes:
-    """Return the scopes that were read whole."""
-    known = frozenset(result.scope for result in manifest.results if result.is_known)
+    """Return the scopes that were read whole; one that ended in an ignored code was not."""
+    known = frozenset(result.scope for result in manifest.results if result.is_certain)
     return KnownScopes(known, frozenset(manifest.plan.lists), manifest.plan.filters)
 
 
@@ -98,9 +98,9 @@ def compare_rows(
         known_new: the scopes that the later inventory has whole.
 
     """
-    before = {row["id"].casefold(): row for row in old}
+    before = {fold_id(row["id"]): row for row in old}
     for row in new:
-        earlier = before.pop(row["id"].casefold(), None)
+        earlier = before.pop(fold_id(row["id"]), None)
         if earlier is None:
             known = known_old.has(row, known_new)
             yield Difference(row["id"], "added" if known else "unknown")

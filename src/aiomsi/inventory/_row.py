@@ -132,6 +132,24 @@ def make_row(item: object, context: RowContext) -> Row:
     }
 
 
+def fold_id(id_: str) -> str:
+    """Return an id for comparisons without case, as ARM makes them: letter by letter.
+
+    `str.casefold` would make one id of two, because it turns ``ß`` into ``ss``.
+    """
+    if id_.isascii():
+        return id_.lower()
+    return "".join(map(_fold_letter, id_))
+
+
+def _fold_letter(letter: str) -> str:
+    if letter.isascii():
+        return letter.lower()
+    # The small letter of the capital, because sigma has two of them.
+    folded = letter.upper().lower()
+    return letter if len(folded) > 1 or folded.isascii() else folded
+
+
 def find_type(segments: list[str], named: object) -> str | None:
     """Return a resource's type in lower case, as Resource Graph writes it.
 

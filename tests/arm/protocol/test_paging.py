@@ -65,6 +65,17 @@ def test_no_content_is_an_empty_list() -> None:
     assert read_page(answer(b"", 204)) == Page([])
 
 
+@pytest.mark.parametrize("body", [{}, {"value": None}, {"count": 0}, [1]])
+def test_strict_list_has_no_page_without_items(body: object) -> None:
+    with pytest.raises(ServiceError, match="is no page of a list"):
+        read_page(answer(body), strict=True)
+    with pytest.raises(ServiceError, match="is no page of a list"):
+        read_page(ArmResponse("GET", URL, 204, CIMultiDict(), b""), strict=True)
+    assert read_page(answer({"value": []}), strict=True) == Page([])
+    link = {"value": None, "nextLink": "https://x/y"}
+    assert read_page(answer(link), strict=True).next_link == "https://x/y"
+
+
 def test_items_and_link_may_have_other_names() -> None:
     document = {
         "Items": [1],

@@ -31,3 +31,9 @@ def test_url_of_an_unknown_scheme_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="can't be opened"):
         check_places("nowhere://x.jsonl", None, excel=False, storage={})
+
+
+@pytest.mark.parametrize("report", ["x.jsonl", "./x.errors.jsonl", "y/../x.manifest.json"])
+def test_report_that_replaces_the_output_is_refused(report: str) -> None:
+    with pytest.raises(ConfigurationError, match="would replace a file of the output"):
+        check_places("x.jsonl", report, excel=False, storage={})

@@ -145,6 +145,21 @@ def test_wrong_usage_is_exit_code_2_without_a_request(
     assert not list(Path().iterdir())
 
 
+def test_folder_with_other_files_is_refused_without_a_request(
+    run: Run, embedded_azure: EmbeddedAzure, output: Path
+) -> None:
+    import_or_skip("pyarrow")
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").touch()
+
+    said = run("inventory", "-o", "mine/")
+
+    assert said.code == 2
+    assert said.complaint[0] == "aiomsi: the folder 'mine' has a file of no inventory: thesis.txt"
+    assert not embedded_azure.arm.requests
+    assert [path.name for path in Path().iterdir()] == ["mine"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that is closed first")
 def test_closed_stderr_is_exit_code_141_after_the_files(
     embedded_azure: EmbeddedAzure, output: Path

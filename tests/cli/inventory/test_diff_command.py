@@ -1,5 +1,6 @@
 """`aiomsi inventory diff`: its lines, its table, and its exit codes."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def edit(path: str) -> tuple[str, str, str]:
     second["tags"] = {"env": "prod"}
     third["read_at"] = "2020-01-01T00:00:00.000000Z"
     Path(path).write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    beside = Path(path).with_suffix(".manifest.json")
+    manifest = json.loads(beside.read_bytes())
+    manifest["files"][0]["sha256"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    beside.write_text(json.dumps(manifest), encoding="utf-8")
     return first["id"], second["id"], f"{first['id']}-new"
 
 
@@ -124,7 +129,8 @@ def test_many_missing_scopes_are_counted(run: Run, ids: tuple[str, ...]) -> None
         ("a.jsonl", "[]", None, "'a.manifest.json' is no manifest: this is no manifest of an"),
         ("a.jsonl", "{", None, "'a.manifest.json' is no manifest: "),
         ("a.jsonl", "", None, "'a.jsonl' can't be read: No such file or directory"),
-        ("a.jsonl", "", b"{}x\n", "line 1 of 'a.jsonl' is no JSON"),
+        ("a.jsonl", "", b"{}x\n", "'a.jsonl' is not the file that its manifest describes"),
+        ("a.jsonl", "", b"", "'a.jsonl' is not the file that its manifest describes"),
     ],
 )
 def test_unreadable_inventory_is_exit_code_2(
@@ -148,3 +154,28 @@ def test_unreadable_inventory_is_exit_code_2(
 
     assert said.code == 2
     assert said.complaint[0].startswith(f"aiomsi: {message}")
+
+
+def test_scope_with_ignored_code_gives_no_removals(
+    run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...]
+) -> None:
+    take(run, "a.jsonl")
+    embedded_azure.arm.inject(Fault(403), None, f"{ids[0]}/resources")
+    take(run, "b.jsonl", "--ignore", "AuthorizationFailed")
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl", "--json")
+
+    assert said.code == 3
+    assert {json.loads(line)["change"] for line in said.out.splitlines()} == {"unknown"}
+    assert f"not read whole in both: {ids[0]}.list" in said.err
+
+
+def test_file_that_was_cut_gives_no_removals(run: Run, ids: tuple[str, ...]) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        take(run, name)
+    lines = Path("b.jsonl").read_bytes().splitlines(keepends=True)
+    Path("b.jsonl").write_bytes(b"".join(lines[:-1]))
+
+    said = run("inventory", "diff", "a.jsonl", "b.jsonl")
+
+    assert (said.code, said.out) == (2, "")

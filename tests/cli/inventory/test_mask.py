@@ -1,12 +1,15 @@
 """The mask of subscription ids."""
 
 import logging
+from pathlib import Path
 
 import pytest
+from command_line import Run
 
 from aiomsi import ConfigurationError
 from aiomsi._cli.inventory.mask import Mask
 from aiomsi.inventory import Manifest, Plan, Scope, ScopeError, ScopeResult, Subscription
+from aiomsi.testing import EmbeddedAzure, Fault
 
 ID = "0326324d-fb69-4ffb-ba18-90c78092b4d4"
 OTHER = "8d9bff2e-8a17-4b8a-9b94-0f3f9d1c2a10"
@@ -68,3 +71,29 @@ def test_log_and_error_in_the_block_are_masked(
     assert str(caught.value) == f"two: {HIDDEN}. pass {HIDDEN}"
     texts = {record.getMessage() for record in caplog.records}
     assert texts == {f"limit of {HIDDEN}", f"after {ID}"}
+
+
+@pytest.mark.usefixtures("azure_environment")
+def test_details_of_an_error_of_the_plan_are_masked(
+    run: Run, embedded_azure: EmbeddedAzure, tmp_path: Path
+) -> None:
+    inner = {"code": "Inner", "message": f"inner of {ID}"}
+    details = [{"code": "Outer", "message": f"outer of {ID}", "details": [inner]}]
+    body = {"error": {"code": "Refused", "message": "No", "details": details}}
+    embedded_azure.arm.inject(Fault(403, body=body), None, "/subscriptions")
+
+    said = run("inventory", "-o", f"{tmp_path}/x.jsonl", "--mask")
+
+    assert said.code == 1
+    assert f"Outer: outer of {UNKNOWN}. Inner: inner of {UNKNOWN}" in said.err
+    assert ID not in said.err
+
+
+def test_notes_of_an_error_are_masked(mask: Mask) -> None:
+    error = ConfigurationError("No")
+    error.add_note(f"after {ID}")
+
+    with pytest.raises(ConfigurationError), mask.logs():
+        raise error
+
+    assert error.__notes__ == [f"after {HIDDEN}"]

@@ -53,21 +53,26 @@ class Page:
 
 
 def read_page(
-    response: ArmResponse, *, item_name: str = _ITEMS, next_link_name: str | None = None
+    response: ArmResponse,
+    *,
+    item_name: str = _ITEMS,
+    next_link_name: str | None = None,
+    strict: bool = False,
 ) -> Page:
     """Parse a page of a list.
 
     `item_name` and `next_link_name` are for services that use other names; a dot leads into an
-    object.
+    object. With `strict` a page with neither a list of items nor a link is an error, for services
+    that always send one.
 
     Raises:
         ServiceError: the response is no page: not JSON, an error, or no list.
 
     """
     document = response.json()
-    if document is None and response.status == 204:
+    if document is None and response.status == 204 and not strict:
         return Page([])
-    if isinstance(document, list):
+    if isinstance(document, list) and not strict:
         return Page(document)
     if not isinstance(document, dict):
         raise make_no_page_error(response, "neither an object nor a list")
@@ -80,7 +85,7 @@ def read_page(
     if (
         items is None
         and link is None
-        and not _is_empty_page(document, item_name, found=found is not _ABSENT)
+        and (strict or not _is_empty_page(document, item_name, found=found is not _ABSENT))
     ):
         raise _make_no_items_error(response, document, item_name)
     return Page(items or [], next_link=link)

@@ -61,15 +61,22 @@ def check_places(
     """Check the output and the report; no file is created.
 
     Raises:
-        ConfigurationError: a format is not known, a package is missing, or a folder does not exist.
+        ConfigurationError: a format is not known, a package is missing, a folder does not exist, or
+            the report has the name of another file of the run.
 
     """
     if excel and not output.endswith(".csv"):
         raise ConfigurationError("--excel is an option of CSV", help="Write for example -o x.csv")
+    from aiomsi.inventory._assemble import BESIDE
     from aiomsi.inventory._formats.outputs import open_output
 
-    open_output(output, excel=excel, storage_options=storage)
+    target = open_output(output, excel=excel, storage_options=storage)
     if report is not None:
+        beside = map(target.beside, BESIDE)
+        own = {output, *(str(place) for place in beside if place is not None)}
+        if Path(report).resolve() in {Path(name).resolve() for name in own}:
+            msg = f"the report {report!r} would replace a file of the output"
+            raise ConfigurationError(msg, help="Write for example --report inventory.html")
         from aiomsi.inventory._report.widgets import check_extra
 
         check_extra()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,8 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
     from aiomsi.inventory import compare_rows, find_known_scopes
 
     manifests = _read_manifest(old), _read_manifest(new)
+    for path, manifest in zip((old, new), manifests, strict=True):
+        _check_file(path, manifest)
     known_old, known_new = map(find_known_scopes, manifests)
     differences = compare_rows(_iter_rows(old), _iter_rows(new), known_old, known_new)
     counts = _print_as_json(differences) if as_json else _print_table(differences)
@@ -60,7 +63,7 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
 
 def list_unknown(old: Manifest, new: Manifest) -> list[str]:
     """Return the keys of the scopes that one of the inventories does not have whole, sorted."""
-    known = [{each.scope for each in one.results if each.is_known} for one in (old, new)]
+    known = [{each.scope for each in one.results if each.is_certain} for one in (old, new)]
     planned = {each.scope for one in (old, new) for each in one.results}
     return sorted(scope.key for scope in planned - (known[0] & known[1]))
 
@@ -90,26 +93,28 @@ def _read_manifest(path: Path) -> Manifest:
     )
 
 
-def _iter_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file.
+def _check_file(path: Path, manifest: Manifest) -> None:
+    """Check that a file is the one that its manifest describes, or rows may be missing in it.
 
     Raises:
-        ConfigurationError: the file can't be read, or a line is no JSON.
+        ConfigurationError: it is another one, or can't be read.
 
     """
-    read = 0
     try:
         with path.open("rb") as file:
-            for line in file:
-                yield json.loads(line)
-                read += 1
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         msg = f"{str(path)!r} can't be read: {error.strerror}"
-    except ValueError:
-        msg = f"line {read + 1} of {str(path)!r} is no JSON"
-    else:
-        return
-    raise ConfigurationError(msg, help="Write the inventory again")
+        raise ConfigurationError(msg, help="Write the inventory again") from None
+    if digest not in {file.sha256 for file in manifest.files[:1]}:
+        msg = f"{str(path)!r} is not the file that its manifest describes: it was cut or changed"
+        raise ConfigurationError(msg, help="Write the inventory again")
+
+
+def _iter_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file, which `_check_file` has checked."""
+    with path.open("rb") as file:
+        yield from map(json.loads, file)
 
 
 def _print_as_json(differences: Iterator[Difference]) -> Counter[str]:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import attrs
 
-from aiomsi._errors import AiomsiError
+from aiomsi._arm.protocol.errors.body import ErrorDetail
+from aiomsi._errors import AiomsiError, ArmError
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import ScopeError, ScopeResult
@@ -51,12 +52,23 @@ class Mask:
         try:
             yield
         except AiomsiError as error:
-            error.args = (self(str(error.args[0])), *error.args[1:])
-            error.help = self(error.help)
+            self._mask_error_texts(error)
             raise
         finally:
             for handler in handlers:
                 handler.removeFilter(self._mask_record)
+
+    def _mask_error_texts(self, error: AiomsiError) -> None:
+        error.args = (self(str(error.args[0])), *error.args[1:])
+        error.help = self(error.help)
+        if isinstance(error, ArmError):
+            error.details = tuple(map(self._mask_detail, error.details))
+        if notes := getattr(error, "__notes__", None):
+            error.__notes__ = [self(note) for note in notes]
+
+    def _mask_detail(self, one: ErrorDetail) -> ErrorDetail:
+        details = tuple(map(self._mask_detail, one.details))
+        return attrs.evolve(one, message=self(one.message), details=details)
 
     def mask_manifest(self, manifest: Manifest) -> Manifest:
         """Return a manifest whose subscriptions and errors have no ids, for people."""

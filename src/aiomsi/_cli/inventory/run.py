@@ -20,6 +20,7 @@ from aiomsi._cli.inventory.state import RunState
 from aiomsi._cli.options import CommandSession, Target
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi.inventory._assemble import assemble
+from aiomsi.inventory._formats.outputs import open_output
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._parts.thread import PartThread
@@ -159,6 +160,7 @@ class InventoryRun:
         options = self.options
 
         def check() -> bool:
+            open_output(options.output, storage_options=storage).check()
             return must_clear(
                 parts, options.output, storage, resume=options.resume, restart=options.restart
             )

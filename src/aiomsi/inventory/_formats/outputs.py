@@ -32,6 +32,9 @@ ReadPart: TypeAlias = Callable[[Scope], Iterable[bytes]]
 class Output(Protocol):
     """An output of rows."""
 
+    def check(self) -> None:
+        """Raise ConfigurationError if other files are in the way."""
+
     def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the rows of the scopes that were read."""
 
@@ -118,6 +121,9 @@ def open_output(
 class StandardOutput:
     """Standard output, with JSON Lines."""
 
+    def check(self) -> None:
+        """Do nothing."""
+
     def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the rows."""
         return (write_standard_output(_iter_chunks(manifest.read_scopes, read_part)),)
@@ -140,6 +146,12 @@ class SingleFile:
     place: Place
     suffix: str
     excel: bool = False
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the file is a folder."""
+        if isinstance(self.place, LocalPlace) and self.place.path.is_dir():
+            msg = f"the output {str(self.place)!r} is a folder"
+            raise ConfigurationError(msg, help="End a folder with a slash, for a data set")
 
     def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the rows, in the order of the plan."""
@@ -175,6 +187,10 @@ class DataSet:
     """
 
     place: Place
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the folder has other files."""
+        self._check_names()
 
     def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the files, and remove those of an earlier inventory.

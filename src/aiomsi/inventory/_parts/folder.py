@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ from aiomsi.inventory._times import parse_time
 
 PLAN_NAME = "plan.json"
 _SUFFIX = ".part"
+# The folder may have files of other programs, such as unfinished downloads.
+_PART = re.compile(r"[^.]+\.(?:container|list|types|graph)(?:\..+)?\.part")
+_UNFINISHED = re.compile(rf".+{re.escape(TEMPORARY)}[0-9a-f]{{16}}")
 _CHUNK = 1_048_576
 
 
@@ -65,7 +69,7 @@ class PartFolder:
         """Return the plan in the folder; None without one.
 
         Raises:
-            ConfigurationError: another version wrote it.
+            ConfigurationError: another version or program wrote it.
 
         """
         try:
@@ -73,6 +77,11 @@ class PartFolder:
                 return Plan.from_json(json.loads(file.read()))
         except FileNotFoundError:
             return None
+        except ConfigurationError:
+            raise
+        except ValueError:
+            msg = f"{PLAN_NAME} in the folder {str(self.place)!r} is no JSON"
+            raise ConfigurationError(msg, help="Use another folder") from None
 
     def check_plan(self, plan: Plan) -> None:
         """Check that the parts are those of a plan; create the folder with it if it has none.
@@ -91,7 +100,7 @@ class PartFolder:
     def remove_unfinished(self) -> None:
         """Remove the files that a killed run left; call it under the lock."""
         for name in self.place.list_names():
-            if TEMPORARY in name:
+            if _UNFINISHED.fullmatch(name):
                 self.place.child(name).remove()
 
     def clear(self) -> None:
@@ -100,7 +109,7 @@ class PartFolder:
         The plan is removed last, because parts without a plan would count as those of the next run.
         """
         for name in self.place.list_names():
-            if name.endswith(_SUFFIX) or TEMPORARY in name:
+            if _PART.fullmatch(name) or _UNFINISHED.fullmatch(name):
                 self.place.child(name).remove()
         self.place.child(PLAN_NAME).remove()
 

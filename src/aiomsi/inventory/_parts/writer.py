@@ -23,7 +23,7 @@ from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
 from aiomsi.inventory._formats.places import BINARY, CREATE, PRIVATE, Place
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.scopes import ScopeResult
-from aiomsi.inventory._row import Row
+from aiomsi.inventory._row import Row, fold_id
 
 _APPEND = os.O_WRONLY | os.O_APPEND | BINARY
 END_MARK = b'{"part":'
@@ -112,7 +112,7 @@ class PartWriter:
         """
         fresh = []
         for row in rows:
-            folded = row["id"].casefold()
+            folded = fold_id(row["id"])
             if folded in self._ids:
                 self.duplicates += 1
             else:

@@ -15,7 +15,8 @@ def check_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
     """Return names as a tuple.
 
     Raises:
-        ConfigurationError: the argument is one text instead of several, or holds other values.
+        ConfigurationError: the argument is one text instead of several, or holds an empty one or
+            other values.
 
     """
     if isinstance(names, str):
@@ -25,6 +26,9 @@ def check_names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in found):
         msg = f"{argument}= takes texts"
         raise ConfigurationError(msg)
+    if not all(map(str.strip, found)):
+        msg = f"{argument}= has an empty name"
+        raise ConfigurationError(msg, help="Check the variable that it comes from")
     return found
 
 

@@ -25,6 +25,7 @@ from aiomsi.inventory._plan.subscriptions import (
 )
 from aiomsi.inventory._sources.counting import count_resources
 from aiomsi.inventory._sources.lists import SUBSCRIPTIONS_VERSION
+from aiomsi.inventory._sources.responses import iter_list_pages
 from aiomsi.inventory._times import make_now
 
 _GROUPS_VERSION = "2020-05-01"
@@ -95,9 +96,8 @@ async def plan(
     ignored = check_names("ignore", ignore)
     filters = make_filters(types, locations, resource_groups, where)
     selection = make_selection(properties=properties, tables=tables, kinds=kinds, filters=filters)
-    items = arm.list("/subscriptions", api_version=SUBSCRIPTIONS_VERSION)
-    async with aclosing(items):
-        visible = [parse_subscription(item) async for item in items]
+    async with aclosing(iter_list_pages(arm, "/subscriptions", SUBSCRIPTIONS_VERSION)) as pages:
+        visible = [parse_subscription(item) async for page in pages for item in page]
     members = [await _list_members(arm, group) for group in choice.management_groups or ()]
     chosen = choose(visible, choice, {one for ids in members for one in ids})
     if not chosen:
@@ -137,6 +137,5 @@ async def _identify(arm: ArmSession) -> dict[str, str | None]:
 
 async def _list_members(arm: ArmSession, group: str) -> set[str]:
     path = f"{ResourceId.management_group(group)}/descendants"
-    pages = arm.pages(path, api_version=_GROUPS_VERSION)
-    async with aclosing(pages):
+    async with aclosing(iter_list_pages(arm, path, _GROUPS_VERSION)) as pages:
         return {one async for page in pages for one in find_members(page)}

@@ -118,6 +118,13 @@ class ScopeResult:
         return self.state in ("read", "empty")
 
     @property
+    def is_certain(self) -> bool:
+        """Whether a row that is missing in the scope did not exist; an ignored code hides rows."""
+        if self.state == "empty":
+            return self.error is not None and is_nothing_there(self.error.code)
+        return self.state == "read"
+
+    @property
     def is_short(self) -> bool:
         """Whether the scope makes an inventory incomplete."""
         return self.state in ("failed", "pending")
@@ -156,15 +163,19 @@ def make_error(error: BaseException) -> ScopeError:
     return ScopeError(MALFORMED, str(error))
 
 
-def find_state(error: ScopeError, *, is_lost: bool, ignore: Collection[str] = ()) -> State:
+def find_state(
+    error: ScopeError, *, is_lost: bool, is_begun: bool = False, ignore: Collection[str] = ()
+) -> State:
     """Return the state of a scope that ended in an error.
 
     Args:
         error: the error.
         is_lost: whether the subscription is disabled, expired or deleted.
+        is_begun: whether a page came before the error, so that the scope can't be called empty.
         ignore: codes that stand for an empty scope, compared without case.
 
     """
-    if is_nothing_there(error.code) or error.code.lower() in {code.lower() for code in ignore}:
+    ignored = error.code.lower() in {code.lower() for code in ignore}
+    if not is_begun and (ignored or is_nothing_there(error.code)):
         return "empty"
     return "unavailable" if is_lost else "failed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -108,7 +108,8 @@ class Choice:
             or for those of the management groups only.
         management_groups: names of management groups, whose subscriptions at any depth are chosen.
         exclude: ids or names to leave out.
-        states: the states to read.
+        states: the states to read. By default all but Deleted are read, also those that are not
+            documented, and a given subscription in any state.
         quota_ids: offers to read; None for all.
         tags: tags that a subscription must have.
 
@@ -144,20 +145,28 @@ def choose(
 
     """
     known = {one.id: one for one in visible}
-    chosen = {*members, *(_resolve(name, visible) for name in choice.subscriptions or ())}
+    given = {_resolve(name, visible) for name in choice.subscriptions or ()}
+    chosen = {*members, *given}
     if choice.subscriptions is None and choice.management_groups is None:
         chosen = set(known)
     chosen -= {_resolve(name, visible) for name in choice.exclude}
     found = (known.get(id_) or Subscription(id_) for id_ in sorted(chosen))
-    return [one for one in found if one.id not in known or _matches(one, choice)]
+    return [one for one in found if one.id not in known or _matches(one, choice, given)]
 
 
-def _matches(one: Subscription, choice: Choice) -> bool:
+def _matches(one: Subscription, choice: Choice, given: Collection[str]) -> bool:
     return (
-        _holds(choice.states, one.state)
+        _has_state(one, choice, given)
         and (choice.quota_ids is None or _holds(choice.quota_ids, one.quota_id))
         and all(_get_tag(one.tags, name) == value for name, value in choice.tags.items())
     )
+
+
+def _has_state(one: Subscription, choice: Choice, given: Collection[str]) -> bool:
+    if choice.states == READABLE_STATES:
+        # Azure may add states, and a given subscription is never left out without an error.
+        return one.id in given or not _holds(("Deleted",), one.state)
+    return _holds(choice.states, one.state)
 
 
 def _holds(names: Iterable[str], name: str | None) -> bool:

@@ -25,11 +25,14 @@ _TIMEOUT = 60.0
 async def count_resources(
     arm: ArmSession, subscriptions: Sequence[str], filters: Filters
 ) -> Counts | None:
-    """Count the resources by subscription and type; None if Resource Graph returns an error."""
+    """Count the resources by subscription and type.
+
+    The result is None if Resource Graph returns an error, or no counts.
+    """
     query = filters.to_kql(RESOURCES) + _STAGES
     try:
         return make_counts(await _query(arm, query, subscriptions))
-    except (ArmError, ArmConnectionError):
+    except (ArmError, ArmConnectionError, AttributeError, KeyError, TypeError):
         return None
 
 

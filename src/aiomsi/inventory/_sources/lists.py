@@ -7,10 +7,11 @@ from contextlib import aclosing
 
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
+from aiomsi._tracing import trace_items
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult, make_error
 from aiomsi.inventory._sources.reading import LIST_VERSION, Reading
 from aiomsi.inventory._sources.request_counts import count_requests
-from aiomsi.inventory._sources.responses import MAX_BYTES, check_open
+from aiomsi.inventory._sources.responses import check_open, iter_pages
 
 SUBSCRIPTIONS_VERSION = "2022-12-01"
 _PAGE = 1_000
@@ -36,13 +37,14 @@ async def read_lists(
         OSError: a part can't be written.
 
     """
-    requests = _iter_requests(readings.values())
-    lists = arm.fan_out_list(requests, limit=limit, max_bytes=MAX_BYTES)
+    # ARM's own lists always have the member `value`; those of providers may lack it.
+    pages = iter_pages(arm, _iter_requests(readings.values()), limit, strict=True)
+    lists = trace_items("ArmSession.fan_out_list", pages)
     async with aclosing(lists):
         async for request, part in lists:
             reading = readings[request.tag]
             if not isinstance(part, Outcome):
-                reading.add(part)
+                reading.add(part.items)
                 del part
                 await reading.writer.drain()
                 continue

@@ -87,6 +87,11 @@ class Reading:
     malformed: ScopeError | None = attrs.field(default=None, init=False)
     _types: Counter[str] = attrs.field(factory=Counter, init=False)
 
+    @property
+    def has_pages(self) -> bool:
+        """Whether a page was received."""
+        return self._context is not None
+
     def begin(self) -> None:
         """Tell the observer that the requests of the scope may be sent from now on."""
         if self.rules.observer is not None:
@@ -159,5 +164,6 @@ class Reading:
             types = dict(sorted(self._types.items()))
             return ScopeResult(self.scope, "read", rows, duplicates, None, *numbers, types)
         lost = self.subscription.is_lost
-        state = find_state(error, is_lost=lost, ignore=self.rules.ignore)
+        begun, ignore = self.has_pages, self.rules.ignore
+        state = find_state(error, is_lost=lost, is_begun=begun, ignore=ignore)
         return ScopeResult(self.scope, state, 0, 0, error, *numbers)

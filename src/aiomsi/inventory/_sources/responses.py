@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from typing import Any
 
 from aiomsi._arm.connection import closed_error
 from aiomsi._arm.fan_out import iter_lists, iter_outcomes
+from aiomsi._arm.pager import ListOptions, iter_list
 from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+from aiomsi._arm.protocol.request import Options
 from aiomsi._arm.session import ArmSession
 from aiomsi._errors import UsageError
+from aiomsi._tracing import trace_items
 
 MAX_BYTES = 16_777_216
 """Bytes of responses that a fan-out holds."""
@@ -62,11 +65,33 @@ def iter_responses(
     return iter_outcomes(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)
 
 
+def iter_list_pages(
+    arm: ArmSession, path: str, api_version: str
+) -> AsyncGenerator[Sequence[Any], None]:
+    """Return the generator of the pages of one list; a page without a list of items is an error."""
+    options = Options(api_version, lists=True)
+    pages = iter_list(
+        arm._sender,  # noqa: SLF001 (of this package)
+        lambda: arm._make_call("GET", path, options),  # noqa: SLF001 (of this package)
+        ListOptions(strict=True),
+    )
+    return trace_items("ArmSession.list", pages)
+
+
 def iter_pages(
-    arm: ArmSession, requests: AsyncIterable[Request], limit: int
+    arm: ArmSession,
+    requests: Iterable[Request] | AsyncIterable[Request],
+    limit: int,
+    *,
+    strict: bool = False,
 ) -> AsyncGenerator[tuple[Request, RawPage | Outcome], None]:
-    """Return the generator of the pages and outcomes of lists."""
-    options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=ListNames(), raw=True)
+    """Return the generator of the pages and outcomes of lists.
+
+    With `strict` a page without a list of items is an error, because the rows and the link of a
+    page may be lost with it.
+    """
+    names = ListNames(strict=strict)
+    options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=names, raw=True)
     lists: Any = iter_lists
     pages: AsyncGenerator[tuple[Request, RawPage | Outcome], None]
     pages = lists(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)

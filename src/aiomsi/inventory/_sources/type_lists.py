@@ -15,7 +15,7 @@ import attrs
 from aiomsi._arm.protocol.bulk.options import RawPage
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
-from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, make_error
+from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error
 from aiomsi.inventory._row import find_group
 from aiomsi.inventory._sources.reading import Reading
 from aiomsi.inventory._sources.request_counts import count_requests
@@ -38,12 +38,14 @@ class TypeReading:
         reading: the scope.
         open: the number of lists that have not ended.
         error: the first error of a list.
+        empty: the first error that means that one parent has no such children.
 
     """
 
     reading: Reading
     open: int = attrs.field(default=1, init=False)
     error: ScopeError | None = attrs.field(default=None, init=False)
+    empty: ScopeError | None = attrs.field(default=None, init=False)
 
     def make_first_request(self) -> Request:
         """Return the request of the list in the subscription."""
@@ -84,8 +86,19 @@ class TypeReading:
         self.open -= 1
         self.reading.requests += count_requests(outcome)
         if outcome.error is not None and not (level > 1 and is_parent_gone(outcome.error)):
-            self.error = self.error or make_error(outcome.error)
-        return None if self.open else self.reading.finish(self.error)
+            self._note(make_error(outcome.error), level)
+        if self.open:
+            return None
+        empty = None if self.reading.has_pages else self.empty
+        return self.reading.finish(self.error or empty)
+
+    def _note(self, error: ScopeError, level: int) -> None:
+        # The children of other parents stay, if one parent has none by its error.
+        ignore = self.reading.rules.ignore
+        if level > 1 and find_state(error, is_lost=False, ignore=ignore) == "empty":
+            self.empty = self.empty or error
+        else:
+            self.error = self.error or error
 
 
 async def read_types(

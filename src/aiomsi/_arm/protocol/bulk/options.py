@@ -23,12 +23,14 @@ class ListNames:
         next_link: the member with the link to the next page; None for the usual names.
         next_method: the method that requests the further pages: ``"GET"``, or ``"POST"`` with the
             body of the first page's request.
+        strict: whether a page without a list of items is an error, and never an empty page.
 
     """
 
     items: str = "value"
     next_link: str | None = None
     next_method: str = "GET"
+    strict: bool = False
 
 
 @attrs.frozen(eq=False)

@@ -286,4 +286,9 @@ def _get_subscription(row: object) -> str:
 
 
 def _get_counts(page: Page) -> dict[str, int]:
-    return {_get_subscription(row): row.get("rows", 0) for row in page.items}
+    # Anything else is no count, so that the rows of its subscription are requested again.
+    return {
+        _get_subscription(row): row["rows"]
+        for row in page.items
+        if isinstance(row, dict) and isinstance(row.get("rows"), int)
+    }
