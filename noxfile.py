@@ -111,7 +111,8 @@ def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
     # The largest packages are installed once, for the Python whose coverage is measured.
     if session.python == MEASURED:
-        install(session, "cli,testing,speed,gate,report", "test", "formats")
+        install(session, "cli,testing,speed,gate,dask,report", "test", "formats")
+        session.env["AIOMSI_DASK"] = "required"
         measured(session)
     else:
         install(session, "cli,testing,speed,gate", "test")

@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -17,7 +19,17 @@ import attrs
 import pytest
 
 from aiomsi import ConfigurationError, UsageError
-from aiomsi.inventory import COLUMNS, Choice, Plan, Scope, ScopeError, ScopeResult, Subscription
+from aiomsi.inventory import (
+    COLUMNS,
+    Choice,
+    Plan,
+    Scope,
+    ScopeError,
+    ScopeResult,
+    Subscription,
+    open_plan,
+    read_plan,
+)
 from aiomsi.inventory._formats import csv as csv_format
 from aiomsi.inventory._formats.csv import CsvEncoder
 from aiomsi.inventory._formats.files import write_file
@@ -146,6 +158,27 @@ def test_file_stays_as_it_was_if_the_disk_is_full(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["x"]
 
 
+def refuse_links(self: Path, target: Path) -> None:
+    raise OSError(errno.EPERM, "no hard links")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_exclusive_file_is_written_once(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if links:
+        # As if another process wrote the file after this one had looked for it.
+        monkeypatch.setattr(Path, "exists", lambda _: False)
+    else:
+        monkeypatch.setattr(Path, "hardlink_to", refuse_links)
+    path = tmp_path / "x"
+    write_file(path, [b"first"], exclusive=True)
+    with pytest.raises(FileExistsError):
+        write_file(path, [b"second"], exclusive=True)
+    assert path.read_bytes() == b"first"
+    assert names_in(tmp_path) == ["x"]
+
+
 # Parts
 
 
@@ -265,6 +298,29 @@ def test_plan_of_another_program_is_refused(tmp_path: Path) -> None:
 def reusable(state: Any, read_at: str | None = "2026-01-01T00:00:00Z", **options: Any) -> bool:
     result = ScopeResult(SCOPE, state, read_at=read_at)
     return is_reusable(result, "2026-01-01T01:00:00Z", **options)
+
+
+def test_runs_that_begin_at_once_have_one_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 8
+    barrier = threading.Barrier(count)
+    put = LocalPlace.put
+
+    def put_together(place: LocalPlace, aside: Path, *, exclusive: bool = False) -> None:
+        barrier.wait()
+        put(place, aside, exclusive=exclusive)
+
+    monkeypatch.setattr(LocalPlace, "put", put_together)
+
+    def begin(number: int) -> Plan:
+        return open_plan(attrs.evolve(PLAN, run_id=str(number)), tmp_path / "parts")
+
+    with ThreadPoolExecutor(count) as executor:
+        plans = list(executor.map(begin, range(count)))
+    assert plans == [read_plan(tmp_path / "parts")] * count
+    with pytest.raises(ConfigurationError, match="differs from this one in: ignore"):
+        open_plan(attrs.evolve(PLAN, ignore=("Code",)), tmp_path / "parts")
 
 
 def test_earlier_results_are_reused_by_state_and_age() -> None:

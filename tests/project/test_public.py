@@ -96,7 +96,7 @@ EXTRAS = {
 
 
 def test_no_public_name_imports_an_extra() -> None:
-    packages = "aiomsi, aiomsi.inventory, aiomsi.integrations"
+    packages = "aiomsi, aiomsi.inventory, aiomsi.integrations, aiomsi.integrations.dask"
     code = f"""
 import sys, {packages}
 for package in ({packages}):

@@ -7,6 +7,7 @@ import pytest
 from testing.embedded_client import GROUP, Concurrently, ask_arm, ask_imds
 
 from aiomsi.testing import EmbeddedAzure, Fault, ImdsLimits
+from aiomsi.testing._server.fault_words import parse_faults
 
 
 @pytest.fixture
@@ -204,3 +205,33 @@ def test_a_hanging_request_does_not_delay_the_stop() -> None:
     thread.join(5)
 
     assert len(errors) == 1
+
+
+def test_faults_in_words_happen_in_their_order(azure: EmbeddedAzure) -> None:
+    azure.arm.script("503 twice, ok, 429 after 2 s then 500 3 times")
+
+    replies = [ask_arm(azure) for _ in range(8)]
+    assert [reply.status for reply in replies] == [503, 503, 200, 429, 500, 500, 500, 200]
+    assert replies[3].headers["Retry-After"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("reset", Fault.reset()),
+        ("garbage once", Fault.garbage()),
+        ("truncate", Fault.truncate()),
+        ("hang", Fault.hang()),
+        ("delay 0.5 s", Fault.delay(0.5)),
+        ("404", Fault(404)),
+    ],
+)
+def test_each_kind_of_fault_has_its_words(words: str, fault: Fault) -> None:
+    assert parse_faults(words) == [(fault, 1)]
+
+
+@pytest.mark.parametrize("words", ["", "503,", "explode", "reset after 2 s", "99", "503 4"])
+def test_words_that_are_no_fault_are_refused(azure: EmbeddedAzure, words: str) -> None:
+    with pytest.raises(ValueError, match="is no fault; write for example"):
+        azure.arm.script(words)
+    assert ask_arm(azure).status == 200

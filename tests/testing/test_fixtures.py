@@ -4,12 +4,14 @@ import subprocess
 import sys
 import unittest
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from testing.embedded_client import Reply, ask_arm, ask_imds
 
+from aiomsi import ArmSession, inventory
 from aiomsi.testing import HOST_KINDS, EmbeddedAzure
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
@@ -39,6 +41,19 @@ def test_it_serves_code_that_runs_a_loop(embedded_azure: EmbeddedAzure) -> None:
         return await asyncio.to_thread(ask_imds, embedded_azure)
 
     assert asyncio.run(main()).status == 200
+
+
+def test_tenant_fixture_has_subscriptions_with_resources(
+    generated_tenant: tuple[str, ...], embedded_azure: EmbeddedAzure, azure_environment: object
+) -> None:
+    async def main() -> list[str]:
+        async with ArmSession() as arm, aclosing(inventory.rows(arm)) as rows:
+            return [row["id"] async for row in rows if row["source"] == "list"]
+
+    ids = asyncio.run(main())
+    assert len(set(ids)) == len(ids) == 1_000
+    assert len(generated_tenant) == 20
+    assert set(generated_tenant) <= set(embedded_azure.subscription_ids)
 
 
 @pytest.mark.parametrize("kind", HOST_KINDS)

@@ -4,7 +4,8 @@ On Windows asyncio's default event loop connects by `ConnectEx`, whose errors ar
 and no socket errors. Python gives those that it does not know the `errno` EINVAL, so these are read
 from `winerror`.
 
-Source: https://learn.microsoft.com/windows/win32/debug/system-error-codes--1000-1299-
+Sources: https://learn.microsoft.com/windows/win32/debug/system-error-codes--1000-1299-
+https://github.com/python/cpython/blob/main/PC/errmap.h
 """
 
 import errno

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiomsi.inventory._diff import Difference, KnownScopes, compare_rows, find_known_scopes
     from aiomsi.inventory._errors import EmptyInventoryError, IncompleteInventoryError
     from aiomsi.inventory._manifest import Manifest, OutputFile
-    from aiomsi.inventory._parts.folder import read_plan
+    from aiomsi.inventory._parts.folder import open_plan, read_plan
     from aiomsi.inventory._plan.counts import Counts, Drift
     from aiomsi.inventory._plan.filters import Filters
     from aiomsi.inventory._plan.plan import Plan
@@ -49,6 +49,7 @@ else:
         "assemble": "_assemble",
         "compare_rows": "_diff",
         "find_known_scopes": "_diff",
+        "open_plan": "_parts.folder",
         "plan": "_plan.planning",
         "read_manifest": "_assemble",
         "read_plan": "_parts.folder",
@@ -80,6 +81,7 @@ __all__ = [
     "assemble",
     "compare_rows",
     "find_known_scopes",
+    "open_plan",
     "plan",
     "read_manifest",
     "read_plan",

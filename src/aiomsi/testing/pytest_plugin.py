@@ -36,6 +36,15 @@ def azure_environment(
 
 
 @pytest.fixture
+def generated_tenant(embedded_azure: EmbeddedAzure) -> tuple[str, ...]:
+    """Add 20 subscriptions with 1,000 resources to the embedded Azure, and return their ids.
+
+    They are the same in each run. ``embedded_azure.arm.generate`` makes tenants of other sizes.
+    """
+    return embedded_azure.arm.generate(subscriptions=20, resources=1_000, seed=1)
+
+
+@pytest.fixture
 def embedded_azure_tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
     """Run a fresh embedded Azure whose ARM speaks https, with the environment directed to it."""
     from aiomsi.testing import EmbeddedAzure

@@ -123,9 +123,23 @@ class LocalPlace:
 
     def put(self, aside: Path, *, exclusive: bool = False) -> None:
         """Rename a file to this one, which is replaced."""
-        if exclusive and self.path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
-        replace(aside, self.path)
+        if not exclusive:
+            replace(aside, self.path)
+            return
+        try:
+            # Of several processes, one succeeds.
+            self.path.hardlink_to(aside)
+        except FileExistsError:
+            raise
+        except OSError:
+            # Not every file system has hard links. Two processes at the same instant both succeed.
+            if self.path.exists():
+                raise FileExistsError(
+                    errno.EEXIST, os.strerror(errno.EEXIST), str(self.path)
+                ) from None
+            replace(aside, self.path)
+        else:
+            aside.unlink()
 
     def remove(self) -> None:
         """Remove the file, if it exists."""

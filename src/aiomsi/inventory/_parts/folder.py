@@ -219,3 +219,23 @@ def read_plan(folder: Location, *, storage_options: Mapping[str, Any] | None = N
 
     """
     return PartFolder(open_place(folder, storage_options)).read_plan()
+
+
+def open_plan(
+    plan: Plan, folder: Location, *, storage_options: Mapping[str, Any] | None = None
+) -> Plan:
+    """Begin a run in a folder, or return the plan of the run that has begun there.
+
+    If several processes call it at once, all of them return the same plan.
+
+    Args:
+        plan: a plan with the arguments of that run.
+        folder: the path or URL of the folder of the parts, which is created.
+        storage_options: as for `assemble`.
+
+    Raises:
+        ConfigurationError: the run in the folder has other arguments, or another identity.
+        OSError: the folder can't be written.
+
+    """
+    return PartFolder(open_place(folder, storage_options)).open(plan)

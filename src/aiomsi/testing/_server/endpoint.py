@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from aiomsi.testing._server.fault_words import parse_faults
 from aiomsi.testing._server.faults import Fault, Hold
 from aiomsi.testing._server.request_log import RecordedRequest, Service
 from aiomsi.testing._server.servers import Servers
@@ -50,6 +51,24 @@ class Endpoint:
 
         """
         self._context.faults.inject(self._service, fault, times, path)
+
+    def script(self, words: str, path: str | None = None) -> None:
+        """Make the next requests to the service meet faults that are written in words.
+
+        For example ``azure.arm.script("503 twice, reset, ok, 429 after 2 s")``: two responses of
+        503, a connection that is reset, a usual response, and a 429 with ``Retry-After: 2``. Other
+        steps are ``garbage``, ``truncate``, ``hang`` and ``delay 0.5 s``; ``3 times`` repeats one.
+
+        Args:
+            words: the steps, separated by commas or by ``then``.
+            path: as for `inject`.
+
+        Raises:
+            ValueError: a step is unknown, or `path` is not a regular expression.
+
+        """
+        for fault, times in parse_faults(words):
+            self.inject(fault, times, path)
 
     @contextmanager
     def hold(self) -> Iterator[Hold]:
