@@ -12,6 +12,7 @@ from aiomsi.inventory import Plan, Scope, ScopeError, Subscription
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._row import Source
 from aiomsi.inventory._sources.reading import Reading, RowRules
+from aiomsi.inventory._sources.request_counts import RequestCounts
 
 ID = "00000001-0000-0000-0000-000000000000"
 ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
@@ -28,7 +29,7 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     reading.add([ITEM])
     reading.add([{}])
     reading.add([ITEM])
-    reading.count_requests(3, 0.5)
+    reading.requests += RequestCounts(3, 0.5)
     result = reading.finish()
     assert (result.state, result.rows, result.attempts, result.waited) == ("failed", 0, 3, 0.5)
     assert result.error is not None

@@ -65,6 +65,7 @@ PURE = (
     "inventory._row",
     "inventory._sources.graph.queries",
     "inventory._sources.graph.reconcile",
+    "inventory._sources.request_counts",
     "inventory._sources.type_paths",
     "inventory._plan.subscriptions",
     "inventory._times",

@@ -15,8 +15,8 @@ from aiomsi.inventory import Choice, Manifest, Plan, ScopeError, ScopeResult, Su
 from aiomsi.inventory._report import banner, columns, counts, widgets
 from aiomsi.inventory._report.charts import draw_bars, draw_months, label_months
 from aiomsi.inventory._report.columns import Table, clip, shorten_id
-from aiomsi.inventory._report.counts import Counts, fill_months, find_month, name_owners
-from aiomsi.inventory._report.mask import Mask, make_mask
+from aiomsi.inventory._report.counts import RowCounts, fill_months, find_month, name_owners
+from aiomsi.inventory._report.mask import IdMask, make_mask
 from aiomsi.inventory._row import GROUP_TYPE, SUBSCRIPTION_TYPE
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
@@ -33,7 +33,7 @@ def unpack(data: bytes) -> list[object]:
 
 
 def test_groups_and_subscriptions_are_no_resources() -> None:
-    found = Counts()
+    found = RowCounts()
     for kind in (GROUP_TYPE, SUBSCRIPTION_TYPE, "a.b/c", None):
         found.add(make_row_of(1, type=kind, location="eastus" if kind else None))
     assert (found.rows, found.groups, found.subscriptions, found.resources) == (4, 1, 1, 2)
@@ -154,7 +154,7 @@ def test_half_surrogate_is_kept_as_an_escape() -> None:
 # Masks
 
 
-def make_masked(**identity: str | None) -> Mask:
+def make_masked(**identity: str | None) -> IdMask:
     subscriptions = (Subscription(ONE, "one", tenant_id=TENANT), Subscription(TWO))
     return make_mask(Manifest(Plan("run", subscriptions, identity=identity), ()))
 
@@ -262,7 +262,7 @@ def test_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def describe(manifest: Manifest, rows: int = 0) -> list[str]:
-    found = Counts(rows=rows)
+    found = RowCounts(rows=rows)
     return list(banner.iter_left_out(manifest, found, Table(), is_masked=False))
 
 
@@ -330,7 +330,7 @@ def test_errors_and_rows_beyond_the_page_are_mentioned() -> None:
     assert banner.describe_errors(manifest).startswith("The first 1,000 of 2,200 lists")
     one = make_manifest(plan, 0, failed=error)
     assert banner.describe_errors(one) == "1 list has no rows in this inventory."
-    text = banner.describe_rows(one, Counts(rows=5), Table(rows=2))
+    text = banner.describe_rows(one, RowCounts(rows=5), Table(rows=2))
     assert text == "The first 2 of 5 rows; all of them are in tenant.jsonl."
 
 
@@ -349,7 +349,7 @@ def test_error_has_its_cells() -> None:
 
 
 def test_rows_of_a_generated_tenant_are_counted() -> None:
-    found = Counts()
+    found = RowCounts()
     for row in iter_rows(GeneratedTenant(5, 100)):
         found.add(row)
     assert (found.resources, found.subscriptions) == (100, 5)

@@ -13,21 +13,34 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._util.json import dumps, loads
 
 
-def parse_params(params: Sequence[str]) -> dict[str, str]:
+def parse_pairs(
+    option: str, texts: Sequence[str], *, example: str = "name=value"
+) -> dict[str, str]:
     """Return the names and values of ``NAME=VALUE`` options.
+
+    Args:
+        option: the name of the option, for errors.
+        texts: the values of the option.
+        example: a value of the option, for errors.
 
     Raises:
         ConfigurationError: an option lacks the name or the equals sign, or repeats a name.
 
     """
     pairs: dict[str, str] = {}
-    for text in params:
+    for text in texts:
         name, separator, value = text.partition("=")
         if not name or not separator or name in pairs:
-            msg = f"--param {text!r} is not NAME=VALUE, or its name was given before"
-            raise ConfigurationError(msg, help="Write for example --param '$top=10'")
+            # The value may be secret.
+            msg = f"{option} {name!r} is not NAME=VALUE, or its name was given before"
+            raise ConfigurationError(msg, help=f"Write for example {option} {example}")
         pairs[name] = value
     return pairs
+
+
+def parse_params(params: Sequence[str]) -> dict[str, str]:
+    """Return the query parameters of ``--param`` options; errors as for `parse_pairs`."""
+    return parse_pairs("--param", params, example="'$top=10'")
 
 
 def parse_headers(headers: Sequence[str]) -> MutableMapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
@@ -49,6 +49,12 @@ def say(text: str) -> None:
 def to_line(text: str) -> str:
     """Return a text, perhaps a service's, on one line and without control characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def join_first(names: Sequence[str], most: int) -> str:
+    """Return the first names, and the number of the others."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def print_json(document: object) -> None:

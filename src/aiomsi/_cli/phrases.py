@@ -29,7 +29,6 @@ _PHRASES = tuple(
         (r"\bstorage_options=", "--storage-option"),
     )
 )
-"""Phrases of errors that name the Python interface, and those of the command line."""
 
 
 def translate(text: str) -> str:

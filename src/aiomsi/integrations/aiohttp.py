@@ -135,9 +135,8 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     The response keeps a body that was read, for a caller that receives it.
     """
     content = response.content
-    if not is_short(response.headers) and not (
-        content.is_eof() and content.total_bytes <= MAX_BODY
-    ):
+    has_arrived = content.is_eof() and content.total_bytes <= MAX_BODY
+    if not (is_short(response.headers) or has_arrived):
         return b""
     try:
         return await response.read()

@@ -22,8 +22,8 @@ from aiomsi._errors import ConfigurationError
 from aiomsi.integrations._dask.owner import OwnerFile
 from aiomsi.integrations._dask.shard import RunConfig
 from aiomsi.inventory._assemble import assemble
+from aiomsi.inventory._extras import needs_extra
 from aiomsi.inventory._formats.locations import Location, open_place
-from aiomsi.inventory._formats.places import needs_extra
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.planning import plan as make_plan
 from aiomsi.inventory._plan.scopes import ScopeResult

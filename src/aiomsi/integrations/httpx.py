@@ -8,13 +8,15 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import suppress
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.access_token import AccessToken
 from aiomsi.integrations._auth.host_pins import HostPins
-from aiomsi.integrations._auth.httpx_body import can_repeat
+from aiomsi.integrations._auth.httpx_body import LIBRARIES, can_repeat
 from aiomsi.integrations._auth.token_source import is_short, make_token_source, read_refusal
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ else:
     # The class of each library at hand is added when a `Bearer` is created.
     _Auth = object
 
-_LIBRARIES = ("httpx2", "httpx")
 _AUTHORIZATION = "Authorization"
 
 __all__ = ["Bearer"]
@@ -160,18 +161,18 @@ def _find_auths() -> tuple[type, ...]:
         ConfigurationError: neither library is installed.
 
     """
-    modules = [sys.modules[name] for name in _LIBRARIES if name in sys.modules]
-    for name in _LIBRARIES if not modules else ():
-        try:
-            modules = [import_module(name)]
-        except ImportError:
-            continue
-        break
-    if not modules:
-        msg = "neither httpx2 nor httpx is installed"
-        raise ConfigurationError(msg, help="Install the one that your client comes from")
+    imported = [sys.modules[name] for name in LIBRARIES if name in sys.modules]
+    modules = imported or [_import_library()]
     # httpx2 can be imported under the name of httpx.
     return tuple(dict.fromkeys(module.Auth for module in modules))
+
+
+def _import_library() -> ModuleType:
+    for name in LIBRARIES:
+        with suppress(ImportError):
+            return import_module(name)
+    msg = "neither httpx2 nor httpx is installed"
+    raise ConfigurationError(msg, help="Install the one that your client comes from")
 
 
 @functools.lru_cache(maxsize=16)

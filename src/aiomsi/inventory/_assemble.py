@@ -17,8 +17,8 @@ from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope
 from aiomsi.inventory._times import make_now
 
-BESIDE = _ERRORS, _MANIFEST = "errors.jsonl", "manifest.json"
-"""The files beside an output."""
+BESIDE = ERRORS_NAME, MANIFEST_NAME = "errors.jsonl", "manifest.json"
+"""The ends of the names of the files beside an output."""
 
 
 def assemble(
@@ -74,10 +74,10 @@ def assemble(
 
     files = target.write(manifest, iter_chunks)
     errors = (encode_json(each.to_json()) + b"\n" for each in manifest.errors)
-    files += (write_file(target.beside(_ERRORS) or parts.place.child(_ERRORS), errors),)
+    files += (write_file(target.beside(ERRORS_NAME) or parts.place.child(ERRORS_NAME), errors),)
     manifest = make_manifest(plan, results, now(), files)
     described = encode_json(manifest.to_json()) + b"\n"
-    write_file(target.beside(_MANIFEST) or parts.place.child(_MANIFEST), [described])
+    write_file(target.beside(MANIFEST_NAME) or parts.place.child(MANIFEST_NAME), [described])
     return manifest
 
 

@@ -109,7 +109,7 @@ def make_row(item: object, context: RowContext) -> Row:
         "subscription_id": context.subscription_id,
         "subscription_name": context.subscription_name,
         "tenant_id": context.tenant_id,
-        "resource_group": _find_group(segments),
+        "resource_group": find_group(segments),
         "tags": _make_tags(get("tags")),
         "sku_name": _text(_get(sku, "name")),
         "sku": sku or None,
@@ -194,7 +194,8 @@ def _find_last_provider(segments: list[str]) -> int | None:
     return None
 
 
-def _find_group(segments: list[str]) -> str | None:
+def find_group(segments: list[str]) -> str | None:
+    """Return the name of the resource group in an id, which is split at its slashes."""
     found = len(segments) >= _GROUP_SEGMENTS and segments[3].lower() == "resourcegroups"
     return segments[4] if found else None
 

@@ -16,10 +16,9 @@ from aiomsi._tracing import trace_items
 from aiomsi._util import json
 from aiomsi.inventory._errors import IncompleteInventoryError
 from aiomsi.inventory._formats.locations import Location
-from aiomsi.inventory._formats.places import LocalPlace
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
-from aiomsi.inventory._parts.lock import FolderLock
+from aiomsi.inventory._parts.lock import lock_folder
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.planning import plan as make_plan
@@ -85,9 +84,7 @@ class InventoryRows:
 def _open_folder(parts: PartFolder, plan: Plan, stack: AsyncExitStack) -> Plan:
     """Lock the folder until the stack ends, and return the plan of the run in it."""
     parts.place.make_folder()
-    if isinstance(parts.place, LocalPlace):
-        # A store has no locks. Two runs there read each scope twice, and write equal parts.
-        stack.enter_context(FolderLock(parts.place.path))
+    lock_folder(parts.place, stack)
     parts.remove_unfinished()
     return parts.open(plan)
 

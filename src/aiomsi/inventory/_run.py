@@ -32,7 +32,7 @@ _SOURCES: tuple[Source, ...] = ("container", "list", "types", "graph")
 
 @attrs.frozen(eq=False)
 class Resume:
-    """The rule by which earlier parts are taken as they are.
+    """The rule that decides which earlier parts a run reuses.
 
     Attributes:
         now: reads the time.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from aiomsi._cli.arguments import read_text
@@ -39,24 +39,6 @@ def read_names(option: str, texts: Iterable[str]) -> tuple[str, ...]:
 def split_names(text: str | None) -> tuple[str, ...]:
     """Return the names of a list with commas."""
     return tuple(name for each in (text or "").split(",") if (name := each.strip()))
-
-
-def parse_pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
-    """Return the names and values of ``NAME=VALUE`` options.
-
-    Raises:
-        ConfigurationError: an option lacks the name or the equals sign, or repeats a name.
-
-    """
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not name or not separator or name in pairs:
-            # The value may be secret.
-            msg = f"{option} {name!r} is not NAME=VALUE, or its name was given before"
-            raise ConfigurationError(msg, help=f"Write for example {option} name=value")
-        pairs[name] = value
-    return pairs
 
 
 def parse_duration(text: str) -> float:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit
 
+from aiomsi._cli.arguments import parse_pairs
 from aiomsi._cli.inventory.arguments import (
     check_places,
     parse_duration,
-    parse_pairs,
     read_names,
     split_names,
 )
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from aiomsi._cli.inventory.run import RunOptions
 
 _EXIT_CODES = (
-    "Exit codes: 0 complete; 1 no list was read; 2 wrong usage or configuration; 3 incomplete; "
-    "130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output ended. Ctrl-C twice "
-    "ends the command at once; --resume continues an interrupted run."
+    "Exit codes: 0 complete; 1 no list was read, or another error; 2 wrong usage or configuration; "
+    "3 incomplete; 130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output ended. "
+    "Ctrl-C twice ends the command at once; --resume continues an interrupted run."
 )
 
 
@@ -103,7 +103,7 @@ def make_options(arguments: dict[str, Any]) -> RunOptions:
     check_places(get("output"), get("report"), excel=get("excel"), storage=storage)
     return RunOptions(
         get("output"),
-        make_choice(arguments),
+        make_plan_arguments(arguments),
         session,
         get("parts"),
         storage,
@@ -117,7 +117,7 @@ def make_options(arguments: dict[str, Any]) -> RunOptions:
     )
 
 
-def make_choice(arguments: dict[str, Any]) -> dict[str, Any]:
+def make_plan_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of `aiomsi.inventory.plan`.
 
     Raises:
@@ -125,7 +125,7 @@ def make_choice(arguments: dict[str, Any]) -> dict[str, Any]:
 
     """
     get = arguments.__getitem__
-    choice: dict[str, Any] = {
+    found: dict[str, Any] = {
         "subscriptions": read_names("--subscription", get("subscriptions")) or None,
         "management_groups": get("groups") or None,
         "exclude": read_names("--exclude", get("exclude")),
@@ -142,8 +142,8 @@ def make_choice(arguments: dict[str, Any]) -> dict[str, Any]:
         "count": not get("no_count"),
     }
     if get("states") is not None:
-        choice["states"] = split_names(get("states"))
-    return choice
+        found["states"] = split_names(get("states"))
+    return found
 
 
 def run_command(options: RunOptions, target: Target, style: Style, *, is_masked: bool) -> int:

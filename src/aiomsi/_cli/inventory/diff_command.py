@@ -12,7 +12,7 @@ import click
 from click.exceptions import Exit
 
 from aiomsi._cli.options import format_epilog
-from aiomsi._cli.output import print_line, say
+from aiomsi._cli.output import join_first, print_line, say
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
 
@@ -54,12 +54,9 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
     differences = compare_rows(_iter_rows(old), _iter_rows(new), known_old, known_new)
     counts = _print_as_json(differences) if as_json else _print_table(differences)
     unknown = list_unknown(*manifests)
-    said = ", ".join(f"{counts[change]:,} {change}" for change in _CHANGES)
-    say(said)
+    say(", ".join(f"{counts[change]:,} {change}" for change in _CHANGES))
     if unknown:
-        more = len(unknown) - _MOST_SHOWN
-        tail = f" and {more:,} more" if more > 0 else ""
-        say(f"not read whole in both: {', '.join(unknown[:_MOST_SHOWN])}{tail}")
+        say(f"not read whole in both: {join_first(unknown, _MOST_SHOWN)}")
     if code := _UNKNOWN if unknown or counts["unknown"] else _DIFFERENT if counts.total() else 0:
         raise Exit(code)
 
@@ -79,11 +76,12 @@ def _read_manifest(path: Path) -> Manifest:
 
     """
     from aiomsi.inventory import read_manifest
+    from aiomsi.inventory._assemble import MANIFEST_NAME
 
     if path.suffix != ".jsonl":
         msg = f"{str(path)!r} is no .jsonl file"
         raise ConfigurationError(msg, help="Compare the JSON Lines of two inventories")
-    beside = path.with_suffix(".manifest.json")
+    beside = path.with_suffix(f".{MANIFEST_NAME}")
     try:
         return read_manifest(beside)
     except OSError as error:

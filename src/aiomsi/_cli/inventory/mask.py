@@ -15,8 +15,7 @@ from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import ScopeError, ScopeResult
 from aiomsi.inventory._plan.subscriptions import Subscription
-from aiomsi.inventory._report.mask import Mask as IdMask
-from aiomsi.inventory._report.mask import make_mask
+from aiomsi.inventory._report.mask import IdMask, make_mask
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _UNKNOWN = "********-****-****-****-************"

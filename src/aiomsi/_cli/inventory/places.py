@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from tempfile import TemporaryDirectory
@@ -12,16 +11,15 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
-from aiomsi.inventory._formats.locations import open_place
+from aiomsi.inventory._assemble import ERRORS_NAME, MANIFEST_NAME
+from aiomsi.inventory._formats.locations import is_folder, open_place, strip_separator
 from aiomsi.inventory._formats.outputs import open_output
-from aiomsi.inventory._formats.places import LocalPlace
-from aiomsi.inventory._formats.standard_output import NAME as STANDARD_OUTPUT
+from aiomsi.inventory._formats.standard_output import STANDARD_OUTPUT
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._parts.folder import PartFolder
-from aiomsi.inventory._parts.lock import FolderLock
+from aiomsi.inventory._parts.lock import FolderLock, lock_folder
 
 PARTS_SUFFIX = ".parts"
-MANIFEST_NAME = "manifest.json"
 
 
 def find_parts(output: str, given: str | None = None) -> str | None:
@@ -31,7 +29,7 @@ def find_parts(output: str, given: str | None = None) -> str | None:
     """
     if given is not None or output == STANDARD_OUTPUT:
         return given
-    return f"{output.rstrip(f'/{os.sep}')}{PARTS_SUFFIX}"
+    return f"{strip_separator(output)}{PARTS_SUFFIX}"
 
 
 @attrs.define(eq=False, repr=False)
@@ -76,11 +74,7 @@ def open_parts(location: str | None, storage: Mapping[str, Any], stack: ExitStac
         location = stack.enter_context(TemporaryDirectory(prefix="aiomsi-"))
     folder = PartFolder(open_place(location, storage))
     folder.place.make_folder()
-    lock = None
-    if isinstance(folder.place, LocalPlace):
-        # A store has no locks. Two runs there read each scope twice, and write equal parts.
-        lock = stack.enter_context(FolderLock(folder.place.path))
-    return Parts(location, folder, is_temporary, lock)
+    return Parts(location, folder, is_temporary, lock_folder(folder.place, stack))
 
 
 def must_clear(
@@ -121,7 +115,6 @@ def list_files(output: str, manifest: Manifest) -> list[str]:
     names = [file.name for file in manifest.files]
     if not names or output == STANDARD_OUTPUT:
         return []
-    text = output.rstrip(f"/{os.sep}")
     errors = names.pop()
-    stem = errors.removesuffix("errors.jsonl")
-    return [*(names if text == output else [output]), errors, f"{stem}{MANIFEST_NAME}"]
+    stem = errors.removesuffix(ERRORS_NAME)
+    return [*([output] if is_folder(output) else names), errors, f"{stem}{MANIFEST_NAME}"]

@@ -16,10 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aiomsi._cli.inventory.state import QUIET_AFTER, Snapshot
-from aiomsi._cli.output import make_console, to_line
+from aiomsi._cli.output import join_first, make_console, to_line
 
 Style: TypeAlias = Literal["auto", "plain", "json", "none"]
-STYLES: tuple[Style, ...] = ("auto", "plain", "json", "none")
 _LIVE_INTERVAL = 0.5
 _LINE_INTERVAL = 10.0
 _BAR_WIDTH = 40
@@ -152,10 +151,8 @@ def format_lines(snapshot: Snapshot) -> list[str]:
         parts.append(f"about {format_seconds(snapshot.left)} left")
     lines = [", ".join(parts)]
     if snapshot.quiet:
-        more = len(snapshot.quiet) - _MOST_QUIET
-        tail = f" and {more} more" if more > 0 else ""
-        names = ", ".join(snapshot.quiet[:_MOST_QUIET])
-        lines.append(f"no byte for {QUIET_AFTER:.0f} s or longer: {names}{tail}")
+        names = join_first(snapshot.quiet, _MOST_QUIET)
+        lines.append(f"no byte for {QUIET_AFTER:.0f} s or longer: {names}")
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -41,11 +41,11 @@ class RunOptions:
 
     Attributes:
         output: the path or URL to write, or ``"-"``.
-        choice: the arguments of `aiomsi.inventory.plan`.
-        session: the arguments of `ArmSession`.
+        plan_arguments: the arguments of `aiomsi.inventory.plan`.
+        session_arguments: the arguments of `ArmSession`.
         parts: the folder of the parts; None for the default one.
         storage: the options of fsspec's file system.
-        limit: the most requests at once; None for the library's number.
+        limit: the most lists under way at once; None for `LISTS_AT_ONCE`.
         resume: whether the run continues an earlier one, if its parts are there.
         restart: whether the parts of an earlier run are removed.
         retry_failed: whether scopes are read again that failed in the earlier run.
@@ -56,8 +56,8 @@ class RunOptions:
     """
 
     output: str
-    choice: Mapping[str, Any] = attrs.field(factory=dict)
-    session: Mapping[str, Any] = attrs.field(factory=dict)
+    plan_arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    session_arguments: Mapping[str, Any] = attrs.field(factory=dict)
     parts: str | None = None
     storage: Mapping[str, Any] = attrs.field(factory=dict)
     limit: int | None = None
@@ -130,7 +130,7 @@ class InventoryRun:
 
     @asynccontextmanager
     async def _open_session(self, target: Target) -> AsyncIterator[CommandSession]:
-        async with target.open_session(**self.options.session) as arm:
+        async with target.open_session(**self.options.session_arguments) as arm:
             try:
                 yield arm
             finally:
@@ -147,15 +147,16 @@ class InventoryRun:
             thread = await stack.enter_async_context(PartThread())
             parts = await thread.run(open_parts, location, storage, locked)
             try:
-                await self._run_in(arm, parts, thread, storage)
+                await self._run_with_parts(arm, parts, thread, storage)
             finally:
                 complete = self.manifest is not None and self.manifest.completeness == "complete"
                 await thread.run(lambda: parts.finish(is_complete=complete))
                 self.parts = parts.location if parts.is_kept else None
 
-    async def _run_in(
+    async def _run_with_parts(
         self, arm: CommandSession, parts: Parts, thread: PartThread, storage: Mapping[str, Any]
     ) -> None:
+        """Plan, read and write; no part of an earlier run is removed before the plan is made."""
         options = self.options
 
         def check() -> bool:
@@ -172,7 +173,7 @@ class InventoryRun:
 
         clear = await thread.run(check)
         async with showing(self.printer, self.state, arm.stats, self.clock):
-            planned = await make_plan(arm, **options.choice, clock=self.clock)
+            planned = await make_plan(arm, **options.plan_arguments, clock=self.clock)
             self._plan = await thread.run(open_plan, planned)
             self.mask.learn(self._plan)
             self.state.start(self._plan)
@@ -227,20 +228,20 @@ class InventoryRun:
 
 def _iter_rows(
     parts: PartFolder,
-    scopes: Iterator[Scope] | tuple[Scope, ...] | list[Scope],
+    scopes: Iterable[Scope],
     check: Callable[[], None],
 ) -> Iterator[Row]:
-    """Yield the rows of some parts; `check` may end that before each part."""
+    """Yield the rows of some parts; `check` is called before each part, and may raise."""
     for scope in scopes:
         check()
         yield from parts.iter_rows(scope)
 
 
 async def run_in_thread(function: Callable[[Callable[[], None]], T]) -> T:
-    """Return the result of a blocking function, which calls its argument again and again.
+    """Call ``function(check)`` in a thread, and return its result.
 
-    If the caller is cancelled, that call raises an exception, and the end of the function is
-    awaited.
+    The function calls `check` again and again. If the caller is cancelled, the next call of `check`
+    raises an exception, and the end of the function is awaited.
     """
     stopped = threading.Event()
 

@@ -21,8 +21,8 @@ QUIET_AFTER = 60.0
 _WINDOW = 30.0
 """Seconds over which the speed is measured."""
 _SHORTEST_WAIT = 1.0
-_FIRST_SHARE = 10
-"""The time that is left is estimated from this share of the subscriptions on, a tenth."""
+_FIRST_TENTH = 10
+"""The time that is left is estimated once a tenth of the subscriptions is done."""
 
 
 @attrs.frozen
@@ -206,7 +206,7 @@ def estimate_by_rows(counted: int, rows: int, speed: float) -> float | None:
 
 def estimate_by_subscriptions(subscriptions: int, done: int, elapsed: float) -> float | None:
     """Return the seconds until all subscriptions are done; None before a tenth of them are."""
-    if done * _FIRST_SHARE < subscriptions or not done:
+    if done * _FIRST_TENTH < subscriptions or not done:
         return None
     return elapsed * (subscriptions - done) / done
 

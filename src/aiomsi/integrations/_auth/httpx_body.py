@@ -6,13 +6,13 @@ is not sent twice. httpx sends a whole body before it reads the response.
 
 from __future__ import annotations
 
-_LIBRARIES = ("httpx2", "httpx")
+LIBRARIES = ("httpx2", "httpx")
 
 
 def can_repeat(stream: object) -> bool:
     """Return whether the stream of a request sends the same bytes a second time."""
     kind = type(stream)
-    if kind.__module__.partition(".")[0] not in _LIBRARIES:
+    if kind.__module__.partition(".")[0] not in LIBRARIES:
         return False
     if kind.__name__ == "ByteStream":
         return True

@@ -50,7 +50,7 @@ class CsvEncoder:
         """Return the bytes of some rows.
 
         Raises:
-            ConfigurationError: a worksheet has fewer rows.
+            ConfigurationError: the rows so far are more than a worksheet has.
             ValueError: as for `encode_json`.
 
         """
@@ -65,10 +65,10 @@ class CsvEncoder:
 
 
 def check_rows(rows: int) -> None:
-    """Check that a worksheet has so many rows.
+    """Check that a number of rows fits in a worksheet.
 
     Raises:
-        ConfigurationError: it has fewer.
+        ConfigurationError: a worksheet has fewer rows.
 
     """
     if rows > EXCEL_ROWS:

@@ -14,6 +14,19 @@ Location: TypeAlias = str | os.PathLike[str]
 """A path, or a URL with a scheme of fsspec as text."""
 
 
+_SEPARATORS = ("/", os.sep)
+
+
+def is_folder(location: str) -> bool:
+    """Return whether a location ends with a slash, by which an output is a folder."""
+    return location.endswith(_SEPARATORS)
+
+
+def strip_separator(location: str) -> str:
+    """Return a location without slashes at its end."""
+    return location.rstrip("".join(_SEPARATORS))
+
+
 def open_place(location: Location | Place, options: Mapping[str, Any] | None = None) -> Place:
     """Return the place of a path or of a URL.
 

@@ -15,10 +15,9 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
 from aiomsi.inventory._formats.csv import CsvEncoder, check_rows
 from aiomsi.inventory._formats.files import WholeFile
-from aiomsi.inventory._formats.locations import Location, open_place
+from aiomsi.inventory._formats.locations import Location, is_folder, open_place, strip_separator
 from aiomsi.inventory._formats.places import LocalPlace, Place, name_aside, sync_folder
-from aiomsi.inventory._formats.standard_output import NAME as STANDARD_OUTPUT
-from aiomsi.inventory._formats.standard_output import write_standard_output
+from aiomsi.inventory._formats.standard_output import STANDARD_OUTPUT, write_standard_output
 from aiomsi.inventory._manifest import Manifest, OutputFile
 from aiomsi.inventory._plan.scopes import Scope
 
@@ -26,8 +25,8 @@ SUFFIXES = (".jsonl", ".csv", ".parquet")
 _PARQUET = ".parquet"
 _OWN_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\..+\.parquet", re.ASCII)
 """The name of a file of a data set: the key of a scope begins with the subscription's id."""
-Parts: TypeAlias = Callable[[Scope], Iterable[bytes]]
-"""Returns the rows of a scope as JSON Lines, in chunks of whole lines."""
+ReadPart: TypeAlias = Callable[[Scope], Iterable[bytes]]
+"""Returns the rows of a scope from its part, as JSON Lines in chunks of whole lines."""
 
 
 class Output(Protocol):
@@ -36,7 +35,7 @@ class Output(Protocol):
     def check(self) -> None:
         """Raise ConfigurationError if other files are in the way."""
 
-    def write(self, manifest: Manifest, parts: Parts) -> tuple[OutputFile, ...]:
+    def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the rows of the scopes that were read."""
 
     def beside(self, name: str) -> Place | None:
@@ -101,8 +100,7 @@ def open_output(
     """
     text = os.fspath(output)
     suffix = Path(text).suffix
-    is_folder = text.endswith(("/", os.sep))
-    if text != STANDARD_OUTPUT and not is_folder and suffix not in SUFFIXES:
+    if text != STANDARD_OUTPUT and not is_folder(text) and suffix not in SUFFIXES:
         msg = f"the output {Path(text).name!r} ends with none of {', '.join(SUFFIXES)}"
         raise ConfigurationError(msg, help="End a folder with a slash; '-' is standard output")
     if excel and suffix != ".csv":
@@ -110,12 +108,12 @@ def open_output(
         raise ConfigurationError(msg)
     if text == STANDARD_OUTPUT:
         return StandardOutput()
-    if is_folder or suffix == _PARQUET:
+    if is_folder(text) or suffix == _PARQUET:
         from aiomsi.inventory._formats.parquet import load_arrow
 
         load_arrow()
-    if is_folder:
-        return DataSet(open_place(text.rstrip(f"/{os.sep}"), storage_options))
+    if is_folder(text):
+        return DataSet(open_place(strip_separator(text), storage_options))
     return SingleFile(open_place(output, storage_options), suffix, excel)
 
 
@@ -126,9 +124,9 @@ class StandardOutput:
     def check(self) -> None:
         """Do nothing."""
 
-    def write(self, manifest: Manifest, parts: Parts) -> tuple[OutputFile, ...]:
+    def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the rows."""
-        return (write_standard_output(_iter_chunks(manifest.read_scopes, parts)),)
+        return (write_standard_output(_iter_chunks(manifest.read_scopes, read_part)),)
 
     def beside(self, name: str) -> None:
         """Return None."""
@@ -155,13 +153,13 @@ class SingleFile:
             msg = f"the output {str(self.place)!r} is a folder"
             raise ConfigurationError(msg, help="End a folder with a slash, for a data set")
 
-    def write(self, manifest: Manifest, parts: Parts) -> tuple[OutputFile, ...]:
+    def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the rows, in the order of the plan."""
         if self.excel:
             check_rows(manifest.rows)
         with WholeFile(self.place) as file:
             encoder = self._make_encoder(file, manifest)
-            for chunk in _iter_chunks(manifest.read_scopes, parts):
+            for chunk in _iter_chunks(manifest.read_scopes, read_part):
                 encoder.write(chunk)
             encoder.close()
         return (file.describe(),)
@@ -194,7 +192,7 @@ class DataSet:
         """Raise ConfigurationError if the folder has other files."""
         self._check_names()
 
-    def write(self, manifest: Manifest, parts: Parts) -> tuple[OutputFile, ...]:
+    def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the files, and remove those of an earlier inventory.
 
         Raises:
@@ -203,8 +201,8 @@ class DataSet:
         """
         earlier = self._check_names()
         if isinstance(self.place, LocalPlace):
-            return self._write_aside(self.place.path, manifest, parts)
-        files = self._write_files(self.place, manifest, parts)
+            return self._write_aside(self.place.path, manifest, read_part)
+        files = self._write_files(self.place, manifest, read_part)
         for name in earlier.difference(file.name for file in files):
             self.place.child(name).remove()
         return files
@@ -222,23 +220,25 @@ class DataSet:
         return set(names)
 
     def _write_files(
-        self, folder: Place, manifest: Manifest, parts: Parts
+        self, folder: Place, manifest: Manifest, read_part: ReadPart
     ) -> tuple[OutputFile, ...]:
         files = []
         for scope in manifest.read_scopes:
             with WholeFile(folder.child(f"{scope.key}{_PARQUET}")) as file:
                 encoder = _make_parquet(file, manifest)
-                for chunk in parts(scope):
+                for chunk in read_part(scope):
                     encoder.write(chunk)
                 encoder.close()
             files.append(file.describe())
         return tuple(files)
 
-    def _write_aside(self, path: Path, manifest: Manifest, parts: Parts) -> tuple[OutputFile, ...]:
+    def _write_aside(
+        self, path: Path, manifest: Manifest, read_part: ReadPart
+    ) -> tuple[OutputFile, ...]:
         aside, old = name_aside(path), name_aside(path)
         try:
             aside.mkdir(mode=0o700)
-            files = self._write_files(LocalPlace(aside), manifest, parts)
+            files = self._write_files(LocalPlace(aside), manifest, read_part)
             if path.exists():
                 path.rename(old)
             try:
@@ -260,6 +260,6 @@ def _make_parquet(file: WholeFile, manifest: Manifest) -> Encoder:
     return ParquetEncoder(file, manifest.to_metadata())
 
 
-def _iter_chunks(scopes: Collection[Scope], parts: Parts) -> Iterator[bytes]:
+def _iter_chunks(scopes: Collection[Scope], read_part: ReadPart) -> Iterator[bytes]:
     for scope in scopes:
-        yield from parts(scope)
+        yield from read_part(scope)

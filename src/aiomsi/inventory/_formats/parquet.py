@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from aiomsi._util import json
+from aiomsi.inventory._extras import needs_extra
 from aiomsi.inventory._formats.files import WholeFile
 from aiomsi.inventory._formats.json_lines import encode_json
-from aiomsi.inventory._formats.places import needs_extra
 from aiomsi.inventory._row import COLUMN_KINDS, Kind, Row
 
 GROUP_ROWS = 10_000

@@ -6,23 +6,23 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import attrs
 
-from aiomsi._errors import ConfigurationError
-
 PRIVATE = 0o600
 """Properties of resources may hold secrets."""
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+BINARY: int = getattr(os, "O_BINARY", 0)
+"""The flag by which Windows translates no line ends; 0 elsewhere."""
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY
 """The flags of a new file."""
 TEMPORARY = ".tmp-"
 _PRIVATE_FOLDER = 0o700
 _TRIES = 8
 _PAUSE = 0.05
+"""Seconds after the first attempt; each further pause is longer by them."""
 
 
 class Place(Protocol):
@@ -166,9 +166,14 @@ def repeat_on_windows(
     system: str = os.name,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Replace or remove a file, again and again for a while if Windows refuses it.
+    """Replace or remove a file; repeat that for at most 1.4 s while Windows refuses it.
 
-    Windows refuses that for an open file, such as one that a virus scanner reads just then.
+    Windows refuses to replace or remove an open file, such as one that a virus scanner reads.
+
+    Args:
+        change: replaces or removes the file.
+        system: such as `os.name`.
+        pause: sleeps for some seconds.
 
     Raises:
         OSError: the file can't be changed.
@@ -194,13 +199,3 @@ def sync_folder(folder: Path, system: str = os.name) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def needs_extra(extra: str, purpose: str) -> Iterator[None]:
-    """Turn an ImportError of the block into a ConfigurationError that names the extra."""
-    try:
-        yield
-    except ImportError as error:
-        msg = f"{purpose} needs a package that is not installed: {error}"
-        raise ConfigurationError(msg, help=f"pip install 'aiomsi[{extra}]'") from None

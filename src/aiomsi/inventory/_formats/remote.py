@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Self, cast
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi.inventory._formats.places import CREATE, PRIVATE, name_aside, needs_extra
+from aiomsi.inventory._extras import needs_extra
+from aiomsi.inventory._formats.places import CREATE, PRIVATE, name_aside
 
 _AZURE_SCHEMES = ("abfs", "abfss", "az")
 

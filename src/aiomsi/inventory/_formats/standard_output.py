@@ -12,7 +12,8 @@ from typing import BinaryIO
 from aiomsi._util.compat import is_closed_pipe
 from aiomsi.inventory._manifest import OutputFile
 
-NAME = "-"
+STANDARD_OUTPUT = "-"
+"""The name of standard output, as an output and in the manifest."""
 
 
 def write_standard_output(chunks: Iterable[bytes], stream: BinaryIO | None = None) -> OutputFile:
@@ -37,7 +38,7 @@ def write_standard_output(chunks: Iterable[bytes], stream: BinaryIO | None = Non
         digest.update(chunk)
         size += len(chunk)
         _write(stream, chunk)
-    return OutputFile(NAME, digest.hexdigest(), size)
+    return OutputFile(STANDARD_OUTPUT, digest.hexdigest(), size)
 
 
 def _write(stream: BinaryIO, chunk: bytes, system: str = os.name) -> None:

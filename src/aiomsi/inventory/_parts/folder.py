@@ -188,11 +188,11 @@ def is_reusable(
     retry_failed: bool = False,
     max_age: float | None = None,
 ) -> bool:
-    """Return whether a run takes an earlier result as it is.
+    """Return whether a run reuses the earlier result of a scope.
 
     Args:
         result: the earlier result.
-        now: the time.
+        now: the time, as text.
         retry_failed: whether scopes with errors are read again.
         max_age: the age in seconds from which scopes are read again; None for any age.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Self
@@ -11,11 +11,10 @@ from typing import Self
 import attrs
 
 from aiomsi._errors import UsageError
-from aiomsi.inventory._formats.places import PRIVATE
+from aiomsi.inventory._formats.places import BINARY, PRIVATE, LocalPlace, Place
 
 LOCK_NAME = "lock"
 _CLOSED = -1
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 @attrs.define(eq=False, repr=False)
@@ -37,7 +36,7 @@ class FolderLock:
             UsageError: another run has it.
 
         """
-        handle = os.open(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | _BINARY, PRIVATE)
+        handle = os.open(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | BINARY, PRIVATE)
         try:
             _lock(handle)
             _check_present(handle, self.folder / LOCK_NAME)
@@ -75,6 +74,18 @@ class FolderLock:
         handle, self._handle = self._handle, _CLOSED
         if handle != _CLOSED:
             os.close(handle)
+
+
+def lock_folder(place: Place, stack: ExitStack | AsyncExitStack) -> FolderLock | None:
+    """Lock a folder until the stack ends; None for a store, which has no locks.
+
+    Two runs in one folder of a store read each scope twice, and write equal parts.
+
+    Raises:
+        UsageError: another run uses the folder.
+
+    """
+    return stack.enter_context(FolderLock(place.path)) if isinstance(place, LocalPlace) else None
 
 
 def _check_present(handle: int, path: Path, system: str = os.name) -> None:

@@ -22,6 +22,7 @@ import anyio
 import attrs
 
 MAX_PENDING = 4_194_304
+"""Bytes that are submitted and not yet written, above which a run waits."""
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

@@ -20,12 +20,12 @@ from typing import Any
 import attrs
 
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
-from aiomsi.inventory._formats.places import CREATE, PRIVATE, Place
+from aiomsi.inventory._formats.places import BINARY, CREATE, PRIVATE, Place
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._row import Row, fold_id
 
-_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_APPEND = os.O_WRONLY | os.O_APPEND | BINARY
 END_MARK = b'{"part":'
 
 

@@ -93,16 +93,20 @@ class Plan:
     def iter_shards(self, subscriptions: int | None = None) -> Iterator[tuple[Scope, ...]]:
         """Yield the scopes in groups, each with all scopes of at most that many subscriptions.
 
-        Without an argument these are 20, or 300 if Resource Graph is read.
+        Args:
+            subscriptions: the number; None for 20, or for 300 if Resource Graph is read.
+
+        Raises:
+            ConfigurationError: the number is not positive.
+
         """
         if subscriptions is None:
             graph = any(source == "graph" for source, _ in self.lists)
             subscriptions = GRAPH_SHARD_SUBSCRIPTIONS if graph else SHARD_SUBSCRIPTIONS
-        size = subscriptions * len(self.lists)
         if subscriptions < 1:
             msg = f"subscriptions= takes a positive integer, not {subscriptions!r}"
             raise ConfigurationError(msg)
-        scopes = self.scopes
+        scopes, size = self.scopes, subscriptions * len(self.lists)
         for start in range(0, len(scopes), size):
             yield scopes[start : start + size]
 

@@ -108,11 +108,8 @@ async def plan(
             msg, help="Check the identity's roles, and the arguments that choose subscriptions"
         )
     now = make_now(clock.wall)()
-    run_id = str(uuid.uuid4())
-    if "SOURCE_DATE_EPOCH" in os.environ:
-        run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, now))
     return Plan(
-        run_id,
+        _make_run_id(now),
         tuple(chosen),
         choice,
         ignored,
@@ -123,6 +120,12 @@ async def plan(
         filters,
         await count_resources(arm, [one.id for one in chosen], filters) if count else None,
     )
+
+
+def _make_run_id(now: str) -> str:
+    """Return a random id; with ``SOURCE_DATE_EPOCH`` one that follows from the time."""
+    fixed = "SOURCE_DATE_EPOCH" in os.environ
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, now) if fixed else uuid.uuid4())
 
 
 async def _identify(arm: ArmSession) -> dict[str, str | None]:

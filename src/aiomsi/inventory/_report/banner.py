@@ -12,7 +12,7 @@ from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._plan.subscriptions import Choice
 from aiomsi.inventory._report.columns import Table, show_time
-from aiomsi.inventory._report.counts import Counts
+from aiomsi.inventory._report.counts import RowCounts
 
 MOST_ERRORS = 1_000
 ERROR_HEADINGS = (
@@ -64,7 +64,7 @@ def find_data_file(manifest: Manifest) -> str:
 
 
 def iter_left_out(
-    manifest: Manifest, counts: Counts, table: Table, *, is_masked: bool
+    manifest: Manifest, counts: RowCounts, table: Table, *, is_masked: bool
 ) -> Iterator[str]:
     """Yield the parts of the tenant that the inventory, or the report, does not have."""
     states = Counter(result.state for result in manifest.results)
@@ -104,7 +104,7 @@ def _join(value: Any) -> str:
     return ", ".join(map(str, parts))
 
 
-def iter_totals(manifest: Manifest, counts: Counts) -> Iterator[tuple[int, str]]:
+def iter_totals(manifest: Manifest, counts: RowCounts) -> Iterator[tuple[int, str]]:
     """Yield the numbers at the top, with their names."""
     numbers = {
         "resource": counts.resources,
@@ -127,7 +127,7 @@ def describe_errors(manifest: Manifest) -> str:
     return f"The first {MOST_ERRORS:,} of {total:,} lists without rows; the manifest has all."
 
 
-def describe_rows(manifest: Manifest, counts: Counts, table: Table) -> str:
+def describe_rows(manifest: Manifest, counts: RowCounts, table: Table) -> str:
     """Return the sentence above the rows."""
     if counts.rows == table.rows:
         return f"{count(counts.rows, 'row')}: resources, resource groups and subscriptions."

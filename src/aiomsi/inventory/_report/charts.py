@@ -14,7 +14,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from aiomsi.inventory._report.widgets import make_extra_error
+from aiomsi.inventory._report.widgets import make_missing_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ class _Canvas:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise make_extra_error("matplotlib") from None
+            raise make_missing_error("matplotlib") from None
         self.height = height
         self.texts: list[str] = []
         self._figure = Figure(figsize=(WIDTH / _POINTS, height / _POINTS))

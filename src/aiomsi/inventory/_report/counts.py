@@ -1,4 +1,4 @@
-"""`Counts`: the numbers of rows by type, location, subscription and month. No I/O."""
+"""`RowCounts`: the numbers of rows by type, location, subscription and month. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])-", re.ASCII)
 
 
 @attrs.define(eq=False, repr=False)
-class Counts:
+class RowCounts:
     """The numbers of rows; groups and subscriptions are no resources.
 
     Attributes:

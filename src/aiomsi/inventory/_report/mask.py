@@ -1,4 +1,4 @@
-"""`Mask`: ids of subscriptions and tenants, replaced by numbers. No I/O."""
+"""`IdMask`: ids of subscriptions and tenants, replaced by numbers. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEGMENT = 2
 
 
 @attrs.define(eq=False, repr=False)
-class Mask:
+class IdMask:
     """Masks for ids: equal ids get equal masks, and different ids different ones.
 
     A mask has the number of the subscription in the plan, and no trace of the id, so that it can't
@@ -74,9 +74,9 @@ class Mask:
         return None if text is None else self.mask_text(text)
 
 
-def make_mask(manifest: Manifest) -> Mask:
+def make_mask(manifest: Manifest) -> IdMask:
     """Return the masks of a plan's subscriptions, in its order, and of their tenants."""
-    mask = Mask()
+    mask = IdMask()
     for one in manifest.plan.subscriptions:
         mask.mask_subscription(one.id)
     tenants = [

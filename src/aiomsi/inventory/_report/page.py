@@ -19,18 +19,19 @@ from aiomsi.inventory._manifest import CAVEAT, Manifest
 from aiomsi.inventory._report import banner
 from aiomsi.inventory._report.charts import Bars, draw_bars, draw_months
 from aiomsi.inventory._report.columns import COLUMNS, WHOLE, Table, clip, show_time
-from aiomsi.inventory._report.counts import Counts, fill_months, name_owners, pick_largest
-from aiomsi.inventory._report.mask import Mask
+from aiomsi.inventory._report.counts import RowCounts, fill_months, name_owners, pick_largest
+from aiomsi.inventory._report.mask import IdMask
 from aiomsi.inventory._report.widgets import Source, Widgets, read_own
 
-_Show = Callable[[str], str]
+_Hide = Callable[[str], str]
+"""Returns a text with masks in the place of ids."""
 
 
 def iter_page(
-    manifest: Manifest, counts: Counts, table: Table, widgets: Widgets, mask: Mask | None
+    manifest: Manifest, counts: RowCounts, table: Table, widgets: Widgets, mask: IdMask | None
 ) -> Iterator[bytes]:
     """Yield the page."""
-    hide: _Show = str if mask is None else mask.mask_text
+    hide: _Hide = str if mask is None else mask.mask_text
     streams = table.end()
     before, after = read_own("page.html").split("$data")
     head = _make_head(widgets) | _make_banner(manifest, counts, table, hide, mask is not None)
@@ -72,7 +73,7 @@ def _make_head(widgets: Widgets) -> dict[str, str]:
 
 
 def _make_banner(
-    manifest: Manifest, counts: Counts, table: Table, hide: _Show, is_masked: bool
+    manifest: Manifest, counts: RowCounts, table: Table, hide: _Hide, is_masked: bool
 ) -> dict[str, str]:
     def show(text: str) -> str:
         return escape(hide(text))
@@ -100,7 +101,7 @@ def _make_banner(
     }
 
 
-def _iter_charts(counts: Counts) -> Iterator[str]:
+def _iter_charts(counts: RowCounts) -> Iterator[str]:
     if not counts.resources:
         yield '<p class="none">The inventory has no resources.</p>'
         return
@@ -138,7 +139,7 @@ def _make_figure(name: str, bars: Bars, draw: Callable[[Bars], str], note: str =
     )
 
 
-def _make_meta(manifest: Manifest, table: Table, hide: _Show) -> dict[str, Any]:
+def _make_meta(manifest: Manifest, table: Table, hide: _Hide) -> dict[str, Any]:
     """Return the description of the columns, and the errors."""
     names = {one.id: one.name for one in manifest.plan.subscriptions}
     errors = manifest.errors[: banner.MOST_ERRORS]

@@ -10,6 +10,7 @@ from importlib import metadata, resources, util
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi.inventory._extras import make_extra_error
 
 _PACKAGE = "django-js-lib-tabulator"
 _MODULE = "js_lib_tabulator"
@@ -70,7 +71,7 @@ def read_widgets() -> Widgets:
         script = folder.joinpath("js", "tabulator.min.js").read_text("utf-8")
         style = folder.joinpath("css", "tabulator_simple.min.css").read_text("utf-8")
     except (ImportError, OSError):
-        raise make_extra_error(_PACKAGE) from None
+        raise make_missing_error(_PACKAGE) from None
     return Widgets(
         (Source(_clean(script)), Source(read_own("page.js"))),
         (Source(_clean(style)), Source(read_own("page.css"))),
@@ -87,13 +88,12 @@ def check_extra() -> None:
     """
     for module, package in ((_MODULE, _PACKAGE), ("matplotlib", "matplotlib")):
         if util.find_spec(module) is None:
-            raise make_extra_error(package)
+            raise make_missing_error(package)
 
 
-def make_extra_error(package: str) -> ConfigurationError:
+def make_missing_error(package: str) -> ConfigurationError:
     """Return the error for a package that is missing."""
-    msg = f"a report needs {package}, which is not installed"
-    return ConfigurationError(msg, help="pip install 'aiomsi[report]'")
+    return make_extra_error("report", f"a report needs {package}, which is not installed")
 
 
 def _clean(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._manifest import Manifest, OutputFile
 from aiomsi.inventory._report.columns import Table
-from aiomsi.inventory._report.counts import Counts
+from aiomsi.inventory._report.counts import RowCounts
 from aiomsi.inventory._report.mask import make_mask
 from aiomsi.inventory._report.page import iter_page
 from aiomsi.inventory._report.widgets import read_widgets
@@ -41,7 +41,7 @@ def write_report(
     """
     widgets = read_widgets()
     masks = make_mask(manifest) if mask else None
-    counts, table = Counts(), Table()
+    counts, table = RowCounts(), Table()
     for row in rows:
         shown = row if masks is None else masks.mask_row(row)
         counts.add(shown)

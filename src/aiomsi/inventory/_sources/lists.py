@@ -10,6 +10,7 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._tracing import trace_items
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult, make_error
 from aiomsi.inventory._sources.reading import LIST_VERSION, Reading
+from aiomsi.inventory._sources.request_counts import count_requests
 from aiomsi.inventory._sources.responses import check_open, iter_pages
 
 SUBSCRIPTIONS_VERSION = "2022-12-01"
@@ -48,7 +49,7 @@ async def read_lists(
                 await reading.writer.drain()
                 continue
             check_open(arm, part.error)
-            reading.count_requests(part.attempts, part.waited, part.throttled, part.received)
+            reading.requests += count_requests(part)
             yield reading.finish(None if part.error is None else make_error(part.error))
 
 

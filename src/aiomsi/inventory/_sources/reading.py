@@ -14,6 +14,7 @@ from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_s
 from aiomsi.inventory._plan.subscriptions import Subscription
 from aiomsi.inventory._row import Row, RowContext, Source, make_row
 from aiomsi.inventory._sources.observer import Observer
+from aiomsi.inventory._sources.request_counts import RequestCounts
 from aiomsi.inventory._times import Now
 
 LIST_VERSION = "2021-04-01"
@@ -44,7 +45,7 @@ class RowRules:
         ignore: error codes that stand for an empty scope.
         filters: the rows to keep; Resource Graph applies them itself.
         kinds: types whose rows come from their own lists only.
-        observer: follows the scopes; None without an interest in them.
+        observer: follows the scopes; None for no observer.
 
     """
 
@@ -72,10 +73,7 @@ class Reading:
         subscription: its subscription.
         writer: writes the part.
         rules: the rules of the rows.
-        attempts: the number of requests that were sent.
-        waited: seconds in the queue.
-        throttled: the number of 429s.
-        received: bytes of the pages as JSON.
+        requests: the requests that were sent for the scope.
         malformed: the error of an item that can't become a row.
 
     """
@@ -84,10 +82,7 @@ class Reading:
     subscription: Subscription
     writer: PartWriter
     rules: RowRules
-    attempts: int = attrs.field(default=0, init=False)
-    waited: float = attrs.field(default=0.0, init=False)
-    throttled: int = attrs.field(default=0, init=False)
-    received: int = attrs.field(default=0, init=False)
+    requests: RequestCounts = attrs.field(factory=RequestCounts, init=False)
     _context: RowContext | None = attrs.field(default=None, init=False)
     malformed: ScopeError | None = attrs.field(default=None, init=False)
     _types: Counter[str] = attrs.field(factory=Counter, init=False)
@@ -139,15 +134,6 @@ class Reading:
         self._context, self.malformed = None, None
         self._types.clear()
 
-    def count_requests(
-        self, attempts: int, waited: float, throttled: int = 0, received: int = 0
-    ) -> None:
-        """Count requests that were sent for the scope, the 429s, and the bytes of the pages."""
-        self.attempts += attempts
-        self.waited += waited
-        self.throttled += throttled
-        self.received += received
-
     def finish(self, error: ScopeError | None = None) -> ScopeResult:
         """Finish the part, and return the result.
 
@@ -171,7 +157,8 @@ class Reading:
 
     def _make_result(self, error: ScopeError | None) -> ScopeResult:
         read_at = self.rules.now() if self._context is None else self._context.read_at
-        numbers = (self.attempts, self.waited, read_at, self.throttled, self.received)
+        sent = self.requests
+        numbers = (sent.attempts, sent.waited, read_at, sent.throttled, sent.received)
         if error is None:
             rows, duplicates = self.writer.rows, self.writer.duplicates
             types = dict(sorted(self._types.items()))

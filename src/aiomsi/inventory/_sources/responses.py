@@ -18,7 +18,9 @@ from aiomsi._errors import UsageError
 from aiomsi._tracing import trace_items
 
 MAX_BYTES = 16_777_216
+"""Bytes of responses that a fan-out holds."""
 LISTS_AT_ONCE = 1_024
+"""Lists under way, each with one request at a time."""
 
 
 class RequestFeed:

@@ -7,7 +7,7 @@ takes its requests as it has room for them, so that few parents are in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import aclosing
 
 import attrs
@@ -16,7 +16,9 @@ from aiomsi._arm.protocol.bulk.options import RawPage
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error
+from aiomsi.inventory._row import find_group
 from aiomsi.inventory._sources.reading import Reading
+from aiomsi.inventory._sources.request_counts import count_requests
 from aiomsi.inventory._sources.responses import check_open, iter_pages
 from aiomsi.inventory._sources.type_paths import (
     count_levels,
@@ -63,7 +65,7 @@ class TypeReading:
         except ValueError as error:
             self.error = self.error or make_error(error)
             return []
-        kept = [path for path in paths if groups is None or _find_group(path) in groups]
+        kept = [path for path in paths if _is_kept(path, groups)]
         self.open += len(kept)
         return [Request("GET", path, tag=self) for path in kept]
 
@@ -82,9 +84,7 @@ class TypeReading:
     def end_list(self, outcome: Outcome, level: int) -> ScopeResult | None:
         """Count the end of a list; return the result of the scope after its last list."""
         self.open -= 1
-        self.reading.count_requests(
-            outcome.attempts, outcome.waited, outcome.throttled, outcome.received
-        )
+        self.reading.requests += count_requests(outcome)
         if outcome.error is not None and not (level > 1 and is_parent_gone(outcome.error)):
             self._note(make_error(outcome.error), level)
         if self.open:
@@ -169,7 +169,5 @@ def _end(
         ended.append(result)
 
 
-def _find_group(path: str) -> str:
-    segments = path.lower().split("/")
-    found = len(segments) > 4 and segments[3] == "resourcegroups"
-    return segments[4] if found else ""
+def _is_kept(path: str, groups: Collection[str] | None) -> bool:
+    return groups is None or (find_group(path.split("/")) or "").lower() in groups

@@ -44,6 +44,7 @@ from aiomsi.inventory._sources.graph.reconcile import (
     sees_none,
 )
 from aiomsi.inventory._sources.reading import Reading
+from aiomsi.inventory._sources.request_counts import RequestCounts, count_requests
 
 Phase: TypeAlias = Literal["rows", "visible", "counts"]
 MAX_BATCH_ROWS = 20_000
@@ -103,13 +104,12 @@ class Group:
 
     def take(self, outcome: Outcome) -> Step:
         """Return the batches, or the results if the counts can't be read."""
-        count = (outcome.attempts, outcome.waited, outcome.throttled, outcome.received)
-        page = _read(outcome)
+        requests, page = count_requests(outcome), _read(outcome)
         if isinstance(page, ScopeError):
-            return Step(results=_fail(self.readings.values(), page, *count))
+            return Step(results=_fail(self.readings.values(), page, requests))
         cut = cut_batches(list(self.readings), _get_counts(page), MAX_BATCH_ROWS)
         batches = [Batch(self.context, {one: self.readings[one] for one in each}) for each in cut]
-        batches[0].count_requests(*count)
+        batches[0].requests += requests
         return Step(batches)
 
 
@@ -121,20 +121,14 @@ class Batch:
         context: the values of the table.
         readings: the scopes, by subscription.
         is_second: whether the scopes were read once before.
-        attempts: the number of requests that were sent.
-        waited: seconds in the queue.
-        throttled: the number of 429s.
-        received: bytes of the pages as JSON.
+        requests: the requests that were sent for the batch.
 
     """
 
     context: BatchContext
     readings: Mapping[str, Reading]
     is_second: bool = False
-    attempts: int = attrs.field(default=0, init=False)
-    waited: float = attrs.field(default=0.0, init=False)
-    throttled: int = attrs.field(default=0, init=False)
-    received: int = attrs.field(default=0, init=False)
+    requests: RequestCounts = attrs.field(factory=RequestCounts, init=False)
     _phase: Phase = attrs.field(default="rows", init=False)
     _restarts: int = attrs.field(default=0, init=False)
     _visible: frozenset[str] = attrs.field(factory=frozenset, init=False)
@@ -153,13 +147,6 @@ class Batch:
         self._token, self._tokens = None, PageLinks(self.context.cloud)
         self._items, self._total = 0, None
 
-    def count_requests(self, attempts: int, waited: float, throttled: int, received: int) -> None:
-        """Count requests that were sent for the batch, the 429s, and the bytes of the pages."""
-        self.attempts += attempts
-        self.waited += waited
-        self.throttled += throttled
-        self.received += received
-
     def make_request(self) -> Request:
         """Return the next request."""
         queries, subscriptions = self.context.queries, list(self.readings)
@@ -173,7 +160,7 @@ class Batch:
 
     def take(self, outcome: Outcome) -> Step:
         """Take the response to the last request, and return its consequences."""
-        self.count_requests(outcome.attempts, outcome.waited, outcome.throttled, outcome.received)
+        self.requests += count_requests(outcome)
         if self._phase == "rows" and isinstance(outcome.error, ArmError):
             step = self._recover(outcome.request.json, outcome.error)
             if step is not None:
@@ -256,33 +243,27 @@ class Batch:
         # Each error has the number of its requests. Otherwise one scope counts them.
         counting = list(errors) or ([] if again else list(ended)[:1])
         for one in counting:
-            ended[one].count_requests(self.attempts, self.waited, self.throttled, self.received)
+            ended[one].requests += self.requests
         results = [reading.finish(errors.get(one)) for one, reading in ended.items()]
         return Step([self._repeat(again)] if again else [], results)
 
     def _repeat(self, readings: Mapping[str, Reading]) -> Batch:
         """Return the batch that reads scopes for the second time."""
         batch = Batch(self.context, dict(readings), is_second=True)
-        batch.count_requests(self.attempts, self.waited, self.throttled, self.received)
+        batch.requests += self.requests
         batch._drop_rows()
         return batch
 
     def _fail(self, error: ScopeError) -> Step:
-        count = (self.attempts, self.waited, self.throttled, self.received)
-        return Step(results=_fail(self.readings.values(), error, *count))
+        return Step(results=_fail(self.readings.values(), error, self.requests))
 
 
 def _fail(
-    readings: Iterable[Reading],
-    error: ScopeError,
-    attempts: int,
-    waited: float,
-    throttled: int,
-    received: int,
+    readings: Iterable[Reading], error: ScopeError, requests: RequestCounts
 ) -> list[ScopeResult]:
     results = []
     for reading in readings:
-        reading.count_requests(attempts, waited, throttled, received)
+        reading.requests += requests
         results.append(reading.finish(error))
     return results
 

@@ -35,12 +35,17 @@ async def read_graph(
     """
     waiting: deque[Group | Batch] = deque(_iter_groups(arm, plan, readings.values(), parts))
     feed, active, most = RequestFeed(), 0, min(limit, _AT_ONCE)
-    async with aclosing(iter_responses(arm, feed, most)) as outcomes:
+
+    def submit() -> None:
+        nonlocal active
         while waiting and active < most:
             feed.add(waiting.popleft().make_request())
             active += 1
         if not active:
             feed.close()
+
+    async with aclosing(iter_responses(arm, feed, most)) as outcomes:
+        submit()
         async for outcome in outcomes:
             check_open(arm, outcome.error)
             work: Group | Batch = outcome.request.tag
@@ -49,11 +54,7 @@ async def read_graph(
             await next(iter(work.readings.values())).writer.drain()
             waiting.extendleft(reversed(step.works))
             active -= 1
-            while waiting and active < most:
-                feed.add(waiting.popleft().make_request())
-                active += 1
-            if not active:
-                feed.close()
+            submit()
             for result in step.results:
                 yield result
 
