@@ -549,6 +549,14 @@ def test_unknown_streams_are_not_repeated(library: Any) -> None:
     assert can_repeat(library.ByteStream(b"x"))
 
 
+def test_form_whose_file_is_closed_is_not_repeated(library: Any) -> None:
+    file = io.BytesIO(CONTENT)
+    request = library.Request("POST", "https://h.example/", files={"f": file})
+    assert can_repeat(request.stream)
+    file.close()
+    assert not can_repeat(request.stream)
+
+
 # The library at hand
 
 

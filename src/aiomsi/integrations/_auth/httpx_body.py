@@ -27,4 +27,8 @@ def _can_repeat_field(field: object) -> bool:
     if isinstance(content, str | bytes):
         return True
     seekable = getattr(content, "seekable", None)
-    return callable(seekable) and seekable() is True
+    try:
+        return callable(seekable) and seekable() is True
+    except ValueError:
+        # The file is closed.
+        return False
