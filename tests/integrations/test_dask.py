@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import pickle
 import ssl
 import sys
@@ -19,7 +20,6 @@ from pages import run_block
 import aiomsi
 from aiomsi import ConfigurationError, inventory
 from aiomsi.integrations import dask
-from aiomsi.integrations._dask import run as cluster_run
 from aiomsi.integrations._dask import shard
 from aiomsi.integrations._dask.owner import CANCELLED, OwnerFile
 from aiomsi.integrations._dask.shard import RunConfig, read_shard
@@ -28,6 +28,8 @@ from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.testing import EmbeddedAzure
 
 distributed = import_distributed()
+# It imports distributed.
+cluster_run = importlib.import_module("aiomsi.integrations._dask.run")
 
 pytestmark = pytest.mark.slow
 
