@@ -20,7 +20,7 @@ def test_names_of_a_list_are_stripped() -> None:
 
 
 def test_url_of_azure_needs_no_credential_yet() -> None:
-    import_or_skip("adlfs")
+    pytest.importorskip("adlfs")
     url = "abfss://data@mine.dfs.core.windows.net/x.jsonl"
 
     check_places(url, None, excel=False, storage={})
