@@ -40,7 +40,7 @@ def test_two_subscriptions_are_missing_and_the_picture_shows_it(run: Run, tmp_pa
     assert lines[-1] == f"The picture is {picture}"
     drawn = picture.read_text(encoding="utf-8").replace("&#160;", " ")
     assert "incomplete: 2 of 6 subscriptions" in drawn
-    assert re.search(r"\d+ of 6 subscriptions, [\d,]+ rows, ", drawn)
+    assert re.search(r"\d+ of 6 subscriptions, [\d,]+ rows", drawn)
     # The picture requests no other file.
     assert not re.search(r"url\((?!#)", drawn)
     assert dict(os.environ) == before

@@ -221,7 +221,10 @@ def test_closed_outputs_are_no_error(
     assert code == 0
 
 
-def test_output_without_a_reader_ends_quietly_on_windows() -> None:
+def test_output_without_a_reader_ends_quietly_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without descriptors, which would be those of this process.
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
     error = OSError(errno.EINVAL, "Invalid argument")
     with pytest.raises(Exit) as caught, cli._ending_quietly("nt"):
         raise error

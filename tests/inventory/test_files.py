@@ -237,6 +237,9 @@ def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
     for at in range(0, rows, 7):
         path.write_bytes(whole[:at] + b"!" + whole[at + 1 :])
         assert PartFolder(tmp_path).read_result(SCOPE) is None
+    for end_line in (b'{"part":}\n', b'{"part":{}}\n'):
+        path.write_bytes(whole[:rows] + end_line)
+        assert PartFolder(tmp_path).read_result(SCOPE) is None
     path.write_bytes(whole)
     assert PartFolder(tmp_path).read_result(SCOPE) is not None
 

@@ -37,6 +37,19 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     assert PartFolder(tmp_path).read_result(scope) == result
 
 
+def test_rows_have_the_version_of_their_page(tmp_path: Path) -> None:
+    scope = Scope(ID, "types", "microsoft.network/virtualnetworks")
+    reading = reading_of(scope, tmp_path)
+    items = [
+        {"id": f"{ITEM['id']}/providers/Microsoft.Network/virtualNetworks/{at}"} for at in "ab"
+    ]
+    reading.add(items[:1], "2020-01-01")
+    reading.add(items[1:], "2024-01-01")
+    assert reading.finish().rows == 2
+    versions = [row["api_version"] for row in PartFolder(tmp_path).iter_rows(scope)]
+    assert versions == ["2020-01-01", "2024-01-01"]
+
+
 def test_list_with_pages_never_ends_as_empty(tmp_path: Path) -> None:
     error = ScopeError("InvalidResourceType", "No")
     reading = reading_of(Scope(ID, "list"), tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from tracing import FakeTracing
 from virtual_loop import VirtualLoop, run
 
-from aiomsi._util.tasks import create_task, empty_context, retrieve
+from aiomsi._util.tasks import TRACING, create_task, empty_context, retrieve
 
 VALUE: contextvars.ContextVar[str] = contextvars.ContextVar("value", default="none")
 
@@ -88,8 +88,10 @@ def test_retrieve_takes_a_cancelled_task(loop: VirtualLoop) -> None:
     run(main(), loop)
 
 
-def test_the_empty_context_is_empty() -> None:
+def test_the_empty_context_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     VALUE.set("caller's")
+    assert list(empty_context()) == []
+    monkeypatch.delitem(sys.modules, TRACING, raising=False)
     assert list(empty_context()) == []
 
 

@@ -13,8 +13,10 @@ from types import SimpleNamespace
 import loops
 import pytest
 from click.exceptions import Exit
+from rich.console import Console
 
 from aiomsi._cli.credentials import CredentialSource
+from aiomsi._cli.inventory.ending import finish
 from aiomsi._cli.inventory.mask import Mask
 from aiomsi._cli.inventory.printers import RecordingPrinter
 from aiomsi._cli.inventory.run import InventoryRun, RunOptions, run_in_thread
@@ -144,6 +146,37 @@ def test_cancellation_without_a_signal_is_raised(
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [
+        ("subscriptions[?]", "interrupted before the first list was read"),
+        ("/resources[?]", "interrupted: 1 of 1 subscriptions, "),
+    ],
+)
+def test_first_signal_ends_the_run_with_what_is_known(
+    embedded_azure: EmbeddedAzure,
+    azure_environment: object,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    held: str,
+    shown: str,
+) -> None:
+    embedded_azure.arm.inject(Fault.hang(), None, held)
+    interruption = Interruption(print)
+    options = RunOptions(str(tmp_path / "x.jsonl"))
+    run = InventoryRun(options, RecordingPrinter(), Mask(), interruption)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(run.run(Target(PUBLIC, CredentialSource())))
+        await loops.until(lambda: embedded_azure.counts.faults > 0)
+        interruption.handle(signal.SIGINT)
+        await task
+
+    asyncio.run(main())
+    assert finish(run, Console(file=sys.stderr, width=200)) == 130
+    assert shown in capsys.readouterr().err
 
 
 def test_second_signal_ends_the_process() -> None:

@@ -84,10 +84,6 @@ class WholeFile:
         self.size += written
         return written
 
-    def tell(self) -> int:
-        """Return the number of bytes so far."""
-        return self.size
-
     def describe(self) -> OutputFile:
         """Return the name, the digest and the size."""
         return OutputFile(self.place.name, self._digest.hexdigest(), self.size)
