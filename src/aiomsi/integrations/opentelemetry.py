@@ -15,12 +15,12 @@ from typing import Any
 
 try:
     from opentelemetry import metrics, trace
-except ImportError as error:
+except ImportError as _missing:
     msg = (
         "aiomsi.integrations.opentelemetry needs opentelemetry-api: "
         "install aiomsi[otel], or opentelemetry-sdk"
     )
-    raise ImportError(msg) from error
+    raise ImportError(msg) from _missing
 
 from aiomsi import _tracing
 from aiomsi._arm.operation import Operation
