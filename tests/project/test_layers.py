@@ -46,6 +46,7 @@ PURE = (
     "_tokens.host_limits",
     "integrations._auth.host_pins",
     "integrations._auth.httpx_body",
+    "integrations._auth.rewinding",
     "inventory._diff",
     "inventory._documents",
     "inventory._formats.csv",

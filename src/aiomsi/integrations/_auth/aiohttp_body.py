@@ -16,6 +16,8 @@ from aiohttp import MultipartWriter
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import BytesPayload, IOBasePayload
 
+from aiomsi.integrations._auth.rewinding import is_seekable
+
 _WRITE = "write_with_length"
 _READ_IN_PARTS = (IOBasePayload, MultipartWriter)
 
@@ -44,12 +46,7 @@ def classify_body(body: object) -> Source:
 
 def _can_rewind(body: IOBasePayload) -> bool:
     # A payload sends the rest of a file that it failed to rewind.
-    seekable = getattr(getattr(body, "_value", None), "seekable", None)
-    try:
-        return callable(seekable) and seekable() is True
-    except ValueError:
-        # The file is closed.
-        return False
+    return is_seekable(getattr(body, "_value", None))
 
 
 class BodyWatch:

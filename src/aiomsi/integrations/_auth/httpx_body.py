@@ -6,6 +6,8 @@ is not sent twice. httpx sends a whole body before it reads the response.
 
 from __future__ import annotations
 
+from aiomsi.integrations._auth.rewinding import is_seekable
+
 LIBRARIES = ("httpx2", "httpx")
 
 
@@ -26,9 +28,4 @@ def _can_repeat_field(field: object) -> bool:
     content = getattr(field, "value", getattr(field, "file", None))
     if isinstance(content, str | bytes):
         return True
-    seekable = getattr(content, "seekable", None)
-    try:
-        return callable(seekable) and seekable() is True
-    except ValueError:
-        # The file is closed.
-        return False
+    return is_seekable(content)
