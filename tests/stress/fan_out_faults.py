@@ -80,15 +80,15 @@ def generate_requests(names: Sequence[str], number: int) -> Iterator[aiomsi.Requ
         yield aiomsi.Request("GET", path, api_version=VERSION, tag=(tag, name))
 
 
-def inject_faults(azure: EmbeddedAzure, chance: random.Random) -> None:
-    """Let one of the next requests meet a fault, in some per cent of the cases.
+def inject_faults(azure: EmbeddedAzure, chance: random.Random, names: Sequence[str]) -> None:
+    """Let the next request of one group meet a fault, in some per cent of the cases.
 
-    It is called after an outcome. If it were called when a request is taken, the faults of all
-    requests that wait would meet those that are sent first.
+    The group is drawn, because a fault for whichever request comes next could meet one request
+    several times: after a pause only one is sent, and is repeated until it succeeds.
     """
     for share, fault in FAULTS:
         if chance.random() < share:
-            azure.arm.inject(fault, times=1)
+            azure.arm.inject(fault, path=rf"/{chance.choice(names)}\?")
 
 
 async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
@@ -103,7 +103,7 @@ async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
     manual = ManualClock(autoadvance=True)
     async with aiomsi.ArmSession(retry=rule, clock=manual.clock) as arm:
         async for outcome in arm.fan_out(generate_requests(names, number), limit=options.limit):
-            inject_faults(azure, chance)
+            inject_faults(azure, chance, names)
             tag, name = outcome.request.tag
             if tag % options.revoke_every == options.revoke_every - 1:
                 azure.imds.revoke_tokens()
