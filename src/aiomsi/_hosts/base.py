@@ -61,7 +61,6 @@ class FileRequest:
         self.most_bytes, self.purpose, self.help = most_bytes, purpose, help
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenRequest:
     """A request for a token, ready to be sent.
 
@@ -75,11 +74,19 @@ class TokenRequest:
 
     """
 
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: SecretBytes | None = None
-    thumbprint: str | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = ("body", "headers", "method", "thumbprint", "url")
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: SecretBytes | None = None,
+        thumbprint: str | None = None,
+    ) -> None:
+        self.method, self.url, self.headers = method, url, headers
+        self.body, self.thumbprint = body, thumbprint
 
 
 @attrs.frozen(eq=False, repr=False)
