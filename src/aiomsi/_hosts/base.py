@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import attrs
-
 from aiomsi._hosts.identity import Identity
 from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
@@ -89,7 +87,6 @@ class TokenRequest:
         self.body, self.thumbprint = body, thumbprint
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenHttpResponse:
     """A token endpoint's response.
 
@@ -102,14 +99,21 @@ class TokenHttpResponse:
 
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: SecretBytes
-    received: Now
-    took: float
+    # Each import creates this class, so it is plain.
+    __slots__ = ("body", "headers", "received", "status", "took")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: SecretBytes,
+        received: Now,
+        took: float,
+    ) -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self.received, self.took = received, took
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenError:
     """The error of a response without a usable token.
 
@@ -123,12 +127,21 @@ class TokenError:
 
     """
 
-    message: str
-    code: str | None = None
-    passing: bool = False
-    help: str = ""
-    no_identity: bool = attrs.field(default=False, kw_only=True)
-    request_id: str | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = ("code", "help", "message", "no_identity", "passing", "request_id")
+
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        passing: bool = False,
+        help: str = "",  # noqa: A002 (the attribute's name is the field's term)
+        request_id: str | None = None,
+        *,
+        no_identity: bool = False,
+    ) -> None:
+        self.message, self.code, self.passing, self.help = message, code, passing, help
+        self.request_id, self.no_identity = request_id, no_identity
 
 
 class HostSetting:
