@@ -34,7 +34,7 @@ from aiomsi._hosts.body import MAX_BODY
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens.failure import Failure
-from aiomsi._tokens.host_backoff import HostBackoff, Ticket
+from aiomsi._tokens.host_backoff import HostBackoff, HostTurn
 from aiomsi._tokens.host_limits import LEASE
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -579,7 +579,7 @@ def test_wait_for_a_turn_is_no_try_and_not_in_the_deadline(
     backoff = HostBackoff(IMDS)
     for _ in range(4):
         # Four requests without a response: their places are free again after a lease.
-        backoff.take(Ticket(), manual.clock.monotonic())
+        backoff.take(HostTurn(), manual.clock.monotonic())
     began = manual.clock.monotonic()
     policy = RefreshPolicy(fetch_deadline=10.0)
     wanted = TokenFetch(

@@ -71,7 +71,8 @@ if TYPE_CHECKING:
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.01
-"""The share of the budget within which a request has the time-outs of one that begins at once."""
+"""A request that begins within this share of the budget counts as one that begins at once: all such
+requests have one object of time-outs in common."""
 _TOKEN_AGE = 1.0
 """Seconds of a wait for a turn after which the tokens are requested again."""
 _TARDINESS = 1.0
@@ -132,8 +133,8 @@ class Connection:
     _id_numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _at_once: float = attrs.field(init=False, repr=False)
     _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks that
-    # `close` has woken.
+    # `_waiting` holds the tasks that `close` has to wake, because the end of the HTTP session would
+    # not end their waits; `_woken` those that it has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
@@ -354,7 +355,7 @@ class Connection:
         try:
             await self.clock.sleep(seconds)
         except asyncio.CancelledError:
-            if not self._was_woken(task):
+            if not self._undo_wake(task):
                 raise
         else:
             return
@@ -378,7 +379,7 @@ class Connection:
         if http is not None:
             self.queue.close()
         tasks, credentials = set(self._tasks), self.credentials
-        # A session in which no call waits may be closed outside of an event loop.
+        # If no call waits, the session may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None
         for waiting in list(self._waiting):
             # A task that is already being cancelled wakes anyway.
@@ -454,7 +455,7 @@ class Connection:
         self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool
     ) -> AiomsiError | None:
         """Return the error if `close` cancelled the request; None if the caller cancelled it."""
-        if self._was_woken(task):
+        if self._undo_wake(task):
             if sending and not call.reads:
                 return self.no_response_error(call, CLOSED)
             return closed_error(ours=True)
@@ -463,8 +464,11 @@ class Connection:
             return closed_error(ours=self.closed)
         return None
 
-    def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
-        """Undo the cancellation of a task by `close`; return whether no other one is pending."""
+    def _undo_wake(self, task: asyncio.Task[Any] | None) -> bool:
+        """Undo the cancellation of a task by `close`, if that cancelled it.
+
+        Return whether `close` cancelled the task, and no other code did.
+        """
         if task is None or task not in self._woken:
             return False
         self._woken.discard(task)

@@ -3,9 +3,9 @@
 Tasks: one *feeder* iterates over the requests and starts each one, and each request that was taken
 has a task, which ends with its call. The consumer iterates over an asynchronous generator, which
 gives the outcomes back. Closing that generator cancels all tasks and awaits them; the feeder closes
-the iterable. The feeder belongs to the session too, because it may wait for the iterable
-for longer than the session is open. The requests' tasks do not belong to the session: closing it
-raises an error in each of them, as in a task of the user.
+the iterable. The session's `close` cancels the feeder too, which may wait for the iterable for
+longer than the session is open. It does not cancel the requests' tasks: each of them raises an
+error, as a task of the user does.
 
 Every decision is made in a function without an `await`: the feeder takes a request while fewer than
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer;
@@ -146,7 +146,7 @@ class FanOut:
     _feeder: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     # Whether the feeder has ended.
     _fed: bool = attrs.field(default=False, init=False)
-    # Whether an error of a request, which is to be raised, lets the feeder take no further one.
+    # Whether the error of a request will be raised, so that the feeder takes no further request.
     _stopped: bool = attrs.field(default=False, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     # Runs while calls wait for the byte budget.
@@ -455,8 +455,8 @@ class FanOut:
         if self._outcomes[0].done:
             self._signal_consumer()
 
-    # Slow answers must not hold back all other calls for long: before many have come, or in lists
-    # that hang.
+    # The byte budget must not stop all further calls because some answers are slow, for example the
+    # first ones, or pages of a list that never come.
 
     def _be_patient(self) -> None:
         """Start the timer, if none is running. Called while calls, or the feeder, wait."""

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from aiomsi._arm.connection import Connection
     from aiomsi._arm.protocol.response import ArmResponse
 
-_REFUSING = frozenset({409, 412})
-"""The statuses of a write that conflicts with an earlier request of the same call."""
+_CONFLICTING = frozenset({409, 412})
+"""The statuses of a write that an earlier request of the same call may conflict with."""
 _THROTTLED = 429
 
 
@@ -86,7 +86,7 @@ class Recovery:
         error.uncertain = attempt.doubtful
         if attempt.doubtful:
             call.uncertain_error = error
-        elif call.uncertain_error is not None and attempt.status in _REFUSING:
+        elif call.uncertain_error is not None and attempt.status in _CONFLICTING:
             found = await self._find_own_write(call, error)
             if found is not None:
                 return found
@@ -153,7 +153,7 @@ class Recovery:
         )
         left = None if call.until is None else call.until - _now()
         if call.bulk and call.refused_ticket is not None and isinstance(error, ArmError):
-            # Nor does the budget count the pause that the call is going to wait for.
+            # The budget of a bulk call does not count the pause after its 429, which lies ahead.
             elapsed -= error.retry_after or 0.0
         if isinstance(error, ArmError):
             return attempt_from_error(

@@ -55,8 +55,8 @@ class ArmSession(Verbs):
         ssl: a TLS context for ARM; by default that of aiohttp, which verifies certificates.
         user_agent: your application's part of the `User-Agent` header, which comes first.
         retry: decides whether and when a call is repeated; any function of an `ArmAttempt`. None
-            repeats no call. Calls wait for a free connection as long as its `budget` lasts, or for
-            180 s if it has none.
+            repeats no call. Calls wait for a free connection as long as its `total_budget` lasts,
+            or for 180 s if it has none.
         auto_register: whether to register a subscription for a provider's namespace when ARM
             demands it, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.

@@ -41,7 +41,7 @@ from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
-from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
+from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -156,7 +156,7 @@ class TokenFetch:
     async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
         """Return a token, or the failure to fetch one.
 
-        All of it stands in one function, because a cold token may start only few.
+        It is one long function, because each further one would delay all cold tokens a little.
         """
         loop = asyncio.get_running_loop()
         timeouts = aiohttp.ClientTimeout(
@@ -185,17 +185,17 @@ class TokenFetch:
             ):
                 connected, gone, blocked = False, False, 0
                 while True:
-                    number, ticket = number + 1, Ticket()
+                    number, turn = number + 1, HostTurn()
                     request = self.host.build_request(self.resource, fetch_request)
                     try:
-                        if self.backoff.take(ticket, self.clock.monotonic()):
-                            await self._wait_for_turn(ticket, deadline)
+                        if self.backoff.take(turn, self.clock.monotonic()):
+                            await self._wait_for_turn(turn, deadline)
                         result = await send(http, request, deadline)
                         if isinstance(result, _FailedAttempt) and result.file is not None:
                             request = await self._build_with_file(result.file, fetch_request)
                             result = await send(http, request, deadline, result)
                     finally:
-                        ticket.ended = self.clock.monotonic()
+                        turn.ended = self.clock.monotonic()
                     if isinstance(result, TokenResponse):
                         return result
                     failed = result
@@ -232,12 +232,12 @@ class TokenFetch:
         deadline.count()
         return max(0.0, self.clock.monotonic() - began - deadline.queued - deadline.blocked)
 
-    async def _wait_for_turn(self, ticket: Ticket, deadline: _Deadline) -> None:
+    async def _wait_for_turn(self, turn: HostTurn, deadline: _Deadline) -> None:
         # `wait` pauses only the time-outs of a flight, and a fetch may run without one.
         deadline.pause()
         try:
             queued, held = await self.backoff.wait(
-                ticket, self.clock, self.policy.fetch_deadline - deadline.held
+                turn, self.clock, self.policy.fetch_deadline - deadline.held
             )
         finally:
             deadline.resume()
@@ -280,7 +280,7 @@ class TokenFetch:
 
     async def _build_with_file(self, file: FileRequest, fetch_request: FetchRequest) -> _Request:
         """Return the request that contains a file's content, which is read for each attempt."""
-        # Most hosts need no file.
+        # Imported here, because most hosts need no file.
         from aiomsi._credentials.key_file import read_file
 
         content = await read_file(file)
@@ -430,7 +430,7 @@ def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError
 
 
 def _choose_tls(request: TokenRequest) -> SSLContext:
-    # Most token endpoints are plain http.
+    # Imported here, because most token endpoints are plain http.
     from aiomsi._credentials.pinned_tls import make_context
 
     return make_context(request.thumbprint)

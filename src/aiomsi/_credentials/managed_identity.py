@@ -127,8 +127,8 @@ class ManagedIdentityCredential(SlotCredential):
         if held is None:
             held = self._hold(scopes)
         slot, fetch = held
-        # `SharedCredential.get_token` repeats the rest, because a warm call may start only few
-        # functions.
+        # `SharedCredential.get_token` has the same statements: a common function would make each
+        # warm call slower.
         token = slot.token
         if token is None or claims or not token.is_fresh(self._wall(), self._monotonic()):
             if claims and not isinstance(claims, str):
@@ -194,7 +194,7 @@ class ManagedIdentityCredential(SlotCredential):
 
 
 def _make_gate(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
-    # Most credentials have no gate, so they do without this import.
+    # Imported here, because most credentials have no gate.
     with late_import:
         from aiomsi._credentials.gate import make_gate
 

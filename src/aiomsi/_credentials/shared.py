@@ -76,7 +76,7 @@ class SharedCredential(SlotCredential):
             a call passes them (a further option only if the function has a parameter for it), and
             whose awaited result is a token: an object with `token` and
             `expires_on` (seconds since the epoch), or a pair of these.
-        policy: the times of refreshes, and the limits of waits. `deadline` bounds one fetch.
+        policy: the times of refreshes, and the limits of waits. `fetch_deadline` limits one fetch.
         clock: the source of the time; for tests.
 
     Raises:

@@ -39,9 +39,9 @@ Outcome: TypeAlias = Token | Failure | NoResult
 """The end of a caller's wait."""
 
 
-# The three classes below keep the default repr. asyncio's debug mode calls the repr for each
-# cancelled timer, in any thread and under the slot's lock too. A repr by the attributes would list
-# every waiter.
+# `Flight`, `Waiter` and `LoopWaiters` keep the default repr. asyncio's debug mode calls the repr
+# for each cancelled timer, in any thread and under the slot's lock too. A repr by the attributes
+# would list every waiter.
 
 
 class Flight:

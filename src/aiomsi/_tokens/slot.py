@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomsi")
 
 _MOST_ROUNDS = 12
-"""The most decisions of one call. It decides again after a loss, a rejection, or a clock's jump."""
+"""The most decisions of one call, as after a loss, a rejection or a clock's jump."""
 
 
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
@@ -169,6 +169,7 @@ class Slot:
                 case NoResult.TIMED_OUT:
                     patient = False
                 case _ if self._is_usable():
+                    # The flight failed or was lost. The next decision returns the token held.
                     patient = False
                 case NoResult.LOST:
                     raise self._exception(LOST_FAILURE)
@@ -320,6 +321,7 @@ class Slot:
             and outcome.flight.loop is not loop
             and outcome.loop_waiters.ping_timer is None
         ):
+            # The flight's loop may end, or has ended, without an event in this loop.
             outcome.flight.ping(outcome.loop_waiters)
         return outcome
 

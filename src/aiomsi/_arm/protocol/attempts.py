@@ -152,8 +152,8 @@ class RetryDecision:
 def decide_retry(attempt: ArmAttempt, rule: RetryRule) -> RetryDecision | None:
     """Return how to repeat the call after a failed request; None if the error is raised."""
     if attempt.unreadable and not attempt.reads and attempt.method not in CHECKED_WRITES:
-        # ARM has responded to the write, so that it is not sent a second time without a GET of
-        # the resource, whatever the rule returns.
+        # ARM has seen the write. Without a GET of the resource, which shows its effect for PUT and
+        # PATCH only, it is not sent a second time, whatever the rule returns.
         return None
     delay = rule(attempt)
     return (

@@ -21,10 +21,11 @@ is ignored.
 A failed poll does not mean a failed operation. Consecutive failures are counted, some with a weight
 above one; polling stops at a count of `MAX_FAILED_POLLS`, or at once if the failure is permanent
 (`Progress.gave_up`). If a record is missing, forbidden or has no state, the resource is read in its
-place (`Progress.fallback`): its state ends a creation; an update only if the resource also holds
-the members that were sent, because the state may be from before; and only its 404 ends a DELETE of
-which no poll could be read. The outcome of a POST is not in the resource. A record that stays
-missing, or is forbidden, is replaced by a `Location` if the response had one.
+place (`Progress.fallback`). The state of the resource ends a creation. It ends an update only if
+the resource also holds the members that were sent, because the state may be from before. A DELETE
+of which no poll could be read ends only by the resource's 404. The outcome of a POST is not in the
+resource. A record that stays missing, or is forbidden, is replaced by a `Location` if the response
+had one.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations

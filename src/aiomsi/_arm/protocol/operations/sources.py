@@ -47,7 +47,8 @@ WRITES = frozenset({"PUT", "PATCH"})
 _MISSING = MAX_FAILED_POLLS // 10
 """The weight of a poll that finds no record.
 
-At the client's own pace it may be missing for longer than a minute, the contract's default pause.
+With the waits of `get_wait`, ten such polls take longer than a minute, which is the contract's
+default pause before the first poll.
 """
 _MISSING_BESIDE_LOCATION = MAX_FAILED_POLLS // 5
 _MAX_FALLBACKS = 3
