@@ -18,7 +18,7 @@ from rich.console import Console
 from aiomsi import TokenRefusedError
 from aiomsi._cli import main as cli
 from aiomsi._cli.demo import crawl, run, sharing
-from aiomsi._cli.demo.report import DemoFailedError, Gauge, show_progress
+from aiomsi._cli.demo.report import DemoFailedError, ProgressLevel, show_progress
 from aiomsi._cli.demo.tutorial import tutorial
 from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
@@ -361,7 +361,7 @@ def test_crawl_with_many_429s_fails(*, refused: int, fails: bool) -> None:
 def test_gauge_is_a_second_bar_on_a_terminal(level: int | None) -> None:
     console = paper(terminal=True)
 
-    with show_progress(console, 2, Gauge("reads", 9, lambda: level)) as advance:
+    with show_progress(console, 2, ProgressLevel("reads", 9, lambda: level)) as advance:
         advance()
 
     assert "1/2" in written(console)

@@ -32,7 +32,9 @@ def loop() -> Iterator[VirtualLoop]:
     loop.close()
 
 
-async def take(backoff: HostBackoff, clock: Clock, patience: float = 30.0) -> tuple[HostTurn, float]:
+async def take(
+    backoff: HostBackoff, clock: Clock, patience: float = 30.0
+) -> tuple[HostTurn, float]:
     """Wait for a turn as a fetch does; return the turn and the seconds that it was held off."""
     turn, held = HostTurn(), 0.0
     if backoff.take(turn, clock.monotonic()):

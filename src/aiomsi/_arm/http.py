@@ -68,7 +68,7 @@ QUEUED = (
 )
 _FOREIGN_BYTES = re.compile(r"\bb['\"]")
 """The start of a piece of the response in an error's text."""
-_PASSING_BY_PROXY = frozenset({408, 429})
+_TRANSIENT_BY_PROXY = frozenset({408, 429})
 _BROKEN_HANDSHAKES = (
     ssl_module.SSLEOFError,
     ssl_module.SSLSyscallError,
@@ -280,7 +280,7 @@ def explain_failure(
             why, arrived, permanent=True, help=f"{MAYBE if arrived else UNSENT}. {_TLS}"
         )
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        permanent = 400 <= error.status < 500 and error.status not in _PASSING_BY_PROXY
+        permanent = 400 <= error.status < 500 and error.status not in _TRANSIENT_BY_PROXY
         return NoResponse(
             why, arrived, permanent=permanent, help=_REFUSED_BY_PROXY if permanent else UNSENT
         )

@@ -88,7 +88,7 @@ class _FailedAttempt:
     file: FileRequest | None = None
 
 
-_NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", passing=True))
+_NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", transient=True))
 
 _MOST_BLOCKED = 10
 """Most requests of one fetch that are repeated, and not counted, because the loop was blocked."""
@@ -208,7 +208,7 @@ class TokenFetch:
                         number,
                         self._elapsed(began, deadline),
                         failed.status,
-                        failed.problem.passing,
+                        failed.problem.transient,
                         failed.retry_after,
                         connected,
                         gone,
@@ -246,7 +246,7 @@ class TokenFetch:
 
     def _hold_off(self, failed: _FailedAttempt) -> None:
         """Hold off the host's other slots, too, if the response has a `Retry-After`."""
-        if failed.retry_after is not None and failed.problem.passing:
+        if failed.retry_after is not None and failed.problem.transient:
             self.backoff.hold_off(
                 self.clock.monotonic() + min(failed.retry_after, self.policy.max_retry_after)
             )
@@ -371,7 +371,7 @@ class TokenFetch:
         plain = decompress_body(body, response.headers)
         if not isinstance(plain, TokenError):
             return plain
-        if not plain.passing:
+        if not plain.transient:
             plain = self.host.make_impostor_error(plain.message)
         return _FailedAttempt(plain, response.status)
 
@@ -379,7 +379,7 @@ class TokenFetch:
         host, problem = self.host, failed.problem
         kind, error = _classify_attempt(failed)
         # A server with a wrong certificate may be in place of the host, so the host may exist.
-        is_nowhere = error is HostUnreachableError and problem.passing
+        is_nowhere = error is HostUnreachableError and problem.transient
         details = {
             "host": host.kind,
             "endpoint": host.endpoint,
@@ -397,7 +397,7 @@ class TokenFetch:
             self._summarize(failed, number, elapsed).rstrip("."),
             problem.help or (host.unreachable_help if error is HostUnreachableError else ""),
             details,
-            permanent=not problem.passing,
+            permanent=not problem.transient,
             retry_after=failed.retry_after,
             from_host=True,
         )
@@ -424,7 +424,7 @@ def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError
         return "unsent", TokenUnavailableError
     if not failed.connected:
         return "unreachable", HostUnreachableError
-    if not failed.problem.passing:
+    if not failed.problem.transient:
         return "refused", TokenRefusedError
     return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
 
@@ -475,7 +475,7 @@ def _describe_lost_request(error: BaseException) -> _FailedAttempt:
         words = f"{words}: {without_secrets(str(error))}"
     cause = find_local_cause(read_error_number(error))
     if cause is not None and (cause.kind == EXHAUSTED or not connected):
-        problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
+        problem = TokenError(f"{cause.message} ({words})", transient=True, help=cause.help)
         return _FailedAttempt(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
     hint = _UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
-    return _FailedAttempt(TokenError(words, passing=True, help=hint), connected=connected)
+    return _FailedAttempt(TokenError(words, transient=True, help=hint), connected=connected)

@@ -32,7 +32,7 @@ async def read_file(wanted: FileRequest) -> SecretBytes | TokenError:
         return await asyncio.to_thread(read_checked, wanted)
     except RuntimeError as error:
         # Neither a new thread nor an executor that was shut down can run the function.
-        return _refuse(wanted, f"can't be read: {error}", passing=True)
+        return _refuse(wanted, f"can't be read: {error}", transient=True)
 
 
 def read_checked(wanted: FileRequest) -> SecretBytes | TokenError:
@@ -119,19 +119,19 @@ def _describe_error(wanted: FileRequest, error: OSError | ValueError) -> TokenEr
     said = f"can't be read: {type(error).__name__}: {text}"
     cause = find_local_cause(read_error_number(error))
     if cause is not None and cause.kind == EXHAUSTED:
-        return _refuse(wanted, said, passing=True, advice=cause.help)
+        return _refuse(wanted, said, transient=True, advice=cause.help)
     if getattr(error, "winerror", None) in _IN_USE:
-        return _refuse(wanted, said, passing=True)
+        return _refuse(wanted, said, transient=True)
     if isinstance(error, FileNotFoundError):
         return _refuse(wanted, said, advice=_MISSING)
     return _refuse(wanted, said, advice=wanted.help if isinstance(error, PermissionError) else "")
 
 
 def _refuse(
-    wanted: FileRequest, defect: str, *, passing: bool = False, advice: str = ""
+    wanted: FileRequest, defect: str, *, transient: bool = False, advice: str = ""
 ) -> TokenError:
     return TokenError(
-        f"{wanted.purpose}, {_shown(wanted.path)}, {defect}", passing=passing, help=advice
+        f"{wanted.purpose}, {_shown(wanted.path)}, {defect}", transient=transient, help=advice
     )
 
 

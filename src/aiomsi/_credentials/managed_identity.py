@@ -16,9 +16,9 @@ from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import describe_choice
 from aiomsi._hosts.detect import make_host
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._tokens.access_token import AccessToken
-from aiomsi._tokens.failure import Origin
+from aiomsi._tokens.failure import SlotOrigin
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
@@ -85,11 +85,11 @@ class ManagedIdentityCredential(SlotCredential):
         policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
-        self._identity = Identity.of(client_id, object_id, resource_id)
+        self._identity = RequestedIdentity.of(client_id, object_id, resource_id)
         self._named_host = host
         self._host = make_host(MaskedMapping(os.environ), self._identity, host=host)
         choice = describe_choice(self._host.kind, self._host.chosen_by)
-        self._origin = Origin(self._host.kind, self._host.endpoint, choice)
+        self._origin = SlotOrigin(self._host.kind, self._host.endpoint, choice)
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock

@@ -59,7 +59,7 @@ from aiomsi._util.secret import Secret, read_secret
 
 logger = logging.getLogger("aiomsi")
 
-_PASSING = frozenset({404, 408, 410, 429})
+_TRANSIENT = frozenset({404, 408, 410, 429})
 _CLOSING = 5.0
 """Most seconds that a token waits for the closing of the credential that returned it."""
 _EPOCH_LEAST = 1e8
@@ -329,7 +329,7 @@ class WrappedFetch:
     def _failure(self, error: Exception | None, text: str) -> Failure:
         status = getattr(error, "status_code", None) or getattr(error, "status", None)
         headers = getattr(getattr(error, "response", None), "headers", None)
-        refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+        refused = isinstance(status, int) and 400 <= status < 500 and status not in _TRANSIENT
         kind, cls = (
             ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
         )

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
@@ -109,7 +109,7 @@ class TokenError:
     Attributes:
         message: the error text of the body, or the defect of the body.
         code: the body's error code, or None.
-        passing: whether a repeated request may succeed.
+        transient: whether a repeated request may succeed.
         help: the remedy, or an empty string.
         request_id: the endpoint's id of the request, if the body has one.
         no_identity: whether the host has no such identity, or is not on Azure.
@@ -118,7 +118,7 @@ class TokenError:
 
     message: str
     code: str | None = None
-    passing: bool = False
+    transient: bool = False
     help: str = ""
     no_identity: bool = attrs.field(default=False, kw_only=True)
     request_id: str | None = None
@@ -142,7 +142,7 @@ class HostSetting:
     def __init__(
         self,
         environment: Mapping[str, str],
-        identity: Identity,
+        identity: RequestedIdentity,
         *,
         chosen_by: str,
         surroundings: str,
@@ -246,10 +246,10 @@ def read_token_response(
     `Date` of the response is used instead.
     """
     if document is None:
-        return TokenError("the response is not a JSON object", passing=True)
+        return TokenError("the response is not a JSON object", transient=True)
     given = document.get("access_token")
     if not isinstance(given, Secret) or not given:
-        return TokenError("the response has no access_token", passing=True)
+        return TokenError("the response has no access_token", transient=True)
     secret = read_secret(given)
     if not isinstance(secret, Secret):
         return TokenError(f"the access_token in the response {secret}")
@@ -288,7 +288,7 @@ def _read_expiry(
                 f"the response's {' and '.join(unread)} can't be read as a time in seconds "
                 "or a date with a zone"
             )
-        return TokenError("the response has neither expires_in nor expires_on", passing=True)
+        return TokenError("the response has neither expires_in nor expires_on", transient=True)
     lives = []
     if expires_in is not None:
         lives.append(expires_in - response.took)

@@ -78,10 +78,12 @@ def _is_foreign_body(response: TokenHttpResponse) -> bool:
         return response.status != 200 or body[:1] != b"{"
     if not body:
         return response.status in (401, 403, 405, 407, 511)
-    passing = response.status >= 500 or response.status in (404, 408, 410, 429)
+    transient = response.status >= 500 or response.status in (404, 408, 410, 429)
     if _is_html(response, body):
-        return not (passing and response.headers.get("Server", "").lower().startswith(_OWN_SERVERS))
-    return body[:1] != b"{" and (not passing or response.status == 404)
+        return not (
+            transient and response.headers.get("Server", "").lower().startswith(_OWN_SERVERS)
+        )
+    return body[:1] != b"{" and (not transient or response.status == 404)
 
 
 def _is_html(response: TokenHttpResponse, body: bytes) -> bool:

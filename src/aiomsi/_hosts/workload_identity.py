@@ -18,7 +18,7 @@ from aiomsi._hosts.base import (
     compare_client_id,
 )
 from aiomsi._hosts.endpoint import EndpointHost, make_form_request, refuse_id
-from aiomsi._hosts.identity import Identity, read_client_id
+from aiomsi._hosts.identity import RequestedIdentity, read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
@@ -114,7 +114,7 @@ def _read_tenant(tenant: str) -> str:
     return tenant
 
 
-def _find_client(environment: Mapping[str, str], identity: Identity) -> Identity:
+def _find_client(environment: Mapping[str, str], identity: RequestedIdentity) -> RequestedIdentity:
     if identity.kind is not None:
         return identity
     client_id = environment.get(_CLIENT)

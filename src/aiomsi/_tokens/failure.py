@@ -40,7 +40,7 @@ class Failure:
         return self.error(self.summary, help=self.help, retry_after=retry_after, **self.details)
 
 
-class Origin:
+class SlotOrigin:
     """The host of a slot, for the errors that the slot raises.
 
     Attributes:

@@ -22,7 +22,7 @@ from aiomsi._tokens.failure import (
     LOST_FAILURE,
     UNSETTLED_FAILURE,
     Failure,
-    Origin,
+    SlotOrigin,
     make_held_off_failure,
 )
 from aiomsi._tokens.flight import (
@@ -97,7 +97,7 @@ class Slot:
         backoff: HostBackoff | None = None,
         private: bool = False,
         users: weakref.WeakSet[object] | None = None,
-        origin: Origin | None = None,
+        origin: SlotOrigin | None = None,
     ) -> None:
         self.origin = origin
         self.name: str = name

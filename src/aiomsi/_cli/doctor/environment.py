@@ -14,7 +14,7 @@ from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.detect import HOSTS, describe_left_over
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.instance import InstanceMetadata
 
 
@@ -36,7 +36,9 @@ def check_machine(machine: InstanceMetadata) -> Check:
     return Check("machine", OK, text, facts=facts)
 
 
-def check_variables(environment: Mapping[str, str], identity: Identity, kind: str) -> Check:
+def check_variables(
+    environment: Mapping[str, str], identity: RequestedIdentity, kind: str
+) -> Check:
     """Return the variables that another tool or host has left behind.
 
     Args:

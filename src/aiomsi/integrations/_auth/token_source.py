@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi._arm.protocol.errors.classify import Refusal, find_refusal
+from aiomsi._arm.protocol.errors.classify import TokenRefusal, find_refusal
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import resource_of
 from aiomsi._credentials.base import SlotCredential
@@ -49,7 +49,7 @@ class TokenSource:
         return await self.credential.get_token(self.scope)
 
     async def renew(
-        self, refused: AccessToken, refusal: Refusal, *, repeatable: bool
+        self, refused: AccessToken, refusal: TokenRefusal, *, repeatable: bool
     ) -> AccessToken | None:
         """Return another token after a refusal; None if the request is not to be sent again.
 
@@ -111,6 +111,6 @@ def is_short(headers: Mapping[str, str]) -> bool:
     )
 
 
-def read_refusal(headers: Mapping[str, str], body: bytes) -> Refusal | None:
+def read_refusal(headers: Mapping[str, str], body: bytes) -> TokenRefusal | None:
     """Return the refusal in a 401 to a request that had a token, None without one."""
     return find_refusal(ArmResponse("", "", 401, headers, body), of_arm=False)

@@ -35,7 +35,7 @@ from aiomsi._arm.protocol.links import (
     is_same_path,
     resolve_link,
 )
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Outcome, Progress
+from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, OperationOutcome, Progress
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
@@ -249,7 +249,7 @@ class PollReader:
     def _compare(self) -> bool | None:
         return None if self.contains is None else self.contains(self.poll.document)
 
-    def _end(self, outcome: Outcome) -> Progress:
+    def _end(self, outcome: OperationOutcome) -> Progress:
         ended = attrs.evolve(
             self.progress, status=self.poll.resource_state or "Succeeded", fallback=0
         )
@@ -382,7 +382,7 @@ def _finish_deletion(progress: Progress) -> Progress:
     return attrs.evolve(progress, outcome="succeeded", status="Succeeded", fallback=0)
 
 
-def finish(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:
+def finish(progress: Progress, outcome: OperationOutcome, response: ArmResponse) -> Progress:
     """Return the progress of an operation that ended with this response: a result or a failure."""
     return attrs.evolve(progress, outcome=outcome, final_response=response)
 
