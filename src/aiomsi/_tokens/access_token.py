@@ -1,4 +1,4 @@
-"""The public classes of access tokens, with azure-core's classes as bases for type checkers."""
+"""The public classes of access tokens; for type checkers, azure-core's are their bases. No I/O."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 

@@ -1,4 +1,4 @@
-"""Pure decisions about retries: within one fetch, and between a failed fetch and the next."""
+"""Decisions about retries: within one fetch, and between a failed fetch and the next. No I/O."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`Failure`, a failed fetch as a value, and the failures that this package itself detects."""
+"""`Failure`, a failed fetch as a value, and the failures of this package itself. No I/O."""
 
 from typing import Any
 

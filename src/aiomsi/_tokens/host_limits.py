@@ -1,4 +1,4 @@
-"""Pure decision of when one process may send its next request to a host that limits its clients.
+"""The time at which a process may send its next request to a host with limits. No I/O.
 
 IMDS responds 429 to more than 20 token requests in any second, and to more than 5 at once, from one
 VM. One process that uses many identities therefore sends its requests in turn.

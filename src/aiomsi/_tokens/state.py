@@ -1,4 +1,4 @@
-"""`SlotState` and its transitions: values and pure functions without a clock, lock or loop."""
+"""`SlotState` and its transitions: values, and pure functions of (state, now). No I/O."""
 
 import enum
 import json

@@ -1,4 +1,4 @@
-"""Access tokens and their freshness, as values and pure functions of (token, now)."""
+"""Access tokens and their freshness, as values and pure functions of (token, now). No I/O."""
 
 import enum
 import sys
