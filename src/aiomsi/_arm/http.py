@@ -334,11 +334,11 @@ def _is_cut_short(error: BaseException | None) -> bool:
 
 def describe(error: Exception) -> str:
     """Return the text of an aiohttp error, without the URL and the bytes that were not parsed."""
-    said = _text_of(error)
+    text = _text_of(error)
     return (
-        said
+        text
         if type(error) is aiohttp.ClientConnectionError
-        else f"{type(error).__name__}: {said}".removesuffix(": ")
+        else f"{type(error).__name__}: {text}".removesuffix(": ")
     )
 
 
@@ -350,12 +350,12 @@ def _text_of(error: Exception) -> str:
         return "Server disconnected"
     if isinstance(error, aiohttp.InvalidURL):
         return "the URL is malformed"
-    said = (
+    text = (
         f"{error.status}, {error.message}"
         if isinstance(error, aiohttp.ClientResponseError)
         else str(error)
     )
-    return _FOREIGN_BYTES.split(said, maxsplit=1)[0].rstrip(" :\n")
+    return _FOREIGN_BYTES.split(text, maxsplit=1)[0].rstrip(" :\n")
 
 
 def make_cause(error: Exception) -> Exception | None:

@@ -338,18 +338,21 @@ class TokenFetch:
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
         took = received.monotonic - sent
-        answer = TokenHttpResponse(response.status, response.headers, body, received, took)
-        result = self.host.parse(answer)
+        http_response = TokenHttpResponse(response.status, response.headers, body, received, took)
+        result = self.host.parse(http_response)
         if isinstance(result, TokenResponse):
             return result
-        return self._describe_error(request, answer, result)
+        return self._describe_error(request, http_response, result)
 
     def _describe_error(
-        self, request: TokenRequest, answer: TokenHttpResponse, result: TokenError | FileRequest
+        self,
+        request: TokenRequest,
+        http_response: TokenHttpResponse,
+        result: TokenError | FileRequest,
     ) -> TokenResponse | _FailedAttempt:
         """Return the failed attempt of a response, without the secrets of its request."""
-        masked = mask_echo(request, answer)
-        if masked is not answer:
+        masked = mask_echo(request, http_response)
+        if masked is not http_response:
             parsed = self.host.parse(masked)
             if isinstance(parsed, TokenResponse):
                 return parsed
@@ -359,8 +362,8 @@ class TokenFetch:
         problem = mask_error(request, problem)
         return _FailedAttempt(
             problem,
-            answer.status,
-            parse_retry_after(masked.headers, answer.received.wall),
+            http_response.status,
+            parse_retry_after(masked.headers, http_response.received.wall),
             request_id=read_request_id_header(masked.headers) or problem.request_id,
             file=file,
         )
@@ -445,12 +448,14 @@ def _describe_unsent(
     return attrs.evolve(before or _FailedAttempt(request, unsent=True), problem=request)
 
 
-def _describe_refused(file: FileRequest, answer: TokenHttpResponse | None = None) -> TokenError:
-    said = f"the host did not accept {file.purpose}, {file.path}"
-    if answer is None:
-        return TokenError(said)
-    code, text = read_error(read_object(answer.body), answer.body)
-    return TokenError(f"{said}: {text}", code)
+def _describe_refused(
+    file: FileRequest, http_response: TokenHttpResponse | None = None
+) -> TokenError:
+    refusal = f"the host did not accept {file.purpose}, {file.path}"
+    if http_response is None:
+        return TokenError(refusal)
+    code, text = read_error(read_object(http_response.body), http_response.body)
+    return TokenError(f"{refusal}: {text}", code)
 
 
 def _describe_end(error: OSError, failed: _FailedAttempt) -> _FailedAttempt:

@@ -96,6 +96,8 @@ async def _read(imds: Imds, path: str) -> Secret:
 
 
 def _check_timeout(timeout: object) -> None:
-    if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         msg = f"timeout= takes seconds, more than 0, and not {timeout!r}"
         raise ConfigurationError(msg)

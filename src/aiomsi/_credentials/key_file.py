@@ -116,15 +116,15 @@ def find_path_defect(
 
 def _describe_error(wanted: FileRequest, error: OSError | ValueError) -> TokenError:
     text = getattr(error, "strerror", None) or str(error)
-    said = f"can't be read: {type(error).__name__}: {text}"
+    defect = f"can't be read: {type(error).__name__}: {text}"
     cause = find_local_cause(read_error_number(error))
     if cause is not None and cause.kind == EXHAUSTED:
-        return _refuse(wanted, said, transient=True, advice=cause.help)
+        return _refuse(wanted, defect, transient=True, advice=cause.help)
     if getattr(error, "winerror", None) in _IN_USE:
-        return _refuse(wanted, said, transient=True)
+        return _refuse(wanted, defect, transient=True)
     if isinstance(error, FileNotFoundError):
-        return _refuse(wanted, said, advice=_MISSING)
-    return _refuse(wanted, said, advice=wanted.help if isinstance(error, PermissionError) else "")
+        return _refuse(wanted, defect, advice=_MISSING)
+    return _refuse(wanted, defect, advice=wanted.help if isinstance(error, PermissionError) else "")
 
 
 def _refuse(

@@ -188,11 +188,11 @@ class SharedCredential(SlotCredential):
         shared_key = (audiences, tenant_id, enable_cae, frozen)
         slot = self._table.attach(self._owner, shared_key, self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
-        asked = {**{name: value for name, value in options.items() if value}, **further}
+        passed = {**{name: value for name, value in options.items() if value}, **further}
         held = self._held[key] = (
             slot,
             WrappedFetch(
-                self._shared.inner, scopes, asked, self._policy, self._clock, slot.backoff
+                self._shared.inner, scopes, passed, self._policy, self._clock, slot.backoff
             ),
         )
         return held

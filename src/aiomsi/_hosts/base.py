@@ -266,7 +266,7 @@ def read_token_response(
         life=life,
         expires_on=None if expires_on is None else int(expires_on),
         refresh_in=None if refresh_in is None else parse_number(refresh_in),
-        # Of another type it is no GUID, and so no id that was asked for.
+        # The text of a value of another type equals no requested id.
         client_id=str(client_id)[:_MAX_QUOTED] if client_id else None,
     )
 
@@ -361,6 +361,6 @@ def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
         document, inner = inner, None
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
     names = ("error_description", "message", "Message", "ExceptionMessage")
-    said = next((value for name in names if (value := document.get(name))), None)
-    text = without_secrets(str(said)) if said else "the response has no error text"
+    found = next((value for name in names if (value := document.get(name))), None)
+    text = without_secrets(str(found)) if found else "the response has no error text"
     return (None if code is None else without_secrets(str(code))), text

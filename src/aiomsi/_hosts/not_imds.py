@@ -95,15 +95,15 @@ def _describe_body(response: TokenHttpResponse) -> str:
     body = SecretBytes(response.body[:_MAX_READ])
     title = _TITLE.search(body) if _is_html(response, body.lstrip()) else None
     if body.find(b"access_token") >= 0:
-        said = "a text with a token in it, which is not shown"
+        shown = "a text with a token in it, which is not shown"
     elif title is not None:
-        said = f"an HTML page, {_shorten(title[1].decode('utf-8', 'replace'))!r}"
+        shown = f"an HTML page, {_shorten(title[1].decode('utf-8', 'replace'))!r}"
     else:
         text = body.decode("utf-8", "replace")
-        said = _shorten(_TAG.sub(" ", text) if _is_html(response, body.lstrip()) else text)
-        said = f"the text {said!r}" if said else "no text at all"
+        shown = _shorten(_TAG.sub(" ", text) if _is_html(response, body.lstrip()) else text)
+        shown = f"the text {shown!r}" if shown else "no text at all"
     server = response.headers.get("Server")
-    return said if not server else f"{said} (server {_shorten(server)!r})"
+    return shown if not server else f"{shown} (server {_shorten(server)!r})"
 
 
 def _shorten(text: str) -> str:
