@@ -100,7 +100,7 @@ class UsageError(AiomsiError, RuntimeError):
     """The call comes from another event loop, after closing, or from inside the same call."""
 
 
-def without_loop() -> UsageError:
+def make_no_loop_error() -> UsageError:
     """Create the error for a call outside of asyncio: under trio or curio, or by `send`."""
     return UsageError(
         "no asyncio event loop is running here, and aiomsi works with asyncio only",

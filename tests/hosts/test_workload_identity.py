@@ -8,7 +8,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
-from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, resource_of
+from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, parse_resource
 from aiomsi._hosts.base import FileRequest, HostSetting, TokenError, TokenHttpResponse, TokenRequest
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.workload_identity import WorkloadIdentity, make, make_scope
@@ -103,7 +103,7 @@ def test_claims_are_a_field_of_the_form() -> None:
     ],
 )
 def test_scope_is_as_entra_expects_it(scope: str, sent: str) -> None:
-    assert make_scope(resource_of(scope)) == sent
+    assert make_scope(parse_resource(scope)) == sent
 
 
 def test_argument_precedes_the_variable() -> None:

@@ -27,7 +27,7 @@ from aiomsi._arm.call import (
     Call,
     NoResponse,
     OwnCredential,
-    new_request_id,
+    make_request_id,
 )
 from aiomsi._arm.http import (
     CLOSED,
@@ -57,7 +57,7 @@ from aiomsi._arm.protocol.request import (
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
-from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
+from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, make_no_loop_error
 from aiomsi._tokens.access_token import AccessToken
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
@@ -147,7 +147,7 @@ class Connection:
 
     @_id_prefix.default
     def _default_id_prefix(self) -> str:
-        return new_request_id()[:-12]
+        return make_request_id()[:-12]
 
     @_at_once.default
     def _default_at_once(self) -> float:
@@ -192,7 +192,7 @@ class Connection:
         try:
             is_home = self._loop is asyncio.get_running_loop()
         except RuntimeError:
-            raise without_loop() from None
+            raise make_no_loop_error() from None
         if not is_home or self.http is None:
             self._open()
         if options.headers is not None:
@@ -241,7 +241,7 @@ class Connection:
                 else:
                     if self.closed:
                         # The queue of a closed session wakes no call that comes later.
-                        raise closed_error(ours=True)
+                        raise make_closed_error(ours=True)
                     ticket = await queue.take_turn(call, scoped)
                     now = self.clock.monotonic()
                     if not renewed and (self._renewals != renewals or now - asked_at > _TOKEN_AGE):
@@ -249,7 +249,7 @@ class Connection:
                         tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http
                 if http is None or http.closed:
-                    raise closed_error(ours=self.closed)
+                    raise make_closed_error(ours=self.closed)
                 call.headers["Authorization"] = tokens[0].authorization
                 if len(tokens) > 1:
                     call.headers[_AUXILIARY] = Secret(
@@ -315,7 +315,7 @@ class Connection:
                     answer = part = body = None
                     del parts, headers
                 if response is None:
-                    raise failure or closed_error(ours=self.closed)
+                    raise failure or make_closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)
                 if scoped is None and not queue.pacer.waiting:
@@ -349,7 +349,7 @@ class Connection:
 
         """
         if self.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
@@ -361,7 +361,7 @@ class Connection:
             return
         finally:
             self._waiting.discard(task)
-        raise closed_error(ours=True)
+        raise make_closed_error(ours=True)
 
     def start(
         self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
@@ -458,10 +458,10 @@ class Connection:
         if self._undo_wake(task):
             if sending and not call.reads:
                 return self.no_response_error(call, CLOSED)
-            return closed_error(ours=True)
+            return make_closed_error(ours=True)
         # aiohttp itself cancels the requests that wait for a connection.
         if sending and task is not None and not task.cancelling() and self.is_closed:
-            return closed_error(ours=self.closed)
+            return make_closed_error(ours=self.closed)
         return None
 
     def _undo_wake(self, task: asyncio.Task[Any] | None) -> bool:
@@ -490,7 +490,7 @@ class Connection:
 
         """
         if self.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
@@ -548,7 +548,7 @@ def strip_frames(error: asyncio.CancelledError) -> asyncio.CancelledError:
     return error.with_traceback(None)
 
 
-def closed_error(*, ours: bool) -> UsageError:
+def make_closed_error(*, ours: bool) -> UsageError:
     """Create the error for a closed session: the `ArmSession`, or the user's aiohttp session."""
     if ours:
         return UsageError(

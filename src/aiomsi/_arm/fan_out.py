@@ -37,7 +37,7 @@ import anyio
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import closed_error
+from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
 from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
@@ -46,7 +46,7 @@ from aiomsi._arm.protocol.paging import PageLinks, read_page
 from aiomsi._arm.protocol.request import Options, check_seconds
 from aiomsi._arm.sender import Sender
 from aiomsi._arm.taken_request import TakenRequest
-from aiomsi._errors import AiomsiError, ConfigurationError, UsageError, without_loop
+from aiomsi._errors import AiomsiError, ConfigurationError, UsageError, make_no_loop_error
 from aiomsi._util.lazy import late_import
 from aiomsi._util.tasks import create_task
 
@@ -165,9 +165,9 @@ class FanOut:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            raise without_loop() from None
+            raise make_no_loop_error() from None
         if self.sender.connection.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         self._feeder = self.sender.connection.start(self._feed(requests), "fan-out feeder")
         self._feeder.add_done_callback(self._on_fed)
 
@@ -313,7 +313,7 @@ class FanOut:
         if not task.cancelled():
             self.failure = task.exception()
         elif self.sender.connection.closed:
-            self.failure = closed_error(ours=True)
+            self.failure = make_closed_error(ours=True)
         else:
             self.failure = UsageError("the task that iterates over the requests was cancelled")
         self._signal_consumer()

@@ -334,7 +334,7 @@ def _is_cut_short(error: BaseException | None) -> bool:
 
 def describe(error: Exception) -> str:
     """Return the text of an aiohttp error, without the URL and the bytes that were not parsed."""
-    text = _text_of(error)
+    text = _get_text(error)
     return (
         text
         if type(error) is aiohttp.ClientConnectionError
@@ -342,7 +342,7 @@ def describe(error: Exception) -> str:
     )
 
 
-def _text_of(error: Exception) -> str:
+def _get_text(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NO_CONNECTION
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -374,7 +374,7 @@ def make_cause(error: Exception) -> Exception | None:
         # File descriptors may have run out. The raised error has the text.
         return None
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        error = aiohttp.ServerDisconnectedError(_text_of(error))
+        error = aiohttp.ServerDisconnectedError(_get_text(error))
     elif isinstance(error, aiohttp.ClientPayloadError):
-        error = aiohttp.ClientPayloadError(_text_of(error))
+        error = aiohttp.ClientPayloadError(_get_text(error))
     return without_frames(error)

@@ -108,9 +108,9 @@ def find_path_defect(
     kind = PureWindowsPath if platform == "win32" else PurePosixPath
     normcase = ntpath.normcase if platform == "win32" else posixpath.normcase
     if not kind(path).is_relative_to(directory):
-        return f"resolves to {_shown(path)}, which does not lie in {directory}"
+        return f"resolves to {_show_path(path)}, which does not lie in {directory}"
     if not normcase(path).endswith(suffix):
-        return f"resolves to {_shown(path)}, whose name does not end in {suffix}"
+        return f"resolves to {_show_path(path)}, whose name does not end in {suffix}"
     return None
 
 
@@ -131,10 +131,10 @@ def _refuse(
     wanted: FileRequest, defect: str, *, transient: bool = False, advice: str = ""
 ) -> TokenError:
     return TokenError(
-        f"{wanted.purpose}, {_shown(wanted.path)}, {defect}", transient=transient, help=advice
+        f"{wanted.purpose}, {_show_path(wanted.path)}, {defect}", transient=transient, help=advice
     )
 
 
-def _shown(path: str) -> str:
+def _show_path(path: str) -> str:
     """Return a path for a message; a response may have named it."""
     return without_secrets("".join(char if char.isprintable() else "?" for char in path))[:300]

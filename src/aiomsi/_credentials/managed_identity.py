@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._clouds import resource_of
+from aiomsi._clouds import parse_resource
 from aiomsi._credentials.base import SlotCredential, refuse_claims
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import ConfigurationError
@@ -154,7 +154,7 @@ class ManagedIdentityCredential(SlotCredential):
     def _hold(self, scopes: tuple[str, ...]) -> tuple[Slot, Fetch]:
         if len(scopes) != 1 or not isinstance(scopes[0], str):
             _refuse_scopes(scopes)
-        resource = resource_of(scopes[0])
+        resource = parse_resource(scopes[0])
         name = f"{self._host.kind} {resource}"
         users: WeakSet[object] = WeakSet((self,))
         make = partial(
@@ -177,7 +177,7 @@ class ManagedIdentityCredential(SlotCredential):
         return held
 
     def _label(self, key: str) -> str:
-        return resource_of(key)
+        return parse_resource(key)
 
     def _describe(self, identities: list[TokenIdentity]) -> str:
         host = f"{self._host.kind} ({self._host.chosen_by}; host= chooses another)"

@@ -255,7 +255,7 @@ def read_token_response(
         return TokenError(f"the access_token in the response {secret}")
     token_type = document.get("token_type") or BEARER
     if not isinstance(token_type, str) or token_type.lower() != BEARER.lower():
-        return TokenError(f"the token is of the type {_quoted(token_type)}, not {BEARER}")
+        return TokenError(f"the token is of the type {_quote(token_type)}, not {BEARER}")
     expiry = _read_expiry(document, response)
     if isinstance(expiry, TokenError):
         return expiry
@@ -281,7 +281,7 @@ def _read_expiry(
         expires_on = parse_date(given["expires_on"])
     if expires_in is None and expires_on is None:
         unread = [
-            f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")
+            f"{name} {_quote(value)}" for name, value in given.items() if value not in (None, "")
         ]
         if unread:
             return TokenError(
@@ -301,7 +301,7 @@ def _read_expiry(
     return min(lives), expires_on
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     """Return a non-secret field of a response, quoted and shortened."""
     text = without_secrets(
         str(value) if isinstance(value, int | float | str) else type(value).__name__

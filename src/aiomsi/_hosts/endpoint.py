@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
-from aiomsi._clouds import is_host, masked_url
+from aiomsi._clouds import is_host, mask_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     FileRequest,
@@ -68,7 +68,7 @@ class EndpointHost(ABC):
     @property
     def endpoint(self) -> str:
         """The URL of the token endpoint, without its query."""
-        return masked_url(self.url)
+        return mask_url(self.url)
 
     @property
     def throttle_key(self) -> tuple[str, str]:
@@ -164,7 +164,7 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
         or not url.lower().startswith(tuple(f"{scheme}://" for scheme in schemes))
     ):
         form = " or ".join(f"'{scheme}://host[:port]/path'" for scheme in schemes)
-        found = repr(masked_url(url)) if url else "not set"
+        found = repr(mask_url(url)) if url else "not set"
         msg = f"{variable} must look like {form} and is {found}"
         raise ConfigurationError(msg, help=f"Correct {variable}, or unset it" if url else "")
     return url

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import attrs
 
-from aiomsi._clouds import masked_url, split_endpoint
+from aiomsi._clouds import mask_url, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     HostSetting,
@@ -193,7 +193,7 @@ def _check_authority(authority: str) -> None:
     if not is_well_formed:
         msg = (
             f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, "
-            f"and is {masked_url(authority)!r}"
+            f"and is {mask_url(authority)!r}"
         )
         raise ConfigurationError(
             msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"

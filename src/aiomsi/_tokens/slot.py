@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import CredentialClosedError, CredentialError, UsageError, without_loop
+from aiomsi._errors import CredentialClosedError, CredentialError, UsageError, make_no_loop_error
 from aiomsi._tokens.failure import (
     LOST_FAILURE,
     UNSETTLED_FAILURE,
@@ -280,7 +280,7 @@ class Slot:
         try:
             loop, policy = asyncio.get_running_loop(), self.policy
         except RuntimeError:
-            raise without_loop() from None
+            raise make_no_loop_error() from None
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
             flight.end(NoResult.LOST)
         started: Flight | None = None

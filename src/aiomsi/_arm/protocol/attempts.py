@@ -73,7 +73,7 @@ class ArmAttempt:
         return self.arrived if self.status is None else self.status in TEMPORARY_STATUSES
 
 
-def attempt_without_response(
+def make_unanswered_attempt(
     method: str,
     path: str,
     *,
@@ -102,7 +102,7 @@ def attempt_without_response(
     )
 
 
-def attempt_from_error(
+def make_attempt(
     error: ArmError,
     *,
     number: int,

@@ -10,7 +10,7 @@ import attrs
 
 from aiomsi._cli.doctor.check import OK, WARNING, Check, fail
 from aiomsi._cli.phrases import translate
-from aiomsi._clouds import masked_url
+from aiomsi._clouds import mask_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.detect import HOSTS, describe_left_over
@@ -80,7 +80,7 @@ def check_proxy(environment: Mapping[str, str], endpoint: str) -> Check:
     return Check(
         "proxy",
         WARNING,
-        f"{applying[0]} is set ({masked_url(environment[applying[0]])}) and NO_PROXY does not "
+        f"{applying[0]} is set ({mask_url(environment[applying[0]])}) and NO_PROXY does not "
         f"list {host}: aiomsi reaches it directly, and other clients send token requests and "
         "their secrets to the proxy",
         f"For other programs add {host} to NO_PROXY",

@@ -13,7 +13,7 @@ import attrs
 
 from aiomsi._arm.protocol.errors.classify import TokenRefusal, find_refusal
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._clouds import resource_of
+from aiomsi._clouds import parse_resource
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.shared import SharedCredential
 from aiomsi._errors import CredentialError
@@ -89,7 +89,7 @@ def make_token_source(credential: Any, scope: str, hosts: Iterable[str]) -> Toke
             no credential.
 
     """
-    resource_of(scope)
+    parse_resource(scope)
     pins = parse_hosts(hosts)
     if isinstance(credential, SlotCredential) and not credential.is_overridden:
         return TokenSource(credential, scope, pins)

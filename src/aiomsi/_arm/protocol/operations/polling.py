@@ -299,7 +299,7 @@ def make_unreadable_error(
     return _errors.OperationUnreadableError(
         f"{_describe_request(progress)}, but {_describe_unread(progress)} could not be read: "
         f"{summary}",
-        help=f"{_help_to_resume(progress)}. {advice}".rstrip(". "),
+        help=f"{_suggest_resuming(progress)}. {advice}".rstrip(". "),
         status=response.status,
         response=response.portable(),
         retry_after=retry_after,
@@ -314,7 +314,7 @@ def explain_poll_error(progress: Progress, error: AiomsiError) -> AiomsiError:
     error.args = (text,)
     # The help for a lost request is about writes, and a GET changes no resource.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
-    error.help = f"{_help_to_resume(progress)}. {own}".rstrip(". ")
+    error.help = f"{_suggest_resuming(progress)}. {own}".rstrip(". ")
     return error
 
 
@@ -353,7 +353,7 @@ def _describe_unread(progress: Progress) -> str:
     return "its result" if progress.reads == "result" else "the state of its operation"
 
 
-def _help_to_resume(progress: Progress) -> str:
+def _suggest_resuming(progress: Progress) -> str:
     state = "has succeeded" if progress.reads == "result" else "may continue"
     return (
         f"The operation {state}; wait for it again, "
