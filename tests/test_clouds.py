@@ -8,9 +8,9 @@ from aiomsi import CHINA, PUBLIC, US_GOVERNMENT, Cloud, ConfigurationError
 from aiomsi._clouds import (
     RESOURCE_MANAGER_VARIABLE,
     choose_cloud,
-    parse_resource,
     is_host,
     is_loopback,
+    parse_resource,
     split_endpoint,
 )
 

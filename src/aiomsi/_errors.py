@@ -37,7 +37,7 @@ from aiomsi._azure_core import add_azure_base, get_public_class
 
 if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
-    from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.errors.detail import AdditionalInfo, ErrorDetail
     from aiomsi._arm.protocol.response import ArmResponse
 
 

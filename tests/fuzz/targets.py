@@ -23,8 +23,8 @@ from multidict import CIMultiDict
 from aiomsi import AiomsiError, ArmError, ConfigurationError, ForeignHostError, ServiceError
 from aiomsi._arm.protocol.api_versions import choose_version, find_resource_type, find_versions
 from aiomsi._arm.protocol.encoding import CutBodyError, decode_content
-from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
 from aiomsi._arm.protocol.limits import read_remaining
 from aiomsi._arm.protocol.links import resolve_link
 from aiomsi._arm.protocol.operations.polling import advance, begin

@@ -6,8 +6,8 @@ import re
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import is_in_progress, is_locked
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.retry import CHECKED_WRITES, TEMPORARY_STATUSES, RetryRule, is_read
 from aiomsi._errors import ApiVersionError, ArmError
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, find_detail, parse_detail, read_detail
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, find_detail, parse_detail, read_detail
 from aiomsi._arm.protocol.links import is_same_path
 from aiomsi._arm.protocol.operations.state import OperationOutcome
 from aiomsi._arm.protocol.response import ArmResponse

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, iter_quoted_objects
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, iter_quoted_objects
 from aiomsi._hosts.times import parse_http_date, parse_number
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}

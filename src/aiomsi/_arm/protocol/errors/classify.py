@@ -15,7 +15,6 @@ from urllib.parse import unquote
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.codes import (
     asks_for_registration,
     find_namespace,
@@ -25,6 +24,7 @@ from aiomsi._arm.protocol.errors.codes import (
     is_about_version,
     is_wrong_tenant,
 )
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.hints import suggest_help
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_wait

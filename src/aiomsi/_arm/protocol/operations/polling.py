@@ -46,8 +46,8 @@ from aiomsi._arm.protocol.body import (
     is_running,
     read_reason,
 )
-from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.classify import make_error
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.links import get_path, is_operation_url
 from aiomsi._arm.protocol.operations.sources import (
     READERS,

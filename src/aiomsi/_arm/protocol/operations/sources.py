@@ -28,7 +28,7 @@ from aiomsi._arm.protocol.body import (
     read_percent,
     sounds_final,
 )
-from aiomsi._arm.protocol.errors.body import parse_detail
+from aiomsi._arm.protocol.errors.detail import parse_detail
 from aiomsi._arm.protocol.links import (
     is_operation_url,
     is_same_except_signature,
