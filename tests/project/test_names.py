@@ -6,6 +6,7 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,43 @@ def test_name_that_does_not_exist_is_found() -> None:
     source = '"""See `Slot.get` and `gone`."""\nslot = get = 1  # `was_here` and ``text``\n'
     assert read_code_names(source) == {"slot", "get"}
     assert find_unknown_names(source, {"Slot", "get"}) == {"gone", "was_here"}
+
+
+ROOT = TESTS.parent
+PLACES = "src|tests|docs|benchmarks|examples"
+
+
+def find_missing_places(text: str) -> set[str]:
+    """Return the files and folders of the repository, and the tests, in a text that do not exist.
+
+    A name of a folder of tests without the folder "tests", such as `simulation/profile.py`, is
+    found too.
+    """
+    quoted = re.findall(rf"`((?:{PLACES})/[^\s`]*)`", text)
+    quoted += re.findall(r"`((?:pacing_)?simulation/\w+\.py)`", text)
+    missing = {
+        place
+        for place in quoted
+        if "…" not in place and not ((ROOT / place).exists() or (TESTS / place).exists())
+    }
+    return missing | (set(re.findall(r"`(test_\w+)`", text)) - list_test_names())
+
+
+@cache
+def list_test_names() -> frozenset[str]:
+    """Return the names of all tests, and of the files that hold them."""
+    paths = list(TESTS.rglob("test_*.py"))
+    names = read_names("".join(path.read_text("utf-8") for path in paths))
+    return frozenset(names) | {path.stem for path in paths}
+
+
+def test_places_in_pages_exist() -> None:
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    pages += (ROOT / "docs").rglob("*.md")
+    missing = {path.name: find_missing_places(path.read_text("utf-8")) for path in pages}
+    assert {page: places for page, places in missing.items() if places} == {}
+
+
+def test_place_that_does_not_exist_is_found() -> None:
+    text = "`tests/gone.py` `docs/` `simulation/seed.py` `test_gone` `test_names` `.ci/run`"
+    assert find_missing_places(text) == {"tests/gone.py", "test_gone"}
