@@ -315,6 +315,7 @@ class Connection:
                     answer = part = body = None
                     del parts, headers
                 if response is None:
+                    # `failure` is set. It is raised here, so that aiohttp's error is no context.
                     raise failure or make_closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)

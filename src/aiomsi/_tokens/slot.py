@@ -251,6 +251,7 @@ class Slot:
     # Decisions, all of them synchronous
 
     def _now(self) -> Now:
+        # The way of a cold token has this expression in place of a call.
         return Now(self.clock.wall(), self.clock.monotonic())
 
     def _is_usable(self) -> bool:
