@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -267,6 +268,22 @@ def test_folder_has_at_most_sixteen_modules() -> None:
     for folder in folders:
         names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
         assert len(names) <= MOST_MODULES, f"{folder}: {len(names)}"
+
+
+def find_prefixes(names: list[str]) -> set[str]:
+    """Return the first words that more than two of these modules have in common."""
+    words = Counter(name.strip("_").split("_")[0] for name in names)
+    return {word for word, count in words.items() if count > 2}
+
+
+def test_no_prefix_of_modules_stands_for_a_folder() -> None:
+    for folder in {path.parent for path in modules().values()}:
+        names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert not find_prefixes(names), folder
+
+
+def test_prefix_of_three_modules_is_found() -> None:
+    assert find_prefixes(["_arm_call", "arm", "arm_error", "slot", "slot_table"]) == {"arm"}
 
 
 def test_private_folder_is_named_by_one_docstring() -> None:
