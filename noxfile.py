@@ -66,6 +66,39 @@ TYPED = (
 )
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
+# Packages, programs and folders without which tests are skipped by name. In CI such a skip is a
+# failure (`tests/support/absences.py`), except for those that the session lacks because another
+# session has them.
+OF_CLIENTS = (
+    "AIOMSI_CLIENTS_NODE",
+    "AIOMSI_CLIENTS_OLD",
+    "adlfs",
+    "asyncpg",
+    *(f"azure.{name}" for name in ("cosmos", "keyvault", "servicebus", "storage")),
+    # The group `test` has azure.mgmt.resource.
+    *(f"azure.mgmt.{name}" for name in ("compute", "containerservice", "cosmosdb", "network")),
+    *(
+        f"azure.mgmt.{name}"
+        for name in ("postgresqlflexibleservers", "servicebus", "storage", "web")
+    ),
+    "msgraph",
+    "openai",
+    "redis",
+)
+OF_EXAMPLES = ("AIOMSI_EXAMPLES",)
+OF_BROWSER = ("Chromium", "playwright")
+OF_MEASURED = (
+    "distributed",
+    "duckdb",
+    "fsspec",
+    "js_lib_tabulator",
+    "matplotlib",
+    "polars",
+    "pyarrow",
+    "yaml",
+)
+OF_NO_SESSION = ("uvloop",) if sys.platform == "win32" else ()
+
 built: list[Path] = []
 
 
@@ -105,6 +138,12 @@ def install(session: nox.Session, extras: str, *groups: str) -> None:
     session.install(f"{wheel(session)}[{extras}]", *names, *CONSTRAINTS)
 
 
+def lack(session: nox.Session, *names: str) -> None:
+    """Let tests skip in CI for want of these, and of those that a single session has."""
+    absent = (*OF_CLIENTS, *OF_EXAMPLES, *OF_BROWSER, *OF_NO_SESSION, *names)
+    session.env["AIOMSI_ABSENT"] = " ".join(absent)
+
+
 def measured(session: nox.Session) -> None:
     """Run pytest under coverage, on the installed wheel.
 
@@ -115,7 +154,7 @@ def measured(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    env = {"COVERAGE_FILE": str(folder / ".coverage"), "AIOMSI_FORMATS": "required"}
+    env = {"COVERAGE_FILE": str(folder / ".coverage")}
     session.run("python", "-m", "coverage", "run", *PYTEST, *ALL, *session.posargs, env=env)
 
 
@@ -125,10 +164,11 @@ def tests(session: nox.Session) -> None:
     # The largest packages are installed once, for the Python whose coverage is measured.
     if session.python == MEASURED:
         install(session, "cli,testing,speed,gate,dask,report", "test", "formats")
-        session.env["AIOMSI_DASK"] = "required"
+        lack(session)
         measured(session)
     else:
         install(session, "cli,testing,speed,gate", "test")
+        lack(session, *OF_MEASURED)
         chosen = ALL if session.python in THOROUGH else FAST
         session.run("python", *PYTEST, *chosen, *session.posargs)
 
@@ -147,6 +187,7 @@ def minimums(session: nox.Session) -> None:
     ]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
+    lack(session, *OF_MEASURED, "uvloop")
     # As `pytest` alone: all others run with the same Python and the newest versions.
     session.run("python", *PYTEST, *session.posargs)
 
@@ -277,12 +318,9 @@ def browser(session: nox.Session) -> None:
     With `AIOMSI_SCREENSHOTS=FOLDER` the screenshots are kept.
     """
     if not any(map(shutil.which, BROWSERS)):
-        if os.environ.get("CI"):
-            session.error(f"none of {', '.join(BROWSERS)} is installed")
-        session.skip(f"none of {', '.join(BROWSERS)} is installed")
+        absent(session, f"none of {', '.join(BROWSERS)} is installed")
     install(session, "testing,report", "browser")
-    env = {"AIOMSI_BROWSER": "required"}
-    session.run("python", "-m", "pytest", *ALL, "tests/report", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *ALL, "tests/report", *session.posargs)
 
 
 @nox.session(python=MEASURED)
@@ -303,6 +341,7 @@ def docs(session: nox.Session) -> None:
 def crowd(session: nox.Session) -> None:
     """Run the tests with hundreds of processes, which share one metadata service and its limits."""
     install(session, "cli,testing,gate", "test")
+    lack(session, *OF_MEASURED, "uvloop")
     session.run("python", "-m", "pytest", "-m", "crowd", *session.posargs)
 
 
@@ -391,7 +430,7 @@ def install_az(session: nox.Session, folder: Path) -> Path:
 def conformance(session: nox.Session) -> None:
     """Drive the operations and lists of Microsoft's test server for SDKs, from npm, on Node."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        session.skip("the server needs Node and npm, and one of them is not installed")
+        absent(session, "Node or npm is not installed")
     install(session, "testing")
     folder = Path(session.create_tmp()).resolve() / "server"
     folder.mkdir(exist_ok=True)
@@ -421,7 +460,7 @@ def clients(session: nox.Session) -> None:
         )
     env = {"AIOMSI_CLIENTS_OLD": str(folder / "old")}
     if shutil.which("npm") is None or shutil.which("node") is None:
-        session.warn("no Node and npm, so the tests with Azurite and pyright are skipped")
+        session.warn("Node or npm is not installed, so tests skip Azurite and pyright")
     else:
         node = folder / "node"
         node.mkdir(exist_ok=True)
