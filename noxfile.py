@@ -487,7 +487,9 @@ def examples(session: nox.Session) -> None:
     files = sorted((ROOT / "examples").glob("*/requirements.txt"))
     needed = [name for file in files for name in ("-r", str(file))]
     packages = [name for name in group("test") if not name.startswith("azure-")]
-    session.install(f"{wheel(session)}[testing]", "mypy", "virtualenv", *packages, *needed, *pins)
+    session.install(
+        f"{wheel(session)}[testing]", "mypy", "pyyaml", "virtualenv", *packages, *needed, *pins
+    )
     folder = Path(session.create_tmp()).resolve() / "environments"
     # As in a user's project: strict, with the packages that the session `typing` does not have.
     checked = ("mypy", "--strict", "--config-file=", f"--cache-dir={folder.parent / 'mypy'}")

@@ -1,10 +1,6 @@
 """What stands in several files of the project's root agrees: Pythons, sessions and pages."""
 
-import json
 import re
-import socket
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -84,16 +80,3 @@ def test_every_decision_is_in_the_index() -> None:
         tests = re.findall(r"`(tests/[\w/.]+)`", (folder / name).read_text())
         assert tests
         assert all((ROOT / test).exists() for test in tests)
-
-
-def test_compose_file_waits_until_the_embedded_arm_listens() -> None:
-    text = (ROOT / "examples" / "embedded-azure" / "compose.yaml").read_text()
-    assert "azure:\n        condition: service_healthy" in text
-    (found,) = re.findall(r"test: (\[.*\])$", text, re.MULTILINE)
-    kind, program, *arguments, code = json.loads(found)
-    assert (kind, program, arguments) == ("CMD", "python", ["-c"])
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        command = [sys.executable, "-c", code.replace("8443", str(server.getsockname()[1]))]
-        assert subprocess.run(command, timeout=60, check=False).returncode == 0
-    done = subprocess.run(command, timeout=60, check=False, capture_output=True)
-    assert done.returncode == 1

@@ -23,7 +23,7 @@ _CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 @attrs.frozen
 class Commands:
-    """The commands in the README of an example.
+    """The commands in the README of an example, from the block on that begins with its install.
 
     Attributes:
         install: installs its requirements in the virtual environment that is active.
@@ -40,7 +40,10 @@ class Commands:
 def read_commands(name: str) -> Commands:
     """Return the commands of an example."""
     text = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
-    (install, start), *others = (block.splitlines() for block in _CONSOLE.findall(text))
+    blocks = [block.splitlines() for block in _CONSOLE.findall(text)]
+    while not blocks[0][0].startswith("pip install"):
+        del blocks[0]
+    (install, start), *others = blocks
     return Commands(install, start, tuple(line for lines in others for line in lines))
 
 
@@ -141,7 +144,7 @@ def watch_sessions() -> dict[str, str]:
 def start(
     name: str, command: str, environment: Path, log: Path, **variables: str
 ) -> Iterator[Program]:
-    """Run a command of an example in the example's folder, and end it after the block."""
+    """Run a command of an example in its folder, or in a copy's, and end it after the block."""
     port = find_free_port()
     options: dict[str, Any] = {
         "cwd": EXAMPLES / name,
