@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from example_program import read_commands
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -70,6 +71,18 @@ def test_workflow_pins_actions_and_reads_no_secret(workflow: Path) -> None:
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used)
     assert "secrets." not in text
     assert "permissions:\n  contents: read\n" in text
+
+
+def test_every_example_has_commands_and_is_run_by_a_test() -> None:
+    tests = [
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "tests" / "runnable_examples").glob("test_*.py")
+    ]
+    names = sorted(path.name for path in (ROOT / "examples").iterdir())
+    assert len(names) > 5
+    for name in names:
+        assert read_commands(name).start
+        assert any(f'"{name}"' in text for text in tests), name
 
 
 def test_every_decision_is_in_the_index() -> None:
