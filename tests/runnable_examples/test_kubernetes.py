@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from example_program import EXAMPLES, make_variables, read_commands, start
+from example_program import DEVELOPMENT, EXAMPLES, make_variables, read_commands, start
 from loops import PATIENCE, when
 
 from aiomsi.inventory import read_manifest
@@ -49,7 +49,8 @@ def start_pod(environments: Path, azure: EmbeddedAzure, tmp_path: Path) -> Any:
             [*command, *(each.replace(STORE, "") for each in container["args"])],
             cwd=tmp_path,
             env=make_variables(
-                environments / "kubernetes", {**azure.environment, **given, **variables}
+                environments / "kubernetes",
+                {**DEVELOPMENT, **azure.environment, **given, **variables},
             ),
             stdout=subprocess.PIPE,
             text=True,
@@ -91,12 +92,12 @@ def test_commands_of_the_readme_write_one_inventory(environments: Path, tmp_path
     shutil.copytree(EXAMPLE, folder)
     (folder / "azure.env").touch()
     with start(str(folder), commands.start, environment, tmp_path / "log") as emulator:
-        when(lambda: "AIOMSI_RESOURCE_MANAGER" in (folder / "azure.env").read_text())
+        when(lambda: "AIOMSI_RESOURCE_MANAGER" in (folder / "azure.env").read_text("utf-8"))
         script = "\n".join(["set -e", *commands.others])
         subprocess.run(
             ["sh", "-c", script],
             cwd=folder,
-            env=make_variables(environment, {}),
+            env=make_variables(environment, DEVELOPMENT),
             check=True,
             timeout=PATIENCE,
         )

@@ -63,8 +63,9 @@ class Program:
     url: str
 
     def read_log(self) -> str:
-        """Return the output up to now."""
-        return self.log.read_text(encoding="utf-8")
+        """Return the output up to now, without steps that the debug mode of asyncio calls slow."""
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        return "".join(line for line in lines if "Executing <" not in line)
 
     def wait_for(self, text: str, times: int = 1) -> None:
         """Wait until the output has a text; fail if the process ends before."""
@@ -97,7 +98,7 @@ class Program:
         """Return the exit code, 0 for an end by SIGTERM, and check that the output is clean."""
         code = self.process.wait(PATIENCE)
         said = self.read_log()
-        for trouble in ("Traceback", "Unclosed", "never awaited", "was destroyed"):
+        for trouble in ("Traceback", "Unclosed", "never awaited", "was destroyed", "Warning:"):
             assert trouble not in said, said
         # uvicorn raises the signal again, after its end.
         return 0 if code == -signal.SIGTERM else code
@@ -132,6 +133,10 @@ def make_variables(environment: Path, variables: Mapping[str, str]) -> dict[str,
     active = {"VIRTUAL_ENV": str(environment), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     # gunicorn's socket for a control program would be a file in the home directory.
     return {**os.environ, **active, "GUNICORN_CMD_ARGS": "--no-control-socket", **variables}
+
+
+DEVELOPMENT = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
+"""Variables with which Python reports what is left open, and raises each warning."""
 
 
 def watch_sessions() -> dict[str, str]:
