@@ -213,7 +213,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Check style, format and prose."""
+    """Check style, format, prose, and the files of GitHub's workflows."""
     session.install(*group("lint"), *CONSTRAINTS)
     session.run("ruff", "check", ".")
     # Windows has another default encoding. Preview mode would change other rules, too.
@@ -222,6 +222,15 @@ def lint(session: nox.Session) -> None:
     # Separately, because each limit is a rate: good pages must not make up for bad docstrings.
     session.run("python", "tests/project/prose.py", "src")
     session.run("python", "tests/project/prose.py", *PAGES)
+    # By the schemas that the package contains, and without a network.
+    for schema, files in (
+        ("github-workflows", "workflows/*.yml"),
+        ("dependabot", "dependabot.yml"),
+    ):
+        found = sorted(map(str, (ROOT / ".github").glob(files)))
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found)
+    if sys.platform == "linux":
+        session.run("zizmor", "--offline", "--quiet", str(ROOT / ".github"))
 
 
 @nox.session(python=OLDEST)

@@ -45,8 +45,8 @@ def test_ci_runs_the_tests_on_every_python() -> None:
     assert re.findall(r'"([\d.]+)"', matrix) == pythons()
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
+def find_sessions(workflow: Path) -> set[str]:
+    """Return the names of the sessions that a workflow runs."""
     text = workflow.read_text(encoding="utf-8")
     run = re.findall(
         r"python -m nox -s ([\w.-]+(?:\$\{\{ matrix\.python \}\})?|\$\{\{ matrix\.session \}\})",
@@ -56,11 +56,26 @@ def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
     names = set()
     for each in run:
         if each.endswith("matrix.session }}"):
-            (listed,) = re.findall(r"session:\n((?: +- [\w.-]+\n)+)", text)
-            names |= set(re.findall(r"- ([\w.-]+)", listed))
+            for listed in re.findall(r"session:((?:\n +- [\w.-]+)+| \[.*\])\n", text):
+                names |= set(re.findall(r"[a-z][\w.-]+", listed))
         else:
             names |= {re.sub(r"\$\{\{ matrix\.python \}\}", python, each) for python in pythons()}
-    assert names <= sessions()
+    return names
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
+    assert find_sessions(workflow) <= sessions()
+
+
+def test_ci_runs_every_default_session() -> None:
+    (listed,) = re.findall(
+        r"^nox\.options\.sessions = \[(.*?)\]$", NOXFILE, re.MULTILINE | re.DOTALL
+    )
+    default = set(re.findall(r'"(\w+)"', listed))
+    assert {"genuine", "clients", "docs", "browser", "fuzz", "soak"} <= default
+    run = find_sessions(ROOT / ".github" / "workflows" / "ci.yml")
+    assert default <= run | {name.partition("-")[0] for name in run}
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
