@@ -88,6 +88,17 @@ def test_workflow_pins_actions_and_reads_no_secret(workflow: Path) -> None:
     assert "permissions:\n  contents: read\n" in text
 
 
+def test_ci_installs_every_program_that_a_test_needs() -> None:
+    (listed,) = re.findall(r"for each in (.*?);", (ROOT / ".ci" / "run").read_text("utf-8"))
+    needed = {"chromium-headless-shell"}  # the first one of `BROWSERS`
+    for path in (*(ROOT / "tests").rglob("*.py"), ROOT / "noxfile.py"):
+        text = path.read_text(encoding="utf-8")
+        needed |= set(re.findall(r'(?:require_program|which)\("([\w-]+)"\)', text))
+    assert {"npm", "curl", "wrk", "redis-server"} <= needed
+    # Every Debian has bash and util-linux, and its npm brings Node.
+    assert needed - {"bash", "node", "unshare"} == set(listed.split())
+
+
 def test_every_example_has_commands_and_is_run_by_a_test() -> None:
     tests = [
         path.read_text(encoding="utf-8")
