@@ -406,7 +406,7 @@ def genuine(session: nox.Session) -> None:
     if shutil.which("unshare") is None:
         absent(session, "unshare (of util-linux) is not installed")
     pins = (*CONSTRAINTS, "--constraint", "tests/clients/constraints.txt")
-    packages = (f"{wheel(session)}[testing]", *PLAIN_PYTEST, *MANAGEMENT_CLIENTS)
+    packages = (f"{wheel(session)}[cli,testing]", *PLAIN_PYTEST, *MANAGEMENT_CLIENTS)
     session.install("--no-compile", *packages, *pins)
     folder = Path(session.create_tmp()).resolve()
     env = {

@@ -5,7 +5,10 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
+from pages import read_blocks
 from vm import enter
 
 from aiomsi.testing import EmbeddedAzure
@@ -306,6 +310,20 @@ def test_az_reads_roles_regions_and_management_groups(az: Az) -> None:
     assert az.names("account management-group list --no-register") == [root, "team"]
     az("account management-group delete -n team --no-register")
     assert az.names("account management-group list --no-register") == [root]
+
+
+def test_recipe_takes_an_inventory_with_the_login_of_az(az: Az) -> None:
+    (block,) = read_blocks("docs/recipes.md", "yaml")
+    (command,) = re.findall(r"^ +aiomsi (.*?[^\\])$", block.text, re.MULTILINE | re.DOTALL)
+    # The report needs an extra of another session.
+    arguments = shlex.split(command.replace("--report all.html", ""))
+    path = f"{Path(az.path).parent}{os.pathsep}{os.environ['PATH']}"
+
+    done = az.machine.run(sys.executable, "-m", "aiomsi", *arguments, environment={"PATH": path})
+
+    assert done.returncode == 0, done.stderr
+    rows = (az.machine.home / "all.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "cli" in [json.loads(row)["name"] for row in rows]
 
 
 def test_az_takes_the_cloud_from_its_metadata(machine: Machine, azure: EmbeddedAzure) -> None:
