@@ -316,7 +316,7 @@ def test_recipe_takes_an_inventory_with_the_login_of_az(az: Az) -> None:
     (block,) = read_blocks("docs/recipes.md", "yaml")
     (command,) = re.findall(r"^ +aiomsi (.*?[^\\])$", block.text, re.MULTILINE | re.DOTALL)
     # The report needs an extra of another session.
-    arguments = shlex.split(command.replace("--report all.html", ""))
+    arguments = shlex.split(command.replace("--report all.html", "").replace("\\\n", " "))
     path = f"{Path(az.path).parent}{os.pathsep}{os.environ['PATH']}"
 
     done = az.machine.run(sys.executable, "-m", "aiomsi", *arguments, environment={"PATH": path})
