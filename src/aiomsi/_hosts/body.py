@@ -33,7 +33,7 @@ def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretByte
         # 32 accepts gzip's header and zlib's.
         plain = SecretBytes(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1))
     except zlib.error:
-        return TokenError(f"the response is not the {coding} that it says it is", passing=True)
+        return TokenError(f"the response is not the {coding} that it says it is", transient=True)
     return TokenError(TOO_LARGE) if len(plain) > MAX_BODY else plain
 
 
@@ -70,7 +70,7 @@ def mask_error(request: TokenRequest, error: TokenError) -> TokenError:
     return TokenError(
         mask(error.message),
         error.code and mask(error.code),
-        error.passing,
+        error.transient,
         error.help,
         error.request_id and mask(error.request_id),
         no_identity=error.no_identity,
