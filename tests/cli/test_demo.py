@@ -28,6 +28,7 @@ from aiomsi.testing import (
     Fault,
 )
 
+unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of open files")
 HOSTS: dict[str, dict[str, str]] = {
     "App Service": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x"},
     "Service Fabric": {
@@ -380,8 +381,10 @@ def test_a_bar_is_drawn_on_a_terminal_only() -> None:
         )
 
 
+@unix
 def test_more_files_may_be_open_for_the_demo_only() -> None:
-    resource = pytest.importorskip("resource")
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = 256
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
@@ -408,9 +411,9 @@ def test_low_limit_of_open_files_limits_calls_under_way(
     )
 
 
+@unix
 @pytest.mark.slow
 def test_a_hard_limit_on_open_files_makes_nothing_fail() -> None:
-    pytest.importorskip("resource")
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
         "from aiomsi._cli.main import main; sys.exit(main(['demo', '--calls', '300']))"
