@@ -74,7 +74,6 @@ def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
             todo.append(child)
 
 
-@cache
 def tree_of(module: str) -> ast.Module:
     return ast.parse(modules()[module].read_text(encoding="utf-8"))
 
