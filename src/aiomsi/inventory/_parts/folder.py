@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 
@@ -131,9 +131,11 @@ class PartFolder:
         last = b""
         try:
             with self._find_place(scope).open() as file:
-                for line in file:
-                    digest.update(last)
-                    last = line
+                while block := file.read(_CHUNK):
+                    last += block
+                    start = _find_last_line(last)
+                    digest.update(memoryview(last)[:start])
+                    last = last[start:]
         except FileNotFoundError:
             return None
         if not (last.startswith(END_MARK) and last.endswith(b"\n")):
@@ -153,17 +155,20 @@ class PartFolder:
         """
         place = self._find_place(scope)
         if isinstance(place, LocalPlace):
-            start, lines = 0, [b""]
-            while lines and not lines[-1].startswith(END_MARK):
+            start, has_more = 0, True
+            while has_more:
                 with place.open() as file:
                     file.seek(start)
-                    lines = file.readlines(_CHUNK)
-                    start = file.tell()
-                yield from _join_rows(lines)
+                    lines = _read_lines(file)
+                start += len(lines)
+                rows = _cut_end(lines)
+                has_more = bool(lines) and rows == lines
+                if rows:
+                    yield rows
         else:
             with place.open() as file:
-                while lines := file.readlines(_CHUNK):
-                    yield from _join_rows(lines)
+                while rows := _cut_end(_read_lines(file)):
+                    yield rows
 
     def iter_rows(self, scope: Scope) -> Iterator[Row]:
         """Yield the rows of a part."""
@@ -175,10 +180,20 @@ class PartFolder:
         return self.place.child(f"{scope.key}{_SUFFIX}")
 
 
-def _join_rows(lines: list[bytes]) -> Iterator[bytes]:
-    rows = lines[:-1] if lines and lines[-1].startswith(END_MARK) else lines
-    if rows:
-        yield b"".join(rows)
+def _read_lines(file: BinaryIO) -> bytes:
+    """Return the next lines of a file, whole ones; nothing at its end."""
+    return file.read(_CHUNK) + file.readline()
+
+
+def _find_last_line(lines: bytes) -> int:
+    """Return the position of the last line, which may have no line break."""
+    return lines.rfind(b"\n", 0, max(len(lines) - 1, 0)) + 1
+
+
+def _cut_end(lines: bytes) -> bytes:
+    """Return lines without the last one of a part, which has its result."""
+    start = _find_last_line(lines)
+    return lines[:start] if lines.startswith(END_MARK, start) else lines
 
 
 def is_reusable(
