@@ -186,6 +186,7 @@ def write(folder: Path, *rows: dict[str, Any]) -> PartWriter:
     writer = PartFolder(folder).make_writer(SCOPE)
     for row in rows:
         writer.add([row])
+        writer.end_page()
     return writer
 
 
@@ -256,7 +257,7 @@ def test_part_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
     writer = write(tmp_path, row_of(1))
     PartFolder(tmp_path).remove_unfinished()
     with pytest.raises(FileNotFoundError):
-        writer.add([row_of(2)])
+        writer.end_page()
     assert names_in(tmp_path) == []
 
 

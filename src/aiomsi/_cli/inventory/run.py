@@ -32,7 +32,6 @@ from aiomsi.inventory._run import Resume, find_storage_options, read_scopes
 from aiomsi.inventory._times import make_now
 
 T = TypeVar("T")
-_NOTHING_READ = 1
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -124,9 +123,6 @@ class InventoryRun:
             if self.interruption.number is None:
                 raise
             task.uncancel()
-            if self._plan is not None:
-                now = make_now(self.clock.wall)()
-                self.manifest = make_manifest(self._plan, self._results, now)
 
     @asynccontextmanager
     async def _open_session(self, target: Target) -> AsyncIterator[CommandSession]:
@@ -148,9 +144,13 @@ class InventoryRun:
             parts = await thread.run(open_parts, location, storage, locked)
             try:
                 await self._run_with_parts(arm, parts, thread, storage)
+            except asyncio.CancelledError:
+                if self._plan is not None and self.interruption.number is not None:
+                    now = make_now(self.clock.wall)()
+                    self.manifest = make_manifest(self._plan, self._results, now, is_cut=True)
+                raise
             finally:
-                complete = self.manifest is not None and self.manifest.completeness == "complete"
-                await thread.run(lambda: parts.finish(is_complete=complete))
+                await thread.run(parts.finish, self.manifest)
                 self.parts = parts.location if parts.is_kept else None
 
     async def _run_with_parts(
@@ -169,6 +169,7 @@ class InventoryRun:
             if clear:
                 parts.folder.clear()
             parts.folder.remove_unfinished()
+            parts.forget_interruption()
             return parts.folder.open(planned)
 
         clear = await thread.run(check)
@@ -201,7 +202,7 @@ class InventoryRun:
     async def _write(self, plan: Plan, parts: Parts, storage: Mapping[str, Any]) -> Manifest:
         """Write the output in a thread; none is written if no scope was read."""
         manifest = make_manifest(plan, self._results, make_now(self.clock.wall)())
-        if manifest.exit_code == _NOTHING_READ:
+        if manifest.is_unread:
             return manifest
         options, folder = self.options, parts.folder
 
