@@ -21,10 +21,10 @@ import aiomsi
 from aiomsi import ConfigurationError, inventory
 from aiomsi.integrations import dask
 from aiomsi.integrations._dask import shard
-from aiomsi.integrations._dask.owner import CANCELLED, OwnerFile
 from aiomsi.integrations._dask.shard import RunConfig, read_shard
 from aiomsi.inventory._formats.places import LocalPlace
 from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.owner import CANCELLED, OwnerFile
 from aiomsi.testing import EmbeddedAzure
 
 distributed = import_distributed()

@@ -170,9 +170,7 @@ def find_storage_options(
     return found
 
 
-def _make_readings(
-    plan: Plan, parts: PartFolder, now: Now, observer: Observer | None
-) -> Readings:
+def _make_readings(plan: Plan, parts: PartFolder, now: Now, observer: Observer | None) -> Readings:
     subscriptions = {one.id: one for one in plan.subscriptions}
     rules = RowRules(now, plan.ignore, plan.filters, frozenset(plan.selection.kinds), observer)
     return Readings(subscriptions, parts, rules)

@@ -12,7 +12,13 @@ import attrs
 
 from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.inventory.mask import Mask
-from aiomsi._cli.inventory.places import Parts, find_parts, must_clear, open_parts
+from aiomsi._cli.inventory.places import (
+    Parts,
+    find_parts,
+    must_clear,
+    open_parts,
+    remove_unfinished,
+)
 from aiomsi._cli.inventory.printers import Printer
 from aiomsi._cli.inventory.progress import showing
 from aiomsi._cli.inventory.signals import Interruption
@@ -168,7 +174,10 @@ class InventoryRun:
         def open_plan(planned: Plan) -> Plan:
             if clear:
                 parts.folder.clear()
+            parts.begin()
             parts.folder.remove_unfinished()
+            if options.parts is None:
+                remove_unfinished(options.output)
             parts.forget_interruption()
             return parts.folder.open(planned)
 
@@ -207,6 +216,7 @@ class InventoryRun:
         options, folder = self.options, parts.folder
 
         def write(check: Callable[[], None]) -> Manifest:
+            parts.check_owner()
             self.state.tally.add(_iter_rows(folder, self._reused, check))
             written = assemble(
                 plan,

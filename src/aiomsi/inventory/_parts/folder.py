@@ -14,7 +14,7 @@ from aiomsi._util import json
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.locations import Location, open_place
-from aiomsi.inventory._formats.places import TEMPORARY, LocalPlace, Place
+from aiomsi.inventory._formats.places import LocalPlace, Place, is_temporary
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._parts.writer import END_MARK, PartFile, PartWriter
 from aiomsi.inventory._plan.plan import Plan
@@ -26,7 +26,6 @@ PLAN_NAME = "plan.json"
 _SUFFIX = ".part"
 # The folder may have files of other programs, such as unfinished downloads.
 _PART = re.compile(r"[^.]+\.(?:container|list|types|graph)(?:\..+)?\.part")
-_UNFINISHED = re.compile(rf".+{re.escape(TEMPORARY)}[0-9a-f]{{16}}")
 _CHUNK = 1_048_576
 
 
@@ -100,7 +99,7 @@ class PartFolder:
     def remove_unfinished(self) -> None:
         """Remove the files that a killed run left; call it under the lock."""
         for name in self.place.list_names():
-            if _UNFINISHED.fullmatch(name):
+            if is_temporary(name):
                 self.place.child(name).remove()
 
     def clear(self) -> None:
@@ -109,7 +108,7 @@ class PartFolder:
         The plan is removed last, because parts without a plan would count as those of the next run.
         """
         for name in self.place.list_names():
-            if _PART.fullmatch(name) or _UNFINISHED.fullmatch(name):
+            if _PART.fullmatch(name) or is_temporary(name):
                 self.place.child(name).remove()
         self.place.child(PLAN_NAME).remove()
 

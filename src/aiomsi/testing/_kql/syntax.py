@@ -244,6 +244,6 @@ def iter_columns(node: object) -> Iterator[str]:
     elif isinstance(node, tuple):
         for part in node:
             yield from iter_columns(part)
-    elif attrs.has(type(node)):
-        for field in attrs.fields(type(node)):
+    elif attrs.has(kind := type(node)):
+        for field in attrs.fields(kind):
             yield from iter_columns(getattr(node, field.name))

@@ -208,9 +208,7 @@ class FilteredRows(Sequence[Row]):
             both = lambda row: first(row) and test(row)  # noqa: E731
         else:
             both = lambda row: first(row) and test(function(row))  # noqa: E731
-        return FilteredRows(
-            self.source, both, function, by_id=self.by_id, count_alike=count_alike
-        )
+        return FilteredRows(self.source, both, function, by_id=self.by_id, count_alike=count_alike)
 
     def map(self, function: Callable[[Row], Row], *, by_id: bool = False) -> FilteredRows:
         """Return the rows of a function's results."""
