@@ -41,8 +41,9 @@ _CHANGES = ("added", "removed", "changed", "unknown")
 def diff(old: Path, new: Path, as_json: bool) -> None:
     """Print the differences of two inventories, OLD and NEW, which are outputs of runs.
 
-    Each is a .jsonl, .csv or .parquet file, or a folder, and needs its manifest beside it. A row that is missing in a list that was not read whole is
-    "unknown", and never "removed". Times of reading are not compared.
+    Each is a .jsonl, .csv or .parquet file, or a folder, and needs its manifest beside it. A row
+    that is missing in a list that was not read whole is "unknown", and never "removed". Times of
+    reading are not compared.
     """
     from aiomsi.inventory import compare_rows, find_known_scopes
     from aiomsi.inventory._formats.inputs import read_rows
@@ -105,11 +106,11 @@ def _check_file(path: Path, manifest: Manifest) -> None:
     try:
         if path.is_dir():
             # The last file of a manifest is that of the errors.
-            described = {file.name: file.sha256 for file in manifest.files[:-1]}
-            found = {each.name: _find_digest(each) for each in path.iterdir()}
+            described = sorted((file.name, file.sha256) for file in manifest.files[:-1])
+            found = sorted((each.name, _find_digest(each)) for each in path.iterdir())
         else:
-            described = {"": file.sha256 for file in manifest.files[:1]}
-            found = {"": _find_digest(path)}
+            described = [("", file.sha256) for file in manifest.files[:1]]
+            found = [("", _find_digest(path))]
     except OSError as error:
         msg = f"{str(path)!r} can't be read: {error.strerror}"
         raise ConfigurationError(msg, help="Write the inventory again") from None
