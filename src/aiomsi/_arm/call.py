@@ -6,10 +6,9 @@ Credentials return tokens; `ProviderSupport` resolves api-versions and registers
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-import attrs
 
 from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.retry import is_read
@@ -100,10 +99,12 @@ def new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-# No generated repr: it would show the token and the signed query of the URL.
-@attrs.define(eq=False, repr=False)
 class Call:
     """One call and its state.
+
+    It is a plain class, and has most of its attributes by default, because setting them takes
+    longer than anything else that a call does before its request. It has no repr, which would show
+    the token and the signed query of the URL.
 
     Attributes:
         method: the HTTP verb.
@@ -146,23 +147,16 @@ class Call:
 
     """
 
-    method: str
-    url: str
-    headers: MutableMapping[str, str]
-    data: bytes | None
-    began: float
     kind: ResourceType | None = None
     lacks_version: bool = False
     until: float | None = None
-    timed: bool = False
-    lists: bool = False
     attempts: int = 0
     throttled: int = 0
     uncertain_error: ArmError | ArmConnectionError | None = None
     pending_error: ArmError | ArmConnectionError | None = None
     failed_checks: int = 0
     fixes: int = 0
-    registered: dict[str, float] = attrs.field(factory=dict)
+    registered: Mapping[str, float] = MappingProxyType({})
     fault: tuple[int | None, str | None] | None = None
     repeats: int = 0
     unreadable: bool = False
@@ -174,6 +168,24 @@ class Call:
     missed_turn: str | None = None
     on_held: Callable[[], None] | None = None
     refused_ticket: Ticket | None = None
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        headers: MutableMapping[str, str],
+        data: bytes | None,
+        began: float,
+        timed: bool = False,
+        lists: bool = False,
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.data = data
+        self.began = began
+        self.timed = timed
+        self.lists = lists
 
     @property
     def sent(self) -> Any:
