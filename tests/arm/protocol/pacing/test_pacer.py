@@ -422,14 +422,27 @@ class LoadedService:
         while self.pacer.waiting < count + 2_048:
             self.pacer.submit(lane, None, self.now)
         for _ in range(count):
-            for ticket in self.pacer.take(self.now)[0]:
-                self.free_at = max(self.free_at + self.gap, self.now)
-                self.under_way.append((max(self.free_at, self.now + self.latency), ticket))
-            self.now, ticket = self.under_way.popleft()
-            self.pacer.answered(ticket, self.now)
-            if self.sizes[-1] != self.pacer.connections:
-                self.sizes.append(self.pacer.connections)
+            self._answer_one()
         return self.sizes
+
+    def burst(self, count: int) -> list[int]:
+        """Send so many calls, after a minute without any, and answer all of them."""
+        self.now += 60.0
+        lane = self.pacer.find_lane(())
+        for _ in range(count):
+            self.pacer.submit(lane, None, self.now)
+        for _ in range(count):
+            self._answer_one()
+        return self.sizes
+
+    def _answer_one(self) -> None:
+        for ticket in self.pacer.take(self.now)[0]:
+            self.free_at = max(self.free_at + self.gap, self.now)
+            self.under_way.append((max(self.free_at, self.now + self.latency), ticket))
+        self.now, ticket = self.under_way.popleft()
+        self.pacer.answered(ticket, self.now)
+        if self.sizes[-1] != self.pacer.connections:
+            self.sizes.append(self.pacer.connections)
 
 
 @pytest.mark.parametrize(
@@ -455,6 +468,19 @@ def test_connections_that_bring_no_more_are_taken_back() -> None:
 def test_connections_stay_at_the_service_s_limit() -> None:
     service = LoadedService(0.1, most=2_600.0)
     assert service.run(8_000) == [128, 256, 500, 256]
+
+
+def test_a_pause_between_bursts_is_no_reason_for_more_connections() -> None:
+    service = LoadedService(0.001, most=1_000.0)
+    sizes = [service.burst(400) for _ in range(20)][-1]
+    # 400 calls take less than half a second, in which a step is tried, but not judged.
+    assert set(sizes) == {128, 256}
+    assert service.burst(2_000)[-1] == 128
+
+
+def test_connections_do_not_grow_by_less_than_the_least_step() -> None:
+    # By Little's law, 5,000 a second with 34 ms each would need 170 connections.
+    assert LoadedService(0.034).run(20_000) == [128]
 
 
 def test_connections_do_not_grow_while_no_call_waits() -> None:

@@ -391,6 +391,8 @@ class Pacer:
 
     def _count_waiting(self, lane: Lane, now: float) -> None:
         """Count a call that a lane has just got."""
+        if not self.waiting:
+            self._growth.restart(now, self._good_responses)
         self.waiting += 1
         self._busy += lane.waiting == 1
         turns = lane.turns
