@@ -228,13 +228,12 @@ class CallQueue:
 
     def _hand_over(self, lane: Lane) -> None:
         """Wake the next call after a response; as `send_waiting`, in a short way for one lane."""
-        if not self.closed:
-            now = self.clock.monotonic()
-            ticket = self.pacer.hand_over(lane, now)
-            if ticket is None:
-                self.send_waiting()
-            else:
-                self._wake(ticket, now)
+        now = self.clock.monotonic()
+        ticket = None if self.closed else self.pacer.hand_over(lane, now)
+        if ticket is None:
+            self.send_waiting()
+        else:
+            self._wake(ticket, now)
 
     def _wake(self, ticket: Ticket, now: float) -> None:
         """Wake the call whose turn has come, and count its wait."""

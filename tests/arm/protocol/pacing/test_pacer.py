@@ -403,6 +403,65 @@ def test_connections_may_change_at_any_time() -> None:
     assert len(pacer.take(NOW)[0]) == 3
 
 
+def make_full(connections: int, number: int, name: str = "a") -> tuple[Pacer, list[Ticket]]:
+    """Return a pacer without a free connection, whose limit is far away, and all its calls."""
+    pacer = make_pacer(connections)
+    pacer.find_lane((name,)).meters[0].open_to = 1_000
+    tickets = submit_all(pacer, name, number)
+    pacer.take(NOW)
+    return pacer, tickets
+
+
+def test_response_hands_its_connection_over_within_its_lane() -> None:
+    pacer, (first, second, third) = make_full(1, 3)
+    lane = first.lane
+    assert pacer.hand_over(lane, NOW) is None
+    pacer.lost(first, NOW)
+    assert pacer.hand_over(lane, NOW + 1.0) is second
+    assert (second.in_flight, second.sent_at, second.numbers) == (True, NOW + 1.0, [2])
+    pacer.lost(second, NOW)
+    assert pacer.hand_over(lane, NOW) is third
+    pacer.lost(third, NOW)
+    assert pacer.hand_over(lane, NOW) is None
+    assert_idle(pacer)
+
+
+def test_nothing_is_handed_over_while_another_lane_waits() -> None:
+    pacer, (first, second, *_) = make_full(1, 3)
+    other = submit_all(pacer, "b", 1)[0]
+    pacer.lost(first, NOW)
+    assert pacer.hand_over(first.lane, NOW) is None
+    assert pacer.take(NOW)[0] == [second]
+    pacer.lost(second, NOW)
+    assert pacer.take(NOW)[0] == [other]
+
+
+def test_nothing_is_handed_over_near_a_limit() -> None:
+    pacer, (first, second, _) = make_full(1, 3)
+    # The second call may be sent, but the third may have to wait, which needs a timer.
+    meter_of(first.lane).open_to = 2
+    pacer.lost(first, NOW)
+    assert pacer.hand_over(first.lane, NOW) is None
+    assert pacer.take(NOW)[0] == [second]
+
+
+def test_nothing_is_handed_over_if_several_connections_are_free() -> None:
+    pacer, (first, *others) = make_full(1, 4)
+    pacer.lost(first, NOW)
+    pacer.connections = 3
+    assert pacer.hand_over(first.lane, NOW) is None
+    assert pacer.take(NOW)[0] == others
+
+
+def test_nothing_is_handed_over_beside_a_rate_of_the_user() -> None:
+    pacer = make_pacer(1, reads=10.0)
+    lane = pacer.find_lane((), "reads")
+    tickets = [pacer.submit(lane, each, NOW) for each in range(2)]
+    assert pacer.take(NOW)[0] == tickets[:1]
+    pacer.lost(tickets[0], NOW)
+    assert pacer.hand_over(lane, NOW) is None
+
+
 class LoadedService:
     """A pacer with more calls than connections, and a service that answers them in order.
 
