@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from absences import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 (hooks)
 from loops import LOOPS
 
 from aiomsi._clock import SYSTEM_CLOCK

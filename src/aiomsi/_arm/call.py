@@ -90,7 +90,7 @@ class NoResponse:
         self.help = help
 
 
-def new_request_id() -> str:
+def make_request_id() -> str:
     """Return a random GUID (version 4, variant a) as text.
 
     It takes a third of the time of `str(uuid.uuid4())`.
@@ -231,7 +231,7 @@ class Call:
 
     def renew_id(self) -> None:
         """Use a new request id, because ARM may repeat its old response to a known id."""
-        self.headers["x-ms-client-request-id"] = new_request_id()
+        self.headers["x-ms-client-request-id"] = make_request_id()
 
 
 def mark_uncertain(error: E, earlier: ArmError | ArmConnectionError) -> E:

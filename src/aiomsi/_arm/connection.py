@@ -27,7 +27,7 @@ from aiomsi._arm.call import (
     Call,
     NoResponse,
     OwnCredential,
-    new_request_id,
+    make_request_id,
 )
 from aiomsi._arm.http import (
     CLOSED,
@@ -57,7 +57,7 @@ from aiomsi._arm.protocol.request import (
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
-from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
+from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, make_no_loop_error
 from aiomsi._tokens.access_token import AccessToken
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
@@ -71,7 +71,8 @@ if TYPE_CHECKING:
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.01
-"""The share of the budget within which a request has the time-outs of one that begins at once."""
+"""A request that begins within this share of the budget counts as one that begins at once: all such
+requests have one object of time-outs in common."""
 _TOKEN_AGE = 1.0
 """Seconds of a wait for a turn after which the tokens are requested again."""
 _TARDINESS = 1.0
@@ -132,8 +133,8 @@ class Connection:
     _id_numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _at_once: float = attrs.field(init=False, repr=False)
     _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks that
-    # `close` has woken.
+    # `_waiting` holds the tasks that `close` has to wake, because the end of the HTTP session would
+    # not end their waits; `_woken` those that it has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
@@ -160,7 +161,7 @@ class Connection:
 
     @_id_prefix.default
     def _default_id_prefix(self) -> str:
-        return new_request_id()[:-12]
+        return make_request_id()[:-12]
 
     @_at_once.default
     def _default_at_once(self) -> float:
@@ -205,7 +206,7 @@ class Connection:
         try:
             is_home = self._loop is asyncio.get_running_loop()
         except RuntimeError:
-            raise without_loop() from None
+            raise make_no_loop_error() from None
         if not is_home or self.http is None:
             self._open()
         if options.headers is not None:
@@ -254,7 +255,7 @@ class Connection:
                 else:
                     if self.closed:
                         # The queue of a closed session wakes no call that comes later.
-                        raise closed_error(ours=True)
+                        raise make_closed_error(ours=True)
                     ticket = await queue.take_turn(call, scoped)
                     now = self.clock.monotonic()
                     if not renewed and (self._renewals != renewals or now - asked_at > _TOKEN_AGE):
@@ -262,7 +263,7 @@ class Connection:
                         tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http
                 if http is None or http.closed:
-                    raise closed_error(ours=self.closed)
+                    raise make_closed_error(ours=self.closed)
                 call.headers["Authorization"] = tokens[0].authorization
                 if len(tokens) > 1:
                     call.headers[_AUXILIARY] = Secret(
@@ -337,7 +338,8 @@ class Connection:
                     answer = part = body = None
                     del parts, headers
                 if response is None:
-                    raise failure or closed_error(ours=self.closed)
+                    # `failure` is set. It is raised here, so that aiohttp's error is no context.
+                    raise failure or make_closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)
                 if scoped is None and not queue.pacer.waiting:
@@ -371,19 +373,19 @@ class Connection:
 
         """
         if self.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
             await self.clock.sleep(seconds)
         except asyncio.CancelledError:
-            if not self._was_woken(task):
+            if not self._undo_wake(task):
                 raise
         else:
             return
         finally:
             self._waiting.discard(task)
-        raise closed_error(ours=True)
+        raise make_closed_error(ours=True)
 
     def start(
         self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
@@ -401,7 +403,7 @@ class Connection:
         if http is not None:
             self.queue.close()
         tasks, credentials = set(self._tasks), self.credentials
-        # A session in which no call waits may be closed outside of an event loop.
+        # If no call waits, the session may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None
         for waiting in list(self._waiting):
             # A task that is already being cancelled wakes anyway.
@@ -477,17 +479,20 @@ class Connection:
         self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool
     ) -> AiomsiError | None:
         """Return the error if `close` cancelled the request; None if the caller cancelled it."""
-        if self._was_woken(task):
+        if self._undo_wake(task):
             if sending and not call.reads:
                 return self.no_response_error(call, CLOSED)
-            return closed_error(ours=True)
+            return make_closed_error(ours=True)
         # aiohttp itself cancels the requests that wait for a connection.
         if sending and task is not None and not task.cancelling() and self.is_closed:
-            return closed_error(ours=self.closed)
+            return make_closed_error(ours=self.closed)
         return None
 
-    def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
-        """Undo the cancellation of a task by `close`; return whether no other one is pending."""
+    def _undo_wake(self, task: asyncio.Task[Any] | None) -> bool:
+        """Undo the cancellation of a task by `close`, if that cancelled it.
+
+        Return whether `close` cancelled the task, and no other code did.
+        """
         if task is None or task not in self._woken:
             return False
         self._woken.discard(task)
@@ -509,7 +514,7 @@ class Connection:
 
         """
         if self.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
@@ -567,7 +572,7 @@ def strip_frames(error: asyncio.CancelledError) -> asyncio.CancelledError:
     return error.with_traceback(None)
 
 
-def closed_error(*, ours: bool) -> UsageError:
+def make_closed_error(*, ours: bool) -> UsageError:
     """Create the error for a closed session: the `ArmSession`, or the user's aiohttp session."""
     if ours:
         return UsageError(

@@ -1,7 +1,7 @@
 """`Sender`: sends a call, and repeats it where the retry rule says so.
 
-Each request is one `Connection.send_once`. `recovery` handles a failed request. It is
-imported at the first failure, because most sessions never need it.
+Each request is one `Connection.send_once`. The module `recovery`, which handles a failed request,
+is imported at the first failure, because most sessions never need it.
 """
 
 from __future__ import annotations
@@ -75,8 +75,16 @@ class Sender:
     def _raise_uncertain(
         self, call: Call, uncertain: ArmError | ArmConnectionError, error: AiomsiError
     ) -> NoReturn:
-        """Raise the error of a call that may have been carried out and can't be sent again."""
+        """Raise the error of a call that may have been carried out and can't be sent again.
+
+        Args:
+            call: the call.
+            uncertain: `Call.uncertain_error`.
+            error: the reason why the call can't be sent again.
+
+        """
         if isinstance(error, UsageError):
+            # The session was closed, which the caller must see first.
             raise call.mark_uncertain(error) from None
         uncertain.add_note(f"It could not be sent again: {error}")
         raise call.mark_uncertain(uncertain) from uncertain.__cause__
@@ -117,6 +125,7 @@ class Sender:
                 f"status {wrong.status}, and the module for its recovery can't be loaded: {failure}"
             )
             error = self.connection.no_response_error(call, why)
+            # With any other status the service has refused the request.
             error.uncertain = error.uncertain and wrong.status in TEMPORARY_STATUSES
             raise call.mark_uncertain(error) from None
         return await Recovery(self.connection, self.rule, self._fix).recover(call, wrong)

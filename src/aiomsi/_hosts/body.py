@@ -34,7 +34,7 @@ def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretByte
         # 32 accepts gzip's header and zlib's.
         plain = SecretBytes(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1))
     except zlib.error:
-        return TokenError(f"the response is not the {coding} that it says it is", passing=True)
+        return TokenError(f"the response is not the {coding} that it says it is", transient=True)
     return TokenError(TOO_LARGE) if len(plain) > MAX_BODY else plain
 
 

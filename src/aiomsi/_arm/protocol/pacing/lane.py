@@ -139,7 +139,7 @@ class Lane:
         waiting: calls that wait.
         urgent_waiting: those of them that go before bulk.
         turns: the queue of ready lanes in which the lane stands; None if it is not ready.
-        wakes_at: the time at which the lane is looked at again; None for after a response.
+        wakes_at: the time at which the lane is looked at again; None if only a response wakes it.
         open_since: the time since which no meter has held the waiting calls back; infinite while
             one does.
         forgotten: whether the pacer has dropped the lane, so that another one may have its keys.
@@ -168,7 +168,7 @@ class Lane:
         return max(self.open_since, self.group.open_since)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until all meters allow the next request; infinite if unknown."""
+        """Return the seconds until all meters allow a request; infinite as for `Meter.wait`."""
         longest = 0.0
         for meter in self.meters:
             # Without a call in the usual case, because each turn asks twice.

@@ -10,7 +10,7 @@ from aiomsi._arm.session import ArmSession
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
-from aiomsi.inventory._sources.graph.batch import Batch, BatchContext, Group
+from aiomsi.inventory._sources.graph.batch import Batch, BatchContext, ScopeGroup
 from aiomsi.inventory._sources.graph.queries import MAX_SUBSCRIPTIONS, make_queries
 from aiomsi.inventory._sources.reading import Reading
 from aiomsi.inventory._sources.responses import RequestFeed, check_open, iter_responses
@@ -33,7 +33,7 @@ async def read_graph(
         OSError: a part can't be written.
 
     """
-    waiting: deque[Group | Batch] = deque(_iter_groups(arm, plan, readings.values(), parts))
+    waiting: deque[ScopeGroup | Batch] = deque(_iter_groups(arm, plan, readings.values(), parts))
     feed, active, most = RequestFeed(), 0, min(limit, _AT_ONCE)
 
     def submit() -> None:
@@ -48,7 +48,7 @@ async def read_graph(
         submit()
         async for outcome in outcomes:
             check_open(arm, outcome.error)
-            work: Group | Batch = outcome.request.tag
+            work: ScopeGroup | Batch = outcome.request.tag
             step = work.take(outcome)
             del outcome
             await next(iter(work.readings.values())).writer.drain()
@@ -61,7 +61,7 @@ async def read_graph(
 
 def _iter_groups(
     arm: ArmSession, plan: Plan, readings: Iterable[Reading], parts: PartFolder
-) -> Iterator[Group]:
+) -> Iterator[ScopeGroup]:
     tables = defaultdict[str, list[Reading]](list)
     for reading in readings:
         tables[reading.scope.kind or ""].append(reading)
@@ -70,4 +70,4 @@ def _iter_groups(
         context = BatchContext(queries, arm.cloud, parts.make_writer)
         for start in range(0, len(members), MAX_SUBSCRIPTIONS):
             group = members[start : start + MAX_SUBSCRIPTIONS]
-            yield Group(context, {one.scope.subscription_id: one for one in group})
+            yield ScopeGroup(context, {one.scope.subscription_id: one for one in group})
