@@ -529,7 +529,7 @@ def test_connections_stay_at_the_service_s_limit() -> None:
     assert service.run(8_000) == [128, 256, 500, 256]
 
 
-def test_a_pause_between_bursts_is_no_reason_for_more_connections() -> None:
+def test_a_pause_between_bursts_adds_no_connection() -> None:
     service = LoadedService(0.001, most=1_000.0)
     sizes = [service.burst(400) for _ in range(20)][-1]
     # 400 calls take less than half a second, in which a step is tried, but not judged.
