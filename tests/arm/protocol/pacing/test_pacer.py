@@ -7,6 +7,7 @@ from collections.abc import Hashable
 
 import pytest
 
+from aiomsi._arm.protocol.pacing.connection_growth import ConnectionGrowth
 from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
 from aiomsi._arm.protocol.pacing.meter import Meter
 from aiomsi._arm.protocol.pacing.pacer import Count, Pacer
@@ -540,6 +541,17 @@ def test_a_pause_between_bursts_adds_no_connection() -> None:
 def test_connections_do_not_grow_by_less_than_the_least_step() -> None:
     # By Little's law, 5,000 a second with 34 ms each would need 170 connections.
     assert LoadedService(0.034).run(20_000) == [128]
+
+
+def test_many_responses_per_second_add_no_connection() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+    growth.restart(NOW, 0)
+    # The average latency still includes that of a burst's first responses.
+    sizes = [
+        growth.decide(NOW + second, responses, 0.1, 128, is_full=True)
+        for second, responses in ((1.0, 4_500), (2.0, 9_000), (3.0, 11_000))
+    ]
+    assert sizes == [128, 128, 256]
 
 
 def test_connections_do_not_grow_while_no_call_waits() -> None:

@@ -93,7 +93,9 @@ class ConnectionGrowth:
                 self._paused_until = now + rules.growth_pause
                 return fewer
         step = min(needed, int(connections * rules.connection_growth))
-        if now < self._paused_until or step < rules.least_growth * connections:
+        # The average latency includes that of a burst's first responses, the rate does not.
+        is_small = step < rules.least_growth * connections
+        if now < self._paused_until or is_small or rate * rules.least_growth > rules.throughput:
             return connections
         self._before, self._settles = (connections, rate), True
         return step
