@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import attrs
 import pytest
+import yarl
 from arm_server import (
     AUDIENCE,
     GROUP,
@@ -58,6 +59,31 @@ LOST = Says(None)
 BUSY = Says(503, error("ServerTimeout"))
 GONE = Says(504, error("GatewayTimeout"))
 TOO_MANY = Says(429, error("TooManyRequests"))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "/",
+        "/?",
+        "/subscriptions?api-version=2022-12-01",
+        "/a%2Fb/c:d/%C3%BC;e=1,2/@f?x=a%26b&y=?/&z=%23",
+    ],
+)
+async def test_url_of_parts_equals_the_parsed_text(rest: str) -> None:
+    arm = ArmSession(Tokens(), cloud=Cloud("Test", "http://127.0.0.1:8080", AUDIENCE))
+    connection = arm._connection
+    path, _, query = rest.partition("?")
+    url = connection._build_url(path=path, query_string=query)
+    parsed = yarl.URL(connection._root[: connection._root_end] + rest, encoded=True)
+    assert (url, str(url), url.raw_path_qs) == (parsed, str(parsed), parsed.raw_path_qs)
+    assert (url.host, url.port, url.origin()) == (parsed.host, parsed.port, parsed.origin())
+    await arm.close()
+
+
+async def test_url_with_a_scheme_in_capitals_is_sent_too() -> None:
+    async with canned(Says(200, DONE)) as server, session(server) as arm:
+        assert await arm.get(server.url.replace("http", "HTTP", 1) + URL) == DONE
 
 
 class OneToken(Tokens):

@@ -148,11 +148,7 @@ class Client:
             self._start(self._source.pop())
         going, again = pacer.take(world.now)
         for ticket in going:
-            call = ticket.item
-            if not isinstance(call, Call) or not call.waiting:
-                world.violate("P6", f"{self.name}: a cancelled call was sent")
-            call.lane = ticket.lane
-            self._send(call)
+            self._send_in_turn(ticket)
         self.watch.agree()
         if self._source and going and pacer.waiting < self.look_ahead:
             self._pump()
@@ -162,6 +158,25 @@ class Client:
             if self._alarm is None or again < self._alarm or self._alarm <= world.now:
                 self._alarm = again
                 world.at(again, self._wake, again)
+
+    def _hand_over(self, lane: Lane) -> None:
+        """Send the next call after a response, in the short way if the pacer knows it."""
+        ticket = self.pacer.hand_over(lane, self.world.now)
+        if ticket is None:
+            self._pump()
+            return
+        self.world.see("a response handed its connection over")
+        self._send_in_turn(ticket)
+        self.watch.agree()
+        if self._source:
+            self._pump()
+
+    def _send_in_turn(self, ticket: Ticket) -> None:
+        call = ticket.item
+        if not isinstance(call, Call) or not call.waiting:
+            self.world.violate("P6", f"{self.name}: a cancelled call was sent")
+        call.lane = ticket.lane
+        self._send(call)
 
     def _wake(self, when: float) -> None:
         if self._alarm == when:
@@ -221,7 +236,7 @@ class Client:
             call.waiting = True
             self.watch.resubmit(call)
             self.pacer.resubmit(call.ticket, now)
-        self._pump()
+        self._hand_over(call.ticket.lane)
 
     def _record_success(self, call: Call, counts: Sequence[Count | None]) -> None:
         """Record a success; while no limit is near, leave most counts unread, as a session does."""

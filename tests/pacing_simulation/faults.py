@@ -262,6 +262,12 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a connection is handed over without a look at the limits",
+        change(
+            "pacer", "            if meter.sent + 1 >= meter.open_to:\n", "            if False:\n"
+        ),
+    ),
+    Mutant(
         "a paused limit is forgotten",
         change(
             "meter",

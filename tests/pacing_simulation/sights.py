@@ -13,6 +13,7 @@ SIGHTS = frozenset(
         "a limit was found by its 429",
         "a pause without a wait was doubled twice",
         "a request was lost",
+        "a response handed its connection over",
         "a waiting call was cancelled",
         "an asked wait was made longer",
         "refused requests counted",

@@ -6,7 +6,8 @@ Credentials return tokens; `ProviderSupport` resolves api-versions and registers
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiomsi._arm.protocol.links import get_path
@@ -99,7 +100,11 @@ def make_request_id() -> str:
 
 
 class Call:
-    """One call and its state. Its repr shows neither the token nor the signed query of the URL.
+    """One call and its state.
+
+    It is a plain class, and has most of its attributes by default, because setting them takes
+    longer than anything else that a call does before its request. It has no repr, which would show
+    the token and the signed query of the URL.
 
     Attributes:
         method: the HTTP verb.
@@ -142,37 +147,27 @@ class Call:
 
     """
 
-    # Each import creates this class, so it is plain.
-    __slots__ = (
-        "attempts",
-        "began",
-        "bulk",
-        "data",
-        "excused",
-        "failed_checks",
-        "fault",
-        "fixes",
-        "headers",
-        "kind",
-        "lacks_version",
-        "lists",
-        "longest_limit_wait",
-        "method",
-        "missed_turn",
-        "on_held",
-        "pending_error",
-        "refused_ticket",
-        "registered",
-        "repeats",
-        "throttled",
-        "timed",
-        "uncertain_error",
-        "unreadable",
-        "until",
-        "url",
-        "waited",
-        "waited_for",
-    )
+    kind: ResourceType | None = None
+    lacks_version: bool = False
+    until: float | None = None
+    attempts: int = 0
+    throttled: int = 0
+    uncertain_error: ArmError | ArmConnectionError | None = None
+    pending_error: ArmError | ArmConnectionError | None = None
+    failed_checks: int = 0
+    fixes: int = 0
+    registered: Mapping[str, float] = MappingProxyType({})
+    fault: tuple[int | None, str | None] | None = None
+    repeats: int = 0
+    unreadable: bool = False
+    excused: float = 0.0
+    bulk: bool = False
+    waited: float = 0.0
+    waited_for: str | None = None
+    longest_limit_wait: float = 0.0
+    missed_turn: str | None = None
+    on_held: Callable[[], None] | None = None
+    refused_ticket: Ticket | None = None
 
     def __init__(
         self,
@@ -181,7 +176,6 @@ class Call:
         headers: MutableMapping[str, str],
         data: bytes | None,
         began: float,
-        *,
         timed: bool = False,
         lists: bool = False,
     ) -> None:
@@ -190,29 +184,8 @@ class Call:
         self.headers = headers
         self.data = data
         self.began = began
-        self.kind: ResourceType | None = None
-        self.lacks_version = False
-        self.until: float | None = None
         self.timed = timed
         self.lists = lists
-        self.attempts = 0
-        self.throttled = 0
-        self.uncertain_error: ArmError | ArmConnectionError | None = None
-        self.pending_error: ArmError | ArmConnectionError | None = None
-        self.failed_checks = 0
-        self.fixes = 0
-        self.registered: dict[str, float] = {}
-        self.fault: tuple[int | None, str | None] | None = None
-        self.repeats = 0
-        self.unreadable = False
-        self.excused = 0.0
-        self.bulk = False
-        self.waited = 0.0
-        self.waited_for: str | None = None
-        self.longest_limit_wait = 0.0
-        self.missed_turn: str | None = None
-        self.on_held: Callable[[], None] | None = None
-        self.refused_ticket: Ticket | None = None
 
     @property
     def sent(self) -> Any:

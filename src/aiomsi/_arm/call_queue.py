@@ -167,17 +167,20 @@ class CallQueue:
         """
         lane = self.lane if scoped is None else self.find_lane(scoped)
         now = self.clock.monotonic()
-        error = self.find_pause_error(call, lane, now)
+        is_held = lane.wait(now) > 0.0
+        error = self.find_pause_error(call, lane, now) if is_held else None
         if error is not None:
             raise error
         waiter = _Waiter(call, scoped, now, asyncio.get_running_loop().create_future())
         self._waiters[waiter] = None
+        if is_held:
+            self._note_limit(waiter, lane, now)
         self._submit(waiter, lane, now)
         if not call.bulk:
             self._limit_connection_wait(waiter, now, self._left_of(call, now))
         try:
             # Without a free connection no turn can come before the next response.
-            if self.pacer.free:
+            if self.pacer.in_flight < self.pacer.connections:
                 self.send_waiting()
             await waiter.future
         except BaseException:
@@ -191,14 +194,16 @@ class CallQueue:
             del self._waiters[waiter]
         return waiter.ticket
 
+    def _note_limit(self, waiter: _Waiter, lane: Lane, now: float) -> None:
+        """Remember the limit that holds a call back, and report that one does."""
+        waits = [meter.wait(now) for meter in lane.meters]
+        waiter.held_by = lane.keys[waits.index(max(waits))]
+        if waiter.call.on_held is not None:
+            waiter.call.on_held()
+
     def _submit(self, waiter: _Waiter, lane: Lane, now: float) -> None:
         """Give the call a place in its lane, or its place at the front after a refusal."""
         call = waiter.call
-        waits = [meter.wait(now) for meter in lane.meters]
-        if any(waits):
-            waiter.held_by = lane.keys[waits.index(max(waits))]
-            if call.on_held is not None:
-                call.on_held()
         ticket, call.refused_ticket = call.refused_ticket, None
         if ticket is None:
             waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=not call.bulk)
@@ -218,16 +223,38 @@ class CallQueue:
         now = self.clock.monotonic()
         tickets, at = self.pacer.take(now)
         for ticket in tickets:
-            waiter: Any = ticket.item
-            ticket.item = waiter.scoped
-            self._count_wait(waiter, now)
-            # The future is done if the task is being cancelled, which then returns the ticket.
-            if not waiter.future.done():
-                waiter.future.set_result(None)
+            self._wake(ticket, now)
         self._set_turn_timer(at if self.pacer.waiting else None)
 
+    def _hand_over(self, lane: Lane) -> None:
+        """Wake the next call after a response; as `send_waiting`, in a short way for one lane."""
+        now = self.clock.monotonic()
+        ticket = None if self.closed else self.pacer.hand_over(lane, now)
+        if ticket is None:
+            self.send_waiting()
+        else:
+            self._wake(ticket, now)
+
+    def _wake(self, ticket: Ticket, now: float) -> None:
+        """Wake the call whose turn has come, and count its wait."""
+        waiter: Any = ticket.item
+        ticket.item = waiter.scoped
+        since = waiter.since
+        if ticket.open_since <= since <= now:
+            # No limit held the call back, which only lacked a connection.
+            call = waiter.call
+            self.counts.connection_wait += now - since
+            call.waited += now - since
+            if call.bulk:
+                call.excused += now - since
+        else:
+            self._count_wait(waiter, now)
+        # The future is done if the task is being cancelled, which then returns the ticket.
+        if not waiter.future.done():
+            waiter.future.set_result(None)
+
     def _count_wait(self, waiter: _Waiter, now: float) -> None:
-        """Count the wait of a call whose turn has come, for the statistics and for the call."""
+        """Count a wait for limits, for the statistics and for the call."""
         call, since, ticket = waiter.call, waiter.since, waiter.ticket
         limits = cast("tuple[Limit, ...]", ticket.lane.keys)
         wait = self.counts.add_wait(limits, since, ticket.open_since, now)
@@ -254,7 +281,7 @@ class CallQueue:
         else:
             self._learn(call, ticket, scoped, response, self.clock.monotonic())
         if self.pacer.waiting:
-            self.send_waiting()
+            self._hand_over(ticket.lane)
 
     def lose(self, ticket: Ticket) -> None:
         """Return a ticket whose request got no response; do nothing if it was returned before."""
@@ -419,14 +446,13 @@ class CallQueue:
         if left < math.inf:
             waiter.limited_since = since
             waiter.fails_at = asyncio.get_running_loop().time() + max(left, _SHORTEST_WAIT)
-            self._set_connection_timer(waiter.fails_at)
+            timer = self._connection_timer
+            if timer is None or timer.when() > waiter.fails_at:
+                self._set_connection_timer(waiter.fails_at)
 
     def _set_connection_timer(self, at: float) -> None:
-        timer = self._connection_timer
-        if timer is not None:
-            if timer.when() <= at:
-                return
-            timer.cancel()
+        if self._connection_timer is not None:
+            self._connection_timer.cancel()
         # In no context of a caller, because the timer serves the calls of others as well.
         self._connection_timer = asyncio.get_running_loop().call_at(
             at, self._on_connection_timer, context=empty_context()

@@ -178,7 +178,7 @@ class Providers:
         key, now = path.casefold(), self._connection.clock.monotonic()
         until = call.registered.get(key) or self._lagging.get(key, now)
         if now < until:
-            call.registered[key] = until
+            call.registered = {**call.registered, key: until}
             # Each pause is as long as the registration is old, so the pauses double.
             age = now - (until - _MAX_LAG)
             pause = min(max(age, _PAUSE), _LONGEST_PAUSE)
@@ -194,7 +194,7 @@ class Providers:
             return False
         else:
             call.fixes += 1
-            call.registered[key] = self._lagging[key]
+            call.registered = {**call.registered, key: self._lagging[key]}
         # ARM repeats the old error for a request id that it knows.
         call.renew_id()
         return True

@@ -53,12 +53,12 @@ def test_response_is_decoded_whatever_its_content_type() -> None:
     assert answer(200, b"null").json() is None
 
 
-@pytest.mark.parametrize("decode", [_json._decode_fast, json.loads])
+@pytest.mark.parametrize("decode", [_json._decode_fast, None])
 @pytest.mark.parametrize(
     "body", [b"<html><body>Sign <b>in</b></body></html>", b"{", b"\xff\xfe{", b"[" * 1_000_000]
 )
 def test_body_that_is_not_json_is_an_error(
-    body: bytes, decode: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+    body: bytes, decode: Callable[[bytes], object] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_json, "_decode_fast", decode)
     with pytest.raises(

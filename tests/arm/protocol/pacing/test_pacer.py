@@ -7,6 +7,7 @@ from collections.abc import Hashable
 
 import pytest
 
+from aiomsi._arm.protocol.pacing.connection_growth import ConnectionGrowth
 from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
 from aiomsi._arm.protocol.pacing.meter import Meter
 from aiomsi._arm.protocol.pacing.pacer import Count, Pacer
@@ -403,6 +404,65 @@ def test_connections_may_change_at_any_time() -> None:
     assert len(pacer.take(NOW)[0]) == 3
 
 
+def make_full(connections: int, number: int, name: str = "a") -> tuple[Pacer, list[Ticket]]:
+    """Return a pacer without a free connection, whose limit is far away, and all its calls."""
+    pacer = make_pacer(connections)
+    pacer.find_lane((name,)).meters[0].open_to = 1_000
+    tickets = submit_all(pacer, name, number)
+    pacer.take(NOW)
+    return pacer, tickets
+
+
+def test_response_hands_its_connection_over_within_its_lane() -> None:
+    pacer, (first, second, third) = make_full(1, 3)
+    lane = first.lane
+    assert pacer.hand_over(lane, NOW) is None
+    pacer.lost(first, NOW)
+    assert pacer.hand_over(lane, NOW + 1.0) is second
+    assert (second.in_flight, second.sent_at, second.numbers) == (True, NOW + 1.0, [2])
+    pacer.lost(second, NOW)
+    assert pacer.hand_over(lane, NOW) is third
+    pacer.lost(third, NOW)
+    assert pacer.hand_over(lane, NOW) is None
+    assert_idle(pacer)
+
+
+def test_nothing_is_handed_over_while_another_lane_waits() -> None:
+    pacer, (first, second, *_) = make_full(1, 3)
+    other = submit_all(pacer, "b", 1)[0]
+    pacer.lost(first, NOW)
+    assert pacer.hand_over(first.lane, NOW) is None
+    assert pacer.take(NOW)[0] == [second]
+    pacer.lost(second, NOW)
+    assert pacer.take(NOW)[0] == [other]
+
+
+def test_nothing_is_handed_over_near_a_limit() -> None:
+    pacer, (first, second, _) = make_full(1, 3)
+    # The second call may be sent, but the third may have to wait, which needs a timer.
+    meter_of(first.lane).open_to = 2
+    pacer.lost(first, NOW)
+    assert pacer.hand_over(first.lane, NOW) is None
+    assert pacer.take(NOW)[0] == [second]
+
+
+def test_nothing_is_handed_over_if_several_connections_are_free() -> None:
+    pacer, (first, *others) = make_full(1, 4)
+    pacer.lost(first, NOW)
+    pacer.connections = 3
+    assert pacer.hand_over(first.lane, NOW) is None
+    assert pacer.take(NOW)[0] == others
+
+
+def test_nothing_is_handed_over_beside_a_rate_of_the_user() -> None:
+    pacer = make_pacer(1, reads=10.0)
+    lane = pacer.find_lane((), "reads")
+    tickets = [pacer.submit(lane, each, NOW) for each in range(2)]
+    assert pacer.take(NOW)[0] == tickets[:1]
+    pacer.lost(tickets[0], NOW)
+    assert pacer.hand_over(lane, NOW) is None
+
+
 class LoadedService:
     """A pacer with more calls than connections, and a service that answers them in order.
 
@@ -422,14 +482,27 @@ class LoadedService:
         while self.pacer.waiting < count + 2_048:
             self.pacer.submit(lane, None, self.now)
         for _ in range(count):
-            for ticket in self.pacer.take(self.now)[0]:
-                self.free_at = max(self.free_at + self.gap, self.now)
-                self.under_way.append((max(self.free_at, self.now + self.latency), ticket))
-            self.now, ticket = self.under_way.popleft()
-            self.pacer.answered(ticket, self.now)
-            if self.sizes[-1] != self.pacer.connections:
-                self.sizes.append(self.pacer.connections)
+            self._answer_one()
         return self.sizes
+
+    def burst(self, count: int) -> list[int]:
+        """Send so many calls, after a minute without any, and answer all of them."""
+        self.now += 60.0
+        lane = self.pacer.find_lane(())
+        for _ in range(count):
+            self.pacer.submit(lane, None, self.now)
+        for _ in range(count):
+            self._answer_one()
+        return self.sizes
+
+    def _answer_one(self) -> None:
+        for ticket in self.pacer.take(self.now)[0]:
+            self.free_at = max(self.free_at + self.gap, self.now)
+            self.under_way.append((max(self.free_at, self.now + self.latency), ticket))
+        self.now, ticket = self.under_way.popleft()
+        self.pacer.answered(ticket, self.now)
+        if self.sizes[-1] != self.pacer.connections:
+            self.sizes.append(self.pacer.connections)
 
 
 @pytest.mark.parametrize(
@@ -455,6 +528,30 @@ def test_connections_that_bring_no_more_are_taken_back() -> None:
 def test_connections_stay_at_the_service_s_limit() -> None:
     service = LoadedService(0.1, most=2_600.0)
     assert service.run(8_000) == [128, 256, 500, 256]
+
+
+def test_a_pause_between_bursts_adds_no_connection() -> None:
+    service = LoadedService(0.001, most=1_000.0)
+    sizes = [service.burst(400) for _ in range(20)][-1]
+    # 400 calls take less than half a second, in which a step is tried, but not judged.
+    assert set(sizes) == {128, 256}
+    assert service.burst(2_000)[-1] == 128
+
+
+def test_connections_do_not_grow_by_less_than_the_least_step() -> None:
+    # By Little's law, 5,000 a second with 34 ms each would need 170 connections.
+    assert LoadedService(0.034).run(20_000) == [128]
+
+
+def test_many_responses_per_second_add_no_connection() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+    growth.restart(NOW, 0)
+    # The average latency still includes that of a burst's first responses.
+    sizes = [
+        growth.decide(NOW + second, responses, 0.1, 128, is_full=True)
+        for second, responses in ((1.0, 4_500), (2.0, 9_000), (3.0, 11_000))
+    ]
+    assert sizes == [128, 128, 256]
 
 
 def test_connections_do_not_grow_while_no_call_waits() -> None:

@@ -4,6 +4,9 @@ By Little's law, the requests under way are the requests per second times the se
 takes, so that a service with a high latency needs many connections. But a busy client or service
 also makes the responses late, and more connections would make them later still. So the number grows
 step by step, and a step that brings hardly more responses per second is taken back.
+
+The responses per second are measured over periods in which calls wait all the time. The pause
+between two bursts of calls would look like a slow service, so that a useless step would stay.
 """
 
 import math
@@ -31,15 +34,22 @@ class ConnectionGrowth:
     next_at: float = attrs.field(init=False)
     # The start of the period that is measured: the responses until then, and the time.
     _responses: int = attrs.field(default=0, init=False)
-    _began: float | None = attrs.field(default=None, init=False)
+    _began: float = attrs.field(default=-math.inf, init=False)
     # The connections and responses per second before the last step, until it has been judged.
     _before: tuple[int, float] | None = attrs.field(default=None, init=False)
-    # Opening connections makes the first responses of a step late, so they are not measured.
-    _settles: bool = attrs.field(default=False, init=False)
+    # Opening connections makes the first responses of a step late, so they are not measured; nor
+    # are the very first ones.
+    _settles: bool = attrs.field(default=True, init=False)
     _paused_until: float = attrs.field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.next_at = math.inf if self.most is None else self.least
+
+    def restart(self, now: float, responses: int) -> None:
+        """Begin a new period, because the first call waits."""
+        if self.most is not None:
+            self._responses, self._began = responses, now
+            self.next_at = responses + self.least
 
     def decide(
         self, now: float, responses: int, latency: float, connections: int, *, is_full: bool
@@ -54,17 +64,15 @@ class ConnectionGrowth:
             is_full: whether calls wait for a connection.
 
         """
-        rate = self._measure(now, responses, latency, connections)
+        period = now - self._began
+        if period < self.rules.growth_period:
+            self.next_at = responses + connections
+            return connections
+        rate = (responses - self._responses) / period
         chosen = self._choose(now, rate, latency, connections, is_full=is_full)
         self._responses, self._began = responses, now
         self.next_at = responses + chosen
         return chosen
-
-    def _measure(self, now: float, responses: int, latency: float, connections: int) -> float:
-        """Return the responses per second of the period that ends now."""
-        if self._began is None or now <= self._began:
-            return connections / latency if latency > 0.0 else math.inf
-        return (responses - self._responses) / (now - self._began)
 
     def _choose(
         self, now: float, rate: float, latency: float, connections: int, *, is_full: bool
@@ -84,7 +92,10 @@ class ConnectionGrowth:
             if rate < former * (1.0 + rules.growth_pays * (connections / fewer - 1.0)):
                 self._paused_until = now + rules.growth_pause
                 return fewer
-        if needed == connections or now < self._paused_until:
+        step = min(needed, int(connections * rules.connection_growth))
+        # The average latency includes that of a burst's first responses, the rate does not.
+        is_small = step < rules.least_growth * connections
+        if now < self._paused_until or is_small or rate * rules.least_growth > rules.throughput:
             return connections
         self._before, self._settles = (connections, rate), True
-        return min(needed, int(connections * rules.connection_growth))
+        return step

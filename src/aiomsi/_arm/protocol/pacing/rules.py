@@ -68,6 +68,10 @@ class PacingRules:
         throughput: requests per second that the number of connections is chosen for; one process
             sends hardly more.
         connection_growth: factor by which the number of connections grows at the most in a step.
+        least_growth: factor by which the number grows at the least in a step. Every step opens
+            connections, and a client that is nearly busy without them gains nothing.
+        growth_period: seconds over which the responses are counted at the least, so that a busy
+            moment of the machine decides nothing.
         growth_pays: share of the connections of a step by which the responses per second must grow
             at the least, else the step is taken back.
         growth_pause: seconds until the next step after one that was taken back.
@@ -112,6 +116,8 @@ class PacingRules:
     forget_at_last: float = 3600.0
     throughput: float = 5_000.0
     connection_growth: float = 2.0
+    least_growth: float = 1.4
+    growth_period: float = 0.25
     growth_pays: float = 0.25
     growth_pause: float = 30.0
     latency_weight: float = 0.01
