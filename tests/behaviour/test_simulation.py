@@ -1,6 +1,5 @@
 """The simulation of the single flight: no violation, equal results, checks that can fail."""
 
-import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,6 @@ from simulation.world import SimLock, World
 
 SEEDS = 320
 HERE = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _freeze() -> None:
-    """Keep the collector of the seeds from looking through all that other tests have left."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
             todo.append(child)
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     return ast.parse(modules()[module].read_text(encoding="utf-8"))
 
@@ -172,6 +173,7 @@ def test_hooks_of_tracing_read_the_tracer_once() -> None:
                     for node in ast.walk(function)
                     if isinstance(node, ast.Attribute)
                     and isinstance(node.ctx, ast.Load)
+                    and node.attr == "tracer"
                     and ast.unparse(node) == "_tracing.tracer"
                 ]
                 hooks += len(reads)
@@ -312,3 +314,4 @@ def f():
     assert own_imports("made_up", typing=True) == seen | {"_clouds"}
     assert foreign_imports("made_up") == {"typing", "json", "socket", "asyncio"}
     imports_of.cache_clear()
+    tree_of.cache_clear()
