@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_debug_mode_records_one_frame_of_each_stack() -> None:
         assert (loop.get_debug(), len(recorded)) == (True, 1)
     finally:
         loop.close()
+
+
+def test_whole_stacks_are_extracted_on_request() -> None:
+    whole = traceback.extract_stack(limit=None)
+    assert len(whole) > 2
+    assert [frame.name for frame in traceback.extract_stack()] == [whole[-1].name]
+    assert len(traceback.format_stack()) == len(whole)
 
 
 def test_watchdog_expires_once_at_its_deadline() -> None:
