@@ -267,6 +267,7 @@ async def test_operation_ends_by_its_resource_where_no_poll_goes_well(
             await arm.head(VAULT)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("fault", ["missing", "stateless", "forbidden"])
 async def test_update_that_the_resource_does_not_show_is_no_success(

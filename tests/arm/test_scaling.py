@@ -164,6 +164,7 @@ def test_the_name_of_a_header_is_read_in_linear_time() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_link_is_read_in_linear_time() -> None:
     def follow(text: str) -> Any:
         for link in (

@@ -13,14 +13,15 @@ from simulation.sights import ENOUGH, SIGHTS, unseen
 from simulation.world import SimLock, World
 
 SEEDS = 320
+SHARES = 16
 HERE = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "share", [0, *(pytest.param(share, marks=pytest.mark.slow) for share in range(1, 8))]
+    "share", [0, *(pytest.param(share, marks=pytest.mark.slow) for share in range(1, SHARES))]
 )
 def test_every_invariant_holds(share: int) -> None:
-    for seed in range(share, SEEDS, 8):
+    for seed in range(share, SEEDS, SHARES):
         report = run_seed(seed)
         assert report.violation is None, f"python tests/simulation/run.py --seed {seed}"
 

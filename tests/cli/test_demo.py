@@ -115,6 +115,7 @@ def test_tutorial_requests_and_responses_are_shown_unchanged(
     assert "eyJ" not in out
 
 
+@pytest.mark.slow
 def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--calls", "24", "--compare"]) == 0
 

@@ -154,6 +154,7 @@ def test_missing_filelock_is_an_error_with_the_remedy(
     assert not directory.exists()
 
 
+@pytest.mark.slow
 def test_filelock_is_imported_only_for_a_gate() -> None:
     code = (
         "import aiomsi, sys; print('filelock' in sys.modules); "
@@ -236,7 +237,9 @@ def test_without_a_place_it_tries_again_once_in_the_next_turn(
     assert len(sleeps) == 15
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
 def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, seed: int) -> None:
     """All sleeps of many tasks last too long; both limits count requests at their arrival."""
     rng, limits = random.Random(seed), ImdsLimits()

@@ -628,6 +628,7 @@ def test_without_an_import_httpx2_comes_first(
     assert isinstance(auth, httpx2.Auth) is (expected is httpx2)
 
 
+@pytest.mark.slow
 def test_module_imports_neither_library() -> None:
     code = (
         "import sys, aiomsi, aiomsi.integrations.httpx; "

@@ -105,6 +105,7 @@ async def test_graph_has_one_error_for_each_trouble(embedded_azure: EmbeddedAzur
     assert manifest.exit_code == 3
 
 
+@pytest.mark.slow
 async def test_one_unreadable_of_300_subscriptions_is_not_visible(
     embedded_azure: EmbeddedAzure, tmp_path: Path
 ) -> None:

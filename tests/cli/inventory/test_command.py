@@ -160,6 +160,7 @@ def test_folder_with_other_files_is_refused_without_a_request(
     assert [path.name for path in Path().iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that is closed first")
 def test_closed_stderr_is_exit_code_141_after_the_files(
     embedded_azure: EmbeddedAzure, output: Path
@@ -381,6 +382,7 @@ def test_mask_hides_ids_on_stderr_and_not_in_files(
     assert read_manifest("x.manifest.json").errors[0].scope.subscription_id == ids[0]
 
 
+@pytest.mark.slow
 def test_pipe_gets_plain_lines_without_control_characters(
     embedded_azure: EmbeddedAzure, output: Path
 ) -> None:
@@ -399,6 +401,7 @@ def test_json_progress_is_a_line_for_each_snapshot(run: Run, output: Path) -> No
     assert (documents[-1]["done"], documents[-1]["rows"]) == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
 def test_terminal_shows_a_bar_and_then_the_summary(
     embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
@@ -490,6 +493,7 @@ def test_rows_go_to_stdout_and_the_rest_to_stderr(
     assert not list(Path().iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that is closed first")
 def test_closed_stdout_is_exit_code_141_without_a_traceback(
     embedded_azure: EmbeddedAzure, output: Path
