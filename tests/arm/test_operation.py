@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from arm_server import VAULT, VERSION, Asked, Says, Slept, Tokens, canned, error, session
 from loops import until
+from time_outs import TimeOuts
 
 from aiomsi import (
     AiomsiError,
@@ -442,10 +443,13 @@ async def test_polls_that_fail_are_forgiven() -> None:
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
 
 
-async def test_a_poll_has_the_time_out_and_a_new_token_where_needed() -> None:
-    held = asyncio.Event()
+async def test_a_poll_has_the_time_out_and_a_new_token_where_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, time_outs = asyncio.Event(), TimeOuts(monkeypatch)
 
     async def hold(_: Asked) -> Says:
+        time_outs.expire()
         await held.wait()
         return RUNNING
 
@@ -454,7 +458,9 @@ async def test_a_poll_has_the_time_out_and_a_new_token_where_needed() -> None:
         canned(BEGUN, hold, refused, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
         session(arm, Tokens(("a", "b"))) as own,
     ):
-        assert await own.put(VAULT, api_version=VERSION, json=BODY, timeout=0.2) == DONE
+        assert (
+            await own.put(VAULT, api_version=VERSION, json=BODY, timeout=time_outs.SECONDS) == DONE
+        )
         held.set()
     assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer a"] * 3 + [
         "Bearer b"
