@@ -17,9 +17,13 @@ SHARES = 16
 HERE = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    "share", [0, *(pytest.param(share, marks=pytest.mark.slow) for share in range(1, SHARES))]
-)
+# The session `simulate` runs many more seeds on the oldest and the newest Python.
+OTHERS = [
+    pytest.param(share, marks=[pytest.mark.slow, pytest.mark.once]) for share in range(1, SHARES)
+]
+
+
+@pytest.mark.parametrize("share", [0, *OTHERS])
 def test_every_invariant_holds(share: int) -> None:
     for seed in range(share, SEEDS, SHARES):
         report = run_seed(seed)
@@ -53,6 +57,7 @@ def test_a_run_prints_what_it_has_seen(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("mutant", MUTANTS[:3], ids=lambda mutant: mutant.name)
 def test_a_fault_in_the_core_is_found(mutant: Mutant) -> None:
     killed, how = mutants.run(mutant, 200)
@@ -60,6 +65,7 @@ def test_a_fault_in_the_core_is_found(mutant: Mutant) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_mutant_that_changes_nothing_survives() -> None:
     killed, how = mutants.run(
         Mutant("nothing", Change("_tokens/slot", "_MOST_ROUNDS = 12", "_MOST_ROUNDS = 13 - 1")), 20
@@ -69,6 +75,7 @@ def test_a_mutant_that_changes_nothing_survives() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     "new", ["_MOST_ROUNDS = nothing", "_MOST_ROUNDS = (", "_MOST_ROUNDS = None"]
 )

@@ -11,6 +11,7 @@ from run import main
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("scenario", "size"), [("herd", "10"), ("warm", "1"), ("fanout", "1"), ("pages", "1")]
 )

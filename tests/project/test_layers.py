@@ -10,6 +10,8 @@ import pytest
 
 import aiomsi
 
+pytestmark = pytest.mark.once
+
 HOME = Path(aiomsi.__file__).parent
 
 ORDER = (
