@@ -241,6 +241,7 @@ async def test_polls_that_go_wrong_end_no_operation(
     assert {one.status for one in embedded_azure.arm.operations} == {"Succeeded"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_operation_ends_by_its_resource_where_no_poll_goes_well(

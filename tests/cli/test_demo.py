@@ -91,6 +91,7 @@ def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_tutorial_requests_and_responses_are_shown_unchanged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

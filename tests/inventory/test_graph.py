@@ -80,6 +80,7 @@ async def test_rows_of_many_batches_are_those_of_the_lists(embedded_azure: Embed
     assert all(row["properties"] for row in rows if row["source"] == "graph")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pages")
 async def test_graph_has_one_error_for_each_trouble(embedded_azure: EmbeddedAzure) -> None:
     ids = embedded_azure.arm.generate(subscriptions=18, resources=250)
