@@ -215,6 +215,7 @@ FAULTS = [
 UPDATE = {"location": "westus", "properties": {"a": 2}}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", ["azure-async-operation", "location"])
 @pytest.mark.parametrize("fault", FAULTS)
@@ -397,6 +398,7 @@ async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure
                 await arm.put(VAULT, json=BODY)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted"])
 async def test_type_with_a_word_of_its_own_ends_the_wait(

@@ -51,6 +51,7 @@ def test_a_run_that_has_not_seen_everything_fails() -> None:
     assert unseen(dict.fromkeys(SIGHTS, 1), ENOUGH) == []
 
 
+@pytest.mark.slow
 def test_a_run_prints_what_it_has_seen(capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--seeds", "20", "--jobs", "1"]) == 0
     assert "20 seeds in" in capsys.readouterr().out

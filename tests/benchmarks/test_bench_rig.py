@@ -28,6 +28,7 @@ def test_a_run_of_one_round(
     assert capsys.readouterr().out.startswith(said.partition("## What must hold")[0])
 
 
+@pytest.mark.slow
 def test_a_worker_refuses_an_origin_that_is_not_on_loopback() -> None:
     job = json.dumps(
         {"scenario": "herd", "imds": "http://192.0.2.1:80", "arm": "http://127.0.0.1:1"}

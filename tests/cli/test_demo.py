@@ -329,6 +329,7 @@ def test_crawl_beyond_the_bucket_gets_no_429() -> None:
     assert requests == "ARM requests: 40, 0 answers of 429"
 
 
+@pytest.mark.slow
 def test_crawl_without_pacing_shows_no_gauge() -> None:
     console = paper()
 
@@ -397,6 +398,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 def test_low_limit_of_open_files_limits_calls_under_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

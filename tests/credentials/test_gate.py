@@ -275,6 +275,7 @@ def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, see
     assert most <= limits.at_once
 
 
+@pytest.mark.slow
 def test_a_machine_that_stood_still_does_not_send_all_at_once(
     gate: HostGate, loop: VirtualLoop
 ) -> None:
@@ -640,6 +641,7 @@ def test_files_of_another_member_of_the_group_keep_their_mode(
     assert warnings(caplog) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["turns", "places", "queue", "send", "crowd"])
 def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     gate: HostGate, directory: Path, loop: VirtualLoop, what: str, caplog: pytest.LogCaptureFixture

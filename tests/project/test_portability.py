@@ -137,6 +137,7 @@ def check(source: str) -> list[str]:
     return [*find_unguarded(ast.parse(source))] if SUSPECT.search(source) else []
 
 
+@pytest.mark.slow
 def test_names_that_windows_lacks_are_guarded() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in sorted(HOME.rglob("*.py"))}
     assert len(sources) > 100
