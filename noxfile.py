@@ -26,6 +26,7 @@ nox.options.sessions = [
     "browser",
     "crowd",
     "vm",
+    "genuine",
     "clients",
     "fuzz",
     "soak",
@@ -49,6 +50,11 @@ FAST = ("-m", "not crowd and not once and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
+PLAIN_PYTEST = ("pytest", "pytest-timeout")
+MANAGEMENT_CLIENTS = (
+    "azure-identity",
+    *(f"azure-mgmt-{name}" for name in ("compute", "network", "resource", "storage")),
+)
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 TYPED = (
     "src",
@@ -60,6 +66,39 @@ TYPED = (
     "noxfile.py",
 )
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
+
+# Packages, programs and folders without which tests are skipped by name. In CI such a skip is a
+# failure (`tests/support/absences.py`), except for those that the session lacks because another
+# session has them.
+OF_CLIENTS = (
+    "AIOMSI_CLIENTS_NODE",
+    "AIOMSI_CLIENTS_OLD",
+    "adlfs",
+    "asyncpg",
+    *(f"azure.{name}" for name in ("cosmos", "keyvault", "servicebus", "storage")),
+    # The group `test` has azure.mgmt.resource.
+    *(f"azure.mgmt.{name}" for name in ("compute", "containerservice", "cosmosdb", "network")),
+    *(
+        f"azure.mgmt.{name}"
+        for name in ("postgresqlflexibleservers", "servicebus", "storage", "web")
+    ),
+    "msgraph",
+    "openai",
+    "redis",
+)
+OF_EXAMPLES = ("AIOMSI_EXAMPLES",)
+OF_BROWSER = ("Chromium", "playwright")
+OF_MEASURED = (
+    "distributed",
+    "duckdb",
+    "fsspec",
+    "js_lib_tabulator",
+    "matplotlib",
+    "polars",
+    "pyarrow",
+    "yaml",
+)
+OF_NO_SESSION = ("uvloop",) if sys.platform == "win32" else ()
 
 built: list[Path] = []
 
@@ -88,9 +127,22 @@ def wheel(session: nox.Session) -> Path:
     return built[0]
 
 
+def absent(session: nox.Session, reason: str) -> None:
+    """Skip a session by name; fail it in CI, which installs everything."""
+    if os.environ.get("CI"):
+        session.error(f"{reason}, and CI skips nothing")
+    session.skip(reason)
+
+
 def install(session: nox.Session, extras: str, *groups: str) -> None:
     names = [name for each in groups for name in group(each)]
     session.install(f"{wheel(session)}[{extras}]", *names, *CONSTRAINTS)
+
+
+def lack(session: nox.Session, *names: str) -> None:
+    """Let tests skip in CI for want of these, and of those that a single session has."""
+    absent = (*OF_CLIENTS, *OF_EXAMPLES, *OF_BROWSER, *OF_NO_SESSION, *names)
+    session.env["AIOMSI_ABSENT"] = " ".join(absent)
 
 
 def measured(session: nox.Session) -> None:
@@ -103,7 +155,7 @@ def measured(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    env = {"COVERAGE_FILE": str(folder / ".coverage"), "AIOMSI_FORMATS": "required"}
+    env = {"COVERAGE_FILE": str(folder / ".coverage")}
     session.run("python", "-m", "coverage", "run", *PYTEST, *ALL, *session.posargs, env=env)
 
 
@@ -113,10 +165,11 @@ def tests(session: nox.Session) -> None:
     # The largest packages are installed once, for the Python whose coverage is measured.
     if session.python == MEASURED:
         install(session, "cli,testing,speed,gate,dask,report", "test", "formats")
-        session.env["AIOMSI_DASK"] = "required"
+        lack(session)
         measured(session)
     else:
         install(session, "cli,testing,speed,gate", "test")
+        lack(session, *OF_MEASURED)
         chosen = THOROUGHLY if session.python in THOROUGH else FAST
         session.run("python", *PYTEST, *chosen, *session.posargs)
 
@@ -135,6 +188,7 @@ def minimums(session: nox.Session) -> None:
     ]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
+    lack(session, *OF_MEASURED, "uvloop")
     # As `pytest` alone: all others run with the same Python and the newest versions.
     session.run("python", *PYTEST, *session.posargs)
 
@@ -160,7 +214,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Check style, format and prose."""
+    """Check style, format, prose, and the files of GitHub's workflows."""
     session.install(*group("lint"), *CONSTRAINTS)
     session.run("ruff", "check", ".")
     # Windows has another default encoding. Preview mode would change other rules, too.
@@ -169,6 +223,15 @@ def lint(session: nox.Session) -> None:
     # Separately, because each limit is a rate: good pages must not make up for bad docstrings.
     session.run("python", "tests/project/prose.py", "src")
     session.run("python", "tests/project/prose.py", *PAGES)
+    # By the schemas that the package contains, and without a network.
+    for schema, files in (
+        ("github-workflows", "workflows/*.yml"),
+        ("dependabot", "dependabot.yml"),
+    ):
+        found = sorted(map(str, (ROOT / ".github").glob(files)))
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found)
+    if sys.platform == "linux":
+        session.run("zizmor", "--offline", "--quiet", str(ROOT / ".github"))
 
 
 @nox.session(python=OLDEST)
@@ -265,12 +328,9 @@ def browser(session: nox.Session) -> None:
     With `AIOMSI_SCREENSHOTS=FOLDER` the screenshots are kept.
     """
     if not any(map(shutil.which, BROWSERS)):
-        if os.environ.get("CI"):
-            session.error(f"none of {', '.join(BROWSERS)} is installed")
-        session.skip(f"none of {', '.join(BROWSERS)} is installed")
+        absent(session, f"none of {', '.join(BROWSERS)} is installed")
     install(session, "testing,report", "browser")
-    env = {"AIOMSI_BROWSER": "required"}
-    session.run("python", "-m", "pytest", *ALL, "tests/report", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *ALL, "tests/report", *session.posargs)
 
 
 @nox.session(python=MEASURED)
@@ -291,6 +351,7 @@ def docs(session: nox.Session) -> None:
 def crowd(session: nox.Session) -> None:
     """Run the tests with hundreds of processes, which share one metadata service and its limits."""
     install(session, "cli,testing,gate", "test")
+    lack(session, *OF_MEASURED, "uvloop")
     session.run("python", "-m", "pytest", "-m", "crowd", *session.posargs)
 
 
@@ -341,43 +402,46 @@ def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
 def genuine(session: nox.Session) -> None:
     """Run az and Microsoft's clients for Python and Node, unchanged, at the genuine addresses.
 
-    They run in the namespaces of the session `vm`, and need root. Without npm the test of the
-    clients for Node is skipped.
+    They run in the namespaces of the session `vm`.
     """
-    install(session, "testing", "test")
+    if shutil.which("unshare") is None:
+        absent(session, "unshare (of util-linux) is not installed")
+    pins = (*CONSTRAINTS, "--constraint", "tests/clients/constraints.txt")
+    packages = (f"{wheel(session)}[cli,testing]", *PLAIN_PYTEST, *MANAGEMENT_CLIENTS)
+    session.install("--no-compile", *packages, *pins)
     folder = Path(session.create_tmp()).resolve()
     env = {
-        "AIOMSI_AZ": client_environment(session, folder / "az", "azure-cli") + "/bin/az",
-        "AIOMSI_AZURE_PYTHON": client_environment(
-            session,
-            folder / "mgmt",
-            "aiohttp",
-            "azure-identity",
-            *(f"azure-mgmt-{name}" for name in ("compute", "network", "resource", "storage")),
-        )
-        + "/bin/python",
+        "AIOMSI_AZ": str(install_az(session, folder / "az")),
+        "AIOMSI_AZURE_PYTHON": str(Path(session.bin, "python")),
     }
     if shutil.which("npm") is not None:
         node = folder / "node"
         shutil.copytree(ROOT / "tests" / "genuine" / "node", node, dirs_exist_ok=True)
         npm_install(session, node)
         env["AIOMSI_AZURE_NODE"] = str(node)
-    session.run("python", "tests/genuine/enter.py", "--durations=0", *session.posargs, env=env)
+    session.run("python", "tests/genuine/enter.py", *session.posargs, env=env)
 
 
-def client_environment(session: nox.Session, folder: Path, *packages: str) -> str:
-    """Install packages in a virtual environment of their own, and return its folder."""
-    session.run("python", "-m", "venv", str(folder))
-    python = str(folder / "bin" / "python")
-    session.run(python, "-m", "pip", "install", "--quiet", *packages, external=True, silent=True)
-    return str(folder)
+def install_az(session: nox.Session, folder: Path) -> Path:
+    """Install azure-cli in an environment of its own, and return the path of az.
+
+    A command imports, and so compiles, few of its 13,000 modules.
+    """
+    python = folder / "bin" / "python"
+    if not python.exists():
+        session.run("python", "-m", "venv", "--without-pip", str(folder))
+    session.run(
+        *("python", "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"),
+        *("--constraint", "tests/genuine/constraints.txt", "azure-cli"),
+    )
+    return folder / "bin" / "az"
 
 
 @nox.session(python=OLDEST)
 def conformance(session: nox.Session) -> None:
     """Drive the operations and lists of Microsoft's test server for SDKs, from npm, on Node."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        session.skip("the server needs Node and npm, and one of them is not installed")
+        absent(session, "Node or npm is not installed")
     install(session, "testing")
     folder = Path(session.create_tmp()).resolve() / "server"
     folder.mkdir(exist_ok=True)
@@ -396,7 +460,9 @@ def clients(session: nox.Session) -> None:
     """Run clients of the Azure SDK and of others on the credentials, and two type checkers."""
     folder = Path(session.create_tmp()).resolve()
     pins = (*CONSTRAINTS, "--constraint", "tests/clients/constraints.txt")
-    session.install(f"{wheel(session)}[testing]", *group("clients"), *pins)
+    # Most of the 23,000 modules are never imported, and to compile them takes half a minute.
+    packages = (f"{wheel(session)}[testing]", *group("clients"))
+    session.install("--no-compile", *packages, *pins)
     for version in OLD_AZURE_CORE:
         target = folder / "old" / version
         shutil.rmtree(target, ignore_errors=True)
@@ -407,7 +473,7 @@ def clients(session: nox.Session) -> None:
         )
     env = {"AIOMSI_CLIENTS_OLD": str(folder / "old")}
     if shutil.which("npm") is None or shutil.which("node") is None:
-        session.warn("no Node and npm, so the tests with Azurite and pyright are skipped")
+        session.warn("Node or npm is not installed, so tests skip Azurite and pyright")
     else:
         node = folder / "node"
         node.mkdir(exist_ok=True)
@@ -434,7 +500,9 @@ def examples(session: nox.Session) -> None:
     files = sorted((ROOT / "examples").glob("*/requirements.txt"))
     needed = [name for file in files for name in ("-r", str(file))]
     packages = [name for name in group("test") if not name.startswith("azure-")]
-    session.install(f"{wheel(session)}[testing]", "mypy", "virtualenv", *packages, *needed, *pins)
+    session.install(
+        f"{wheel(session)}[testing]", "mypy", "pyyaml", "virtualenv", *packages, *needed, *pins
+    )
     folder = Path(session.create_tmp()).resolve() / "environments"
     # As in a user's project: strict, with the packages that the session `typing` does not have.
     checked = ("mypy", "--strict", "--config-file=", f"--cache-dir={folder.parent / 'mypy'}")

@@ -20,6 +20,8 @@ BEGIN_PATH = "/control/begin/"
 """The path, before "limited" or "free", at which the origin starts to count anew."""
 READY, DONE = "ready", "done"
 """Lines that a worker prints: before its first turn, and after each turn."""
+STEP = 0.5
+"""Seconds between two points of a line over time."""
 T = TypeVar("T")
 
 
@@ -32,7 +34,8 @@ class Counts(TypedDict):
     """The origin's counts: requests, distinct ones, its CPU seconds, and spans of IMDS requests.
 
     With ARM's limits, `arm_began` and `arm_ended` are the times of the first request to ARM and of
-    its last response other than 429, on the monotonic clock.
+    its last response other than 429, on the monotonic clock, and `arm_steps` has the requests in
+    each `STEP` from the first one on, those that are refused included.
     """
 
     imds: int
@@ -41,6 +44,7 @@ class Counts(TypedDict):
     arm_throttled: int
     arm_began: float
     arm_ended: float
+    arm_steps: list[int]
     paths: int
     ids: int
     refused: int

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs
 
 from buckets import Admission, ArmLimits, BucketSize, FrontDoor
 from clients.wire import API_VERSION, IMDS_PATH, RESOURCES_PATH, SUBSCRIPTION, TOKEN
-from job import BEGIN_PATH, COUNTS_PATH, Counts
+from job import BEGIN_PATH, COUNTS_PATH, STEP, Counts
 from tenant import list_groups, list_subscriptions, move
 
 PER_SECOND = 20
@@ -217,6 +217,7 @@ class Origin:
         """Count ARM's requests from 0, with full buckets, which are enforced if `limited`."""
         self._arm = self._arm_throttled = 0
         self._began = self._ended = 0.0
+        self._steps: list[int] = []
         self._paths.clear()
         self._ids.clear()
         limits, seed = self._behaviour.limits, self._behaviour.seed
@@ -231,6 +232,7 @@ class Origin:
             "arm_throttled": self._arm_throttled,
             "arm_began": self._began,
             "arm_ended": self._ended,
+            "arm_steps": self._steps,
             "paths": len(self._paths),
             "ids": len(self._ids),
             "refused": self._refused,
@@ -286,6 +288,7 @@ class Origin:
             now = time.monotonic()
             admission = self._front.admit(subscription, now)
             self._began = self._began or now
+            self._note_step(now - self._began)
             if admission.wait:
                 self._arm_throttled += 1
                 return self._refuse(subscription, admission)
@@ -300,6 +303,11 @@ class Origin:
             name,
             _BODY_3,
         )
+
+    def _note_step(self, elapsed: float) -> None:
+        step = int(elapsed / STEP)
+        self._steps.extend([0] * (step + 1 - len(self._steps)))
+        self._steps[step] += 1
 
     def _page(self, query: bytes) -> bytes:
         token = query.partition(b"skiptoken=")[2].partition(b"&")[0]

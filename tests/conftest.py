@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_timeout
+from absences import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 (hooks)
 from loops import LOOPS
 from watchdog import Watchdog
 

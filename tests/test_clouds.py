@@ -7,10 +7,10 @@ import pytest
 from aiomsi import CHINA, PUBLIC, US_GOVERNMENT, Cloud, ConfigurationError
 from aiomsi._clouds import (
     RESOURCE_MANAGER_VARIABLE,
-    cloud_from,
+    choose_cloud,
     is_host,
     is_loopback,
-    resource_of,
+    parse_resource,
     split_endpoint,
 )
 
@@ -149,9 +149,9 @@ def test_loopback_is_recognised(host: str, local: bool) -> None:
     ],
 )
 def test_every_form_of_arms_audience_goes_out_with_its_slash(scope: str) -> None:
-    assert resource_of(scope) == AUDIENCE
+    assert parse_resource(scope) == AUDIENCE
     classic = scope.replace("azure.com", "core.windows.net")
-    assert resource_of(classic) == "https://management.core.windows.net/"
+    assert parse_resource(classic) == "https://management.core.windows.net/"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_every_form_of_arms_audience_goes_out_with_its_slash(scope: str) -> None
     ],
 )
 def test_every_other_resource_goes_out_byte_for_byte(scope: str, resource: str) -> None:
-    assert resource_of(scope) == resource
+    assert parse_resource(scope) == resource
 
 
 @pytest.mark.parametrize(
@@ -178,13 +178,13 @@ def test_every_other_resource_goes_out_byte_for_byte(scope: str, resource: str) 
 )
 def test_scope_with_white_space_is_refused(scope: str) -> None:
     with pytest.raises(ConfigurationError, match="no white space"):
-        resource_of(scope)
+        parse_resource(scope)
 
 
 @pytest.mark.parametrize("scope", ["", " ", "/.default", "\t/.default"])
 def test_scope_without_a_resource_is_refused(scope: str) -> None:
     with pytest.raises(ConfigurationError, match="names no resource"):
-        resource_of(scope)
+        parse_resource(scope)
 
 
 @pytest.mark.parametrize(
@@ -192,13 +192,13 @@ def test_scope_without_a_resource_is_refused(scope: str) -> None:
 )
 def test_a_scope_is_a_string(scope: object) -> None:
     with pytest.raises(ConfigurationError, match=f"not {type(scope).__name__}"):
-        resource_of(scope)
+        parse_resource(scope)
 
 
 def test_the_environment_may_name_an_arm_on_loopback() -> None:
-    assert cloud_from(PUBLIC, {}) is PUBLIC
-    assert cloud_from(PUBLIC, {RESOURCE_MANAGER_VARIABLE: ""}) is PUBLIC
-    local = cloud_from(CHINA, {RESOURCE_MANAGER_VARIABLE: "http://127.0.0.1:8080/"})
+    assert choose_cloud(PUBLIC, {}) is PUBLIC
+    assert choose_cloud(PUBLIC, {RESOURCE_MANAGER_VARIABLE: ""}) is PUBLIC
+    local = choose_cloud(CHINA, {RESOURCE_MANAGER_VARIABLE: "http://127.0.0.1:8080/"})
     assert local == Cloud(CHINA.name, "http://127.0.0.1:8080", CHINA.audience)
     assert local.is_resource_manager("http://127.0.0.1:8080/x")
     assert not local.is_resource_manager(CHINA.resource_manager)
@@ -210,7 +210,7 @@ def test_the_environment_may_name_an_arm_on_loopback() -> None:
 )
 def test_the_environment_may_not_name_another_host(url: str) -> None:
     with pytest.raises(ConfigurationError, match="is for an embedded ARM on loopback") as raised:
-        cloud_from(PUBLIC, {RESOURCE_MANAGER_VARIABLE: url})
+        choose_cloud(PUBLIC, {RESOURCE_MANAGER_VARIABLE: url})
     assert "cloud=" in raised.value.help
 
 
@@ -229,4 +229,4 @@ def test_the_environment_may_not_name_another_host(url: str) -> None:
 )
 def test_look_alikes_of_loopback_are_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=RESOURCE_MANAGER_VARIABLE):
-        cloud_from(PUBLIC, {RESOURCE_MANAGER_VARIABLE: url})
+        choose_cloud(PUBLIC, {RESOURCE_MANAGER_VARIABLE: url})

@@ -8,19 +8,18 @@ import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from buckets import ArmLimits, BucketSize
 from cells import Metric
 from clients import Target
 from clients.wire import subscription_id
-from job import Counts, Job, Measured, Missing
+from job import STEP, Counts, Job, Measured, Missing
 from plan import SUBJECT, UNPACED, Block, Chart, Scenario, Series, Variant
 from results import Check, Results, always, bounded
 
 _SMALL, _MIDDLE, _LARGE = BucketSize(250, 25), BucketSize(500, 50), BucketSize(1_100, 110)
-_STEP = 0.5
-"""Seconds between two points of the chart."""
 _LOOK = 0.02
 """Seconds between two looks at the number of responses."""
 _STARVED_NAME = "starved-"
@@ -184,8 +183,7 @@ async def _measure_one(client: Any, job: Job, world: World) -> Measured:
     values = {"best": best, "free": free} | _values([crawl], counts, seconds)
     if not crawl.errors:
         values["stretch"] = seconds / max(best, free)
-    line = timeline(crawl.ended, counts["arm_began"])
-    return Measured(values, dict(crawl.errors), {"answered": line})
+    return Measured(values, dict(crawl.errors), {"requests": timeline(counts["arm_steps"])})
 
 
 async def _run(
@@ -327,16 +325,10 @@ def evenness(ended: Sequence[Sequence[float]]) -> float:
     return min(served) / max(served)
 
 
-def timeline(ended: Sequence[float], zero: float) -> list[list[float]]:
-    """Return the responses so far at the end of each step, as [second, count], for a chart."""
-    times = sorted(at - zero for at in ended)
-    points, done = [[0.0, 0.0]], 0
-    steps = int(times[-1] / _STEP) + 1 if times else 0
-    for step in range(1, steps + 1):
-        while done < len(times) and times[done] <= step * _STEP:
-            done += 1
-        points.append([step * _STEP, float(done)])
-    return points
+def timeline(steps: Sequence[int]) -> list[list[float]]:
+    """Return the requests so far at the end of each step, as [second, count], for a chart."""
+    sums = accumulate(steps, initial=0)
+    return [[number * STEP, float(count)] for number, count in enumerate(sums)]
 
 
 def checks(results: Results) -> Iterator[Check]:
@@ -381,20 +373,20 @@ def checks(results: Results) -> Iterator[Check]:
 
 
 def charts(results: Results) -> Iterator[Chart]:
-    """Draw the responses over time under one limit, in the last round, and ARM's line."""
+    """Draw the requests over time under one limit, in the last round, and ARM's line."""
     cells = [cell for cell in results.cells("throttle") if cell.variant == _ONE]
     lines = list[Series]()
     for name in (SUBJECT, UNPACED, "azure_core"):
         for cell in cells:
             if cell.client == name and (found := results.measured(cell)):
-                points = tuple((at, count) for at, count in found[-1].series["answered"])
+                points = tuple((at, count) for at, count in found[-1].series["requests"])
                 lines.append(Series(name, points))
     if lines:
-        most = max(count for line in lines for _, count in line.points)
-        ends = max(0.0, (most - _SMALL.size) / _SMALL.refill)
+        ends = max(at for line in lines for at, _ in line.points)
+        most = _SMALL.size + ends * _SMALL.refill
         allowed = Series("ARM's limit", ((0.0, _SMALL.size), (ends, most)))
-        title = "GETs that ARM has answered, other than by 429"
-        yield Chart("throttle-one", title, "lines", "seconds", "GETs", (allowed, *lines))
+        title = "Requests to ARM of many GETs at once, those answered with 429 included"
+        yield Chart("throttle-one", title, "lines", "seconds", "requests", (allowed, *lines))
 
 
 _OWN = (SUBJECT, "aiomsi_fan_out")

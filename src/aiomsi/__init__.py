@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
     from aiomsi._arm.protocol.attempts import ArmAttempt
     from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
-    from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.errors.detail import AdditionalInfo, ErrorDetail
     from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
@@ -57,10 +57,10 @@ else:
     # Imported at their first use, because a GET does not need them and a short-lived job would wait
     # for the imports.
     _HOMES = {
-        "AdditionalInfo": "_arm.protocol.errors.body",
+        "AdditionalInfo": "_arm.protocol.errors.detail",
         "ArmAttempt": "_arm.protocol.attempts",
         "ArmStats": "_arm.protocol.pacing.stats",
-        "ErrorDetail": "_arm.protocol.errors.body",
+        "ErrorDetail": "_arm.protocol.errors.detail",
         "HostGate": "_credentials.gate",
         "InstanceMetadata": "_hosts.instance",
         "LimitStats": "_arm.protocol.pacing.stats",

@@ -45,7 +45,7 @@ def is_host(host: str) -> bool:
     return all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
 
 
-def masked_url(url: str) -> str:
+def mask_url(url: str) -> str:
     """Return a URL for a message, without user, password and query."""
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -79,11 +79,11 @@ def split_endpoint(url: str, what: str) -> SplitResult:
         or parts.path.strip("/")
         or not _IN_ENDPOINT.issuperset(url)
     ):
-        msg = f"{what} must look like 'https://host' and is {masked_url(url)!r}"
+        msg = f"{what} must look like 'https://host' and is {mask_url(url)!r}"
         raise ConfigurationError(msg)
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         return parts
-    msg = f"{what} must be https (plain http is for loopback only) and is {masked_url(url)!r}"
+    msg = f"{what} must be https (plain http is for loopback only) and is {mask_url(url)!r}"
     raise ConfigurationError(msg)
 
 
@@ -161,7 +161,7 @@ class Cloud:
             parts is None
             or parts.username is not None
             or parts.scheme != own.scheme
-            or _port(parts) != _port(own)
+            or _get_port(parts) != _get_port(own)
         ):
             return False
         if parts.hostname == own.hostname:
@@ -172,7 +172,7 @@ class Cloud:
         )
 
 
-def _port(parts: SplitResult) -> int:
+def _get_port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
@@ -202,7 +202,7 @@ _ARM_AUDIENCES = {
 _EXAMPLE = "https://management.azure.com/.default"
 
 
-def resource_of(scope: object) -> str:
+def parse_resource(scope: object) -> str:
     """Return the resource of a scope, as it is sent to the token endpoint.
 
     A literal trailing ``/.default`` is removed. ARM's audiences in the known clouds are sent with
@@ -236,7 +236,7 @@ def same_audience(scope: str) -> str:
     return scope if audience is None else f"{audience}/.default"
 
 
-def cloud_from(cloud: Cloud, environment: Mapping[str, str]) -> Cloud:
+def choose_cloud(cloud: Cloud, environment: Mapping[str, str]) -> Cloud:
     """Return the cloud with the endpoint that the environment names, if it names one.
 
     Raises:

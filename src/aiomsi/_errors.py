@@ -37,7 +37,7 @@ from aiomsi._azure_core import add_azure_base, get_public_class
 
 if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
-    from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.errors.detail import AdditionalInfo, ErrorDetail
     from aiomsi._arm.protocol.response import ArmResponse
 
 
@@ -100,7 +100,7 @@ class UsageError(AiomsiError, RuntimeError):
     """The call comes from another event loop, after closing, or from inside the same call."""
 
 
-def without_loop() -> UsageError:
+def make_no_loop_error() -> UsageError:
     """Create the error for a call outside of asyncio: under trio or curio, or by `send`."""
     return UsageError(
         "no asyncio event loop is running here, and aiomsi works with asyncio only",

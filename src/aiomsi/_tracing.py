@@ -1,4 +1,4 @@
-"""The hooks of tracing, and the one place where an integration stands while it is asked for.
+"""The hooks of tracing, and `tracer`, the one object that receives their calls.
 
 `tracer` is None unless `aiomsi.integrations.opentelemetry.instrument` has set it. A hook reads it
 once, because another thread may set it at any time, and calls nothing while it is None. This module

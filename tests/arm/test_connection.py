@@ -99,7 +99,9 @@ async def test_every_verb_is_repeated_after_a_429(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-async def test_idempotent_call_is_repeated_after_a_passing_error(method: str, status: int) -> None:
+async def test_idempotent_call_is_repeated_after_a_transient_error(
+    method: str, status: int
+) -> None:
     async with canned(Says(status), Says(status), Says()) as arm, session(arm) as own:
         assert (await send(own, method)).status == 200
     assert len(arm.asked) == 3

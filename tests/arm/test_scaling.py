@@ -10,8 +10,8 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import PUBLIC, AiomsiError, ArmResponse
-from aiomsi._arm.protocol.errors.body import ErrorDetail, to_plain_text
 from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, to_plain_text
 from aiomsi._arm.protocol.limits import read_remaining
 from aiomsi._arm.protocol.links import (
     is_operation_url,

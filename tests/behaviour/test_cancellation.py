@@ -640,10 +640,10 @@ def brief(backoffs: Sequence[HostBackoff] = ()) -> Clock:
 
 
 def hold_off(stage: Stage, backoff: HostBackoff) -> None:
-    """Have the requests wait for the host, and see that all tickets are given back."""
+    """Have the requests wait for the host, and see that all turns are given back."""
     backoff.hold_off(SYSTEM_CLOCK.monotonic() + WHILE)
     stage.checks.append(lambda: [*backoff._waiting])
-    stage.checks.append(lambda: [ticket for ticket in backoff._sent if ticket.ended is None])
+    stage.checks.append(lambda: [turn for turn in backoff._sent if turn.ended is None])
 
 
 async def held_off_by_the_host(stage: Stage) -> SlotCredential:

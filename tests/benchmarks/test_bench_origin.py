@@ -56,6 +56,7 @@ def test_origin_beyond_its_bucket_answers_as_arm() -> None:
     assert "after '1000' seconds" in error["message"]
     assert (counts["arm"], counts["arm_throttled"]) == (3, 1)
     assert 0 < counts["arm_began"] <= counts["arm_ended"]
+    assert sum(counts["arm_steps"]) == 3
 
 
 @pytest.mark.slow
@@ -148,9 +149,9 @@ def test_evenness_counts_until_the_first_has_ended() -> None:
     assert evenness([[1.0, 2.0, 3.0, 4.0], [1.0, 3.5, 9.0, 10.0]]) == 0.5
 
 
-def test_timeline_counts_responses_by_half_seconds() -> None:
-    assert timeline([10.1, 10.2, 11.3], 10.0) == [[0.0, 0], [0.5, 2], [1.0, 2], [1.5, 3]]
-    assert timeline([], 10.0) == [[0.0, 0]]
+def test_timeline_sums_the_requests_of_each_half_second() -> None:
+    assert timeline([2, 0, 1]) == [[0.0, 0], [0.5, 2], [1.0, 2], [1.5, 3]]
+    assert timeline([]) == [[0.0, 0]]
 
 
 def test_group_seen_twice_is_refused() -> None:

@@ -67,7 +67,7 @@ def measurements(
                 for client in block.clients:
                     if client in values:
                         line = [[0.0, 1.0], [0.1, 2.0]]
-                        series = {"timeline": line, "answered": line, "refreshes": [[0.0, 0.1]]}
+                        series = {"timeline": line, "requests": line, "refreshes": [[0.0, 0.1]]}
                         cell = Cell(name, block.variant, size, client)
                         found = dict(values[client])
                         if name == "processes" and client == "aiomsi_gate":

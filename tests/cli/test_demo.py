@@ -18,7 +18,7 @@ from rich.console import Console
 from aiomsi import TokenRefusedError
 from aiomsi._cli import main as cli
 from aiomsi._cli.demo import crawl, run, sharing
-from aiomsi._cli.demo.report import DemoFailedError, Gauge, show_progress
+from aiomsi._cli.demo.report import DemoFailedError, ProgressLevel, show_progress
 from aiomsi._cli.demo.tutorial import tutorial
 from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
@@ -28,6 +28,7 @@ from aiomsi.testing import (
     Fault,
 )
 
+unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of open files")
 HOSTS: dict[str, dict[str, str]] = {
     "App Service": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x"},
     "Service Fabric": {
@@ -364,7 +365,7 @@ def test_crawl_with_many_429s_fails(*, refused: int, fails: bool) -> None:
 def test_gauge_is_a_second_bar_on_a_terminal(level: int | None) -> None:
     console = paper(terminal=True)
 
-    with show_progress(console, 2, Gauge("reads", 9, lambda: level)) as advance:
+    with show_progress(console, 2, ProgressLevel("reads", 9, lambda: level)) as advance:
         advance()
 
     assert "1/2" in written(console)
@@ -383,8 +384,10 @@ def test_a_bar_is_drawn_on_a_terminal_only() -> None:
         )
 
 
+@unix
 def test_more_files_may_be_open_for_the_demo_only() -> None:
-    resource = pytest.importorskip("resource")
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = 256
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
@@ -412,9 +415,9 @@ def test_low_limit_of_open_files_limits_calls_under_way(
     )
 
 
+@unix
 @pytest.mark.slow
 def test_a_hard_limit_on_open_files_makes_nothing_fail() -> None:
-    pytest.importorskip("resource")
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
         "from aiomsi._cli.main import main; sys.exit(main(['demo', '--calls', '300']))"

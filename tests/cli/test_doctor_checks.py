@@ -21,7 +21,7 @@ from aiomsi._cli.doctor.token import (
     check_lifetime,
     read_issued,
 )
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.imds import Imds
 
 GUID = "00000000-0000-0000-0000-000000000007"
@@ -98,13 +98,13 @@ def test_variable_without_its_partner_is_a_warning(environment: dict[str, str], 
     [
         ({"AZURE_CLIENT_ID": GUID}, SYSTEM_ASSIGNED, "IMDS", WARNING),
         ({"AZURE_CLIENT_ID": ""}, SYSTEM_ASSIGNED, "IMDS", OK),
-        ({"AZURE_CLIENT_ID": GUID}, Identity("client_id", GUID), "IMDS", OK),
+        ({"AZURE_CLIENT_ID": GUID}, RequestedIdentity("client_id", GUID), "IMDS", OK),
         ({"AZURE_CLIENT_ID": GUID}, SYSTEM_ASSIGNED, "workload identity", OK),
         ({"IDENTITY_ENDPOINT": "x", "IDENTITY_HEADER": "y"}, SYSTEM_ASSIGNED, "App Service", OK),
     ],
 )
 def test_client_id_of_other_clients_is_a_warning_unless_used(
-    environment: dict[str, str], identity: Identity, kind: str, state: str
+    environment: dict[str, str], identity: RequestedIdentity, kind: str, state: str
 ) -> None:
     assert check_variables(environment, identity, kind).state == state
 
@@ -148,7 +148,12 @@ def test_endpoint_without_a_response_has_failed() -> None:
     ("claims", "named", "host", "state"),
     [
         ({"appid": GUID, "xms_mirid": USER_ASSIGNED}, SYSTEM_ASSIGNED, "IMDS", WARNING),
-        ({"appid": GUID, "xms_mirid": USER_ASSIGNED}, Identity("client_id", GUID), "IMDS", OK),
+        (
+            {"appid": GUID, "xms_mirid": USER_ASSIGNED},
+            RequestedIdentity("client_id", GUID),
+            "IMDS",
+            OK,
+        ),
         ({"appid": GUID, "xms_mirid": USER_ASSIGNED}, SYSTEM_ASSIGNED, "", OK),
         ({"appid": GUID, "xms_mirid": "/subscriptions/s/vm"}, SYSTEM_ASSIGNED, "IMDS", OK),
         ({"azp": GUID}, SYSTEM_ASSIGNED, "IMDS", OK),
@@ -157,7 +162,7 @@ def test_endpoint_without_a_response_has_failed() -> None:
     ],
 )
 def test_identity_is_a_warning_if_only_chance_names_it(
-    claims: dict[str, object], named: Identity, host: str, state: str
+    claims: dict[str, object], named: RequestedIdentity, host: str, state: str
 ) -> None:
     check = check_identity(make_token(**claims), named, host)
     assert check.state == state

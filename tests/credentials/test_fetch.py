@@ -31,10 +31,10 @@ from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
 from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.base import FileRequest, TokenRequest
 from aiomsi._hosts.body import MAX_BODY
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens.failure import Failure
-from aiomsi._tokens.host_backoff import HostBackoff, Ticket
+from aiomsi._tokens.host_backoff import HostBackoff, HostTurn
 from aiomsi._tokens.host_limits import LEASE
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -52,7 +52,7 @@ def fetch(
     *,
     resource: str = ARM,
     policy: RefreshPolicy | None = None,
-    identity: Identity = SYSTEM_ASSIGNED,
+    identity: RequestedIdentity = SYSTEM_ASSIGNED,
     gate: HostGate | None = None,
 ) -> TokenResponse | Failure:
     wanted = TokenFetch(
@@ -251,7 +251,7 @@ def test_local_cause_of_no_connection_is_named(
     number: int, exhausted: bool, said: str, help_: str
 ) -> None:
     miss = _describe_lost_request(aiohttp.ClientConnectorError(KEY, OSError(number, "text")))
-    assert (miss.exhausted, miss.connected, miss.problem.passing) == (exhausted, False, True)
+    assert (miss.exhausted, miss.connected, miss.problem.transient) == (exhausted, False, True)
     assert said in miss.problem.message
     assert help_ in miss.problem.help
 
@@ -331,7 +331,7 @@ def test_410_is_asked_for_seventy_seconds(azure: EmbeddedAzure, manual: ManualCl
 def test_an_identity_that_is_not_assigned_is_refused_with_help(
     azure: EmbeddedAzure, manual: ManualClock
 ) -> None:
-    failure = fetch(azure.imds.url, manual.clock, identity=Identity("client_id", GUID))
+    failure = fetch(azure.imds.url, manual.clock, identity=RequestedIdentity("client_id", GUID))
     assert isinstance(failure, Failure)
     assert (failure.error, failure.kind, failure.permanent) == (TokenRefusedError, "refused", True)
     assert failure.summary.endswith("(1 request in 0.0 s): 400 invalid_request: Identity not found")
@@ -579,7 +579,7 @@ def test_wait_for_a_turn_is_no_try_and_not_in_the_deadline(
     backoff = HostBackoff(IMDS)
     for _ in range(4):
         # Four requests without a response: their places are free again after a lease.
-        backoff.take(Ticket(), manual.clock.monotonic())
+        backoff.take(HostTurn(), manual.clock.monotonic())
     began = manual.clock.monotonic()
     policy = RefreshPolicy(fetch_deadline=10.0)
     wanted = TokenFetch(

@@ -691,6 +691,7 @@ def test_a_lock_that_others_keep_is_tried_less_and_less_often(
     assert set(pauses[6:-1]) == {0.25}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
 def test_a_system_without_kernel_locks_has_no_gate(
     gate: HostGate,
     directory: Path,
@@ -699,7 +700,7 @@ def test_a_system_without_kernel_locks_has_no_gate(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A lock that consists of a file's existence would outlive a process that dies."""
-    fcntl = pytest.importorskip("fcntl")
+    import fcntl
 
     def flock(file: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")

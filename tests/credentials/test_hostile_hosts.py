@@ -178,7 +178,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "400": (reply(400, b"[1]"), "[1]"),
     "403": (reply(403, b'"x"'), '"x"'),
 }
-PASSING: dict[str, tuple[bytes, str]] = {
+TRANSIENT: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "ServerDisconnectedError"),
     "truncated head": (b"HTTP/1.1 200 OK\r\nContent-", "ServerDisconnectedError"),
     "truncated body": (reply(200, b"{", Content_Length="100"), "ClientPayloadError"),
@@ -205,9 +205,9 @@ def test_unfit_answer_is_refused_at_once(place: Place, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("name", TRANSIENT)
 def test_answer_that_may_pass_is_requested_five_times(place: Place, name: str) -> None:
-    place.said, said = PASSING[name]
+    place.said, said = TRANSIENT[name]
     error = fail(place)
     assert isinstance(error, TokenUnavailableError)
     assert said in str(error)
@@ -215,9 +215,9 @@ def test_answer_that_may_pass_is_requested_five_times(place: Place, name: str) -
     assert place.count_marks() == 5
 
 
-@pytest.mark.parametrize("first", [*REFUSED, *PASSING])
+@pytest.mark.parametrize("first", [*REFUSED, *TRANSIENT])
 def test_agent_that_answers_badly_at_once_gets_no_key(arc: Place, first: str) -> None:
-    arc.first, said = {**REFUSED, **PASSING}[first]
+    arc.first, said = {**REFUSED, **TRANSIENT}[first]
     assert said in str(fail(arc))
     assert arc.count_marks() == 0
 

@@ -182,7 +182,7 @@ async def test_host_that_is_no_vm_is_refused_without_a_request(
     assert requested(azure) == []
 
 
-@pytest.mark.parametrize("timeout", [0, -1, "1"])
+@pytest.mark.parametrize("timeout", [0, -1, "1", True, float("nan")])
 async def test_timeout_that_is_no_positive_number_is_refused(timeout: float) -> None:
     with pytest.raises(ConfigurationError, match="timeout= takes seconds"):
         await aiomsi.instance_metadata(timeout=timeout)

@@ -38,7 +38,7 @@ def keys(tmp_path: Path) -> Path:
 def refused(path: Path | str, directory: Path | None = None, suffix: str = ".key") -> str:
     found = read_checked(wanted(path, directory, suffix))
     assert isinstance(found, TokenError)
-    assert not found.passing
+    assert not found.transient
     assert KEY.decode() not in f"{found.message} {found.help}"
     assert found.message.startswith("the key of a test, ")
     return found.message
@@ -70,7 +70,7 @@ def test_executor_that_is_shut_down_is_an_error(keys: Path) -> None:
 
     found = asyncio.run(read())
     assert isinstance(found, TokenError)
-    assert found.passing
+    assert found.transient
     assert "shutdown" in found.message
 
 
@@ -208,7 +208,7 @@ def test_missing_file_is_named(keys: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "passing", "hint"),
+    ("number", "transient", "hint"),
     [
         (errno.EACCES, False, "Ask the owner"),
         (errno.EMFILE, True, "ulimit"),
@@ -216,7 +216,7 @@ def test_missing_file_is_named(keys: Path) -> None:
     ],
 )
 def test_error_of_the_system_has_its_remedy(
-    keys: Path, monkeypatch: pytest.MonkeyPatch, number: int, passing: bool, hint: str
+    keys: Path, monkeypatch: pytest.MonkeyPatch, number: int, transient: bool, hint: str
 ) -> None:
     def fail(*_: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -224,7 +224,7 @@ def test_error_of_the_system_has_its_remedy(
     monkeypatch.setattr(os, "open", fail)
     found = read_checked(wanted(keys / "1.key"))
     assert isinstance(found, TokenError)
-    assert found.passing is passing
+    assert found.transient is transient
     assert hint in found.help
     assert os.strerror(number) in found.message
 
@@ -269,9 +269,9 @@ def test_resolved_path_lies_in_the_directory_of_the_keys(
     assert (found is None) if defect is None else (found is not None and defect in found)
 
 
-@pytest.mark.parametrize(("winerror", "passing"), [(32, True), (33, True), (5, False)])
+@pytest.mark.parametrize(("winerror", "transient"), [(32, True), (33, True), (5, False)])
 def test_file_in_use_on_windows_passes(
-    keys: Path, monkeypatch: pytest.MonkeyPatch, winerror: int, passing: bool
+    keys: Path, monkeypatch: pytest.MonkeyPatch, winerror: int, transient: bool
 ) -> None:
     error = PermissionError(errno.EACCES, "in use")
     error.winerror = winerror  # type: ignore[attr-defined, unused-ignore]  # on Windows alone
@@ -282,4 +282,4 @@ def test_file_in_use_on_windows_passes(
     monkeypatch.setattr(key_file, "_open", refuse)
     problem = read_checked(wanted(keys / "1.key", keys, ".key"))
     assert isinstance(problem, TokenError)
-    assert problem.passing is passing
+    assert problem.transient is transient

@@ -23,8 +23,8 @@ from multidict import CIMultiDict
 from aiomsi import AiomsiError, ArmError, ConfigurationError, ForeignHostError, ServiceError
 from aiomsi._arm.protocol.api_versions import choose_version, find_resource_type, find_versions
 from aiomsi._arm.protocol.encoding import CutBodyError, decode_content
-from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
 from aiomsi._arm.protocol.limits import read_remaining
 from aiomsi._arm.protocol.links import resolve_link
 from aiomsi._arm.protocol.operations.polling import advance, begin
@@ -41,7 +41,7 @@ from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest
 from aiomsi._hosts.body import decompress_body, mask_echo
 from aiomsi._hosts.detect import make_host
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.instance import INSTANCE, TENANT, MetadataHost, make_instance_metadata
 from aiomsi._tokens.state import FetchRequest
@@ -118,7 +118,7 @@ def make_hosts() -> dict[str, Host]:
     return {
         name: make_host(
             environment,
-            Identity(),
+            RequestedIdentity(),
             host=name,
             platform="linux",
             exists=lambda _path: True,
@@ -162,7 +162,7 @@ def detect_host(reader: Reader) -> object:
     with suppress(ConfigurationError):
         host = make_host(
             environment,
-            Identity(),
+            RequestedIdentity(),
             platform=reader.choose(("linux", "win32")),
             exists=lambda _path: reader.byte() % 2 == 0,
         )

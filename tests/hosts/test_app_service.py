@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from aiomsi import ConfigurationError
 from aiomsi._hosts.app_service import AppService, make
 from aiomsi._hosts.base import HostSetting, TokenError, TokenHttpResponse
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import SecretBytes
@@ -29,7 +29,7 @@ GOOD = {
 }
 
 
-def app(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> AppService:
+def app(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> AppService:
     return make(
         HostSetting(
             {"IDENTITY_ENDPOINT": ENDPOINT, "IDENTITY_HEADER": HEADER, **variables},
@@ -41,7 +41,9 @@ def app(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> AppService:
     )
 
 
-def parse(status: int, body: Any, identity: Identity = SYSTEM_ASSIGNED, **headers: str) -> Any:
+def parse(
+    status: int, body: Any, identity: RequestedIdentity = SYSTEM_ASSIGNED, **headers: str
+) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     now = Now(1_700_000_000.0, 1.0)
     return app(identity).parse(
@@ -53,12 +55,15 @@ def parse(status: int, body: Any, identity: Identity = SYSTEM_ASSIGNED, **header
     ("identity", "addition"),
     [
         (SYSTEM_ASSIGNED, ""),
-        (Identity("client_id", GUID), f"&client_id={GUID}"),
-        (Identity("object_id", GUID), f"&principal_id={GUID}"),
-        (Identity("resource_id", RESOURCE_ID), "&mi_res_id=" + RESOURCE_ID.replace("/", "%2F")),
+        (RequestedIdentity("client_id", GUID), f"&client_id={GUID}"),
+        (RequestedIdentity("object_id", GUID), f"&principal_id={GUID}"),
+        (
+            RequestedIdentity("resource_id", RESOURCE_ID),
+            "&mi_res_id=" + RESOURCE_ID.replace("/", "%2F"),
+        ),
     ],
 )
-def test_request_is_that_of_2019_08_01(identity: Identity, addition: str) -> None:
+def test_request_is_that_of_2019_08_01(identity: RequestedIdentity, addition: str) -> None:
     request = app(identity).build_request(ARM, FetchRequest("claims", "rejected"))
     assert (request.method, request.body, request.thumbprint) == ("GET", None, None)
     assert request.headers == {"X-IDENTITY-HEADER": HEADER, "Metadata": "true"}
@@ -78,7 +83,10 @@ def test_query_of_the_endpoint_is_kept_and_not_shown() -> None:
 
 
 def test_keys_tell_identities_apart_but_not_their_spelling() -> None:
-    first, same = app(Identity("client_id", GUID)), app(Identity("client_id", GUID.lower()))
+    first, same = (
+        app(RequestedIdentity("client_id", GUID)),
+        app(RequestedIdentity("client_id", GUID.lower())),
+    )
     assert first.cache_key == same.cache_key != app().cache_key
     assert first.throttle_key == app().throttle_key
     assert first.limits is None
@@ -87,17 +95,17 @@ def test_keys_tell_identities_apart_but_not_their_spelling() -> None:
 
 @pytest.mark.parametrize("kind", [None, "client_id", "object_id"])
 def test_token_without_expires_in_lives_until_expires_on(kind: str | None) -> None:
-    token = parse(200, GOOD, Identity(kind, GUID if kind else ""))
+    token = parse(200, GOOD, RequestedIdentity(kind, GUID if kind else ""))
     assert isinstance(token, TokenResponse)
     assert (token.life, token.expires_on, token.client_id) == (86_400, 1700086400, GUID.lower())
 
 
 def test_token_of_another_client_id_is_refused() -> None:
-    error = parse(200, GOOD, Identity("client_id", OTHER_GUID))
+    error = parse(200, GOOD, RequestedIdentity("client_id", OTHER_GUID))
     assert isinstance(error, TokenError)
     assert error.message == f"the token is for client_id {GUID.lower()}, not for {OTHER_GUID}"
     assert "az webapp" in error.help
-    assert not error.passing
+    assert not error.transient
 
 
 NOT_ASSIGNED = {
@@ -111,12 +119,12 @@ NOT_ASSIGNED = {
     ("identity", "advice"),
     [
         (SYSTEM_ASSIGNED, "name one with client_id=, object_id= or resource_id="),
-        (Identity("object_id", GUID), "else correct object_id="),
+        (RequestedIdentity("object_id", GUID), "else correct object_id="),
     ],
 )
-def test_400_says_how_to_assign_the_identity(identity: Identity, advice: str) -> None:
+def test_400_says_how_to_assign_the_identity(identity: RequestedIdentity, advice: str) -> None:
     error = parse(400, NOT_ASSIGNED, identity)
-    assert (error.message, error.code, error.passing) == (NOT_ASSIGNED["message"], None, False)
+    assert (error.message, error.code, error.transient) == (NOT_ASSIGNED["message"], None, False)
     assert error.request_id == "6b0f15f8"
     assert error.help.startswith("If the identity is not assigned to this app, assign it")
     assert error.help.endswith(advice)
@@ -138,14 +146,14 @@ def test_400_says_how_to_assign_the_identity(identity: Identity, advice: str) ->
 def test_refusal_is_final_and_has_its_remedy(status: int, body: Any, advice: str) -> None:
     error = parse(status, body)
     assert isinstance(error, TokenError)
-    assert not error.passing
+    assert not error.transient
     assert (advice in error.help) if advice else error.help == ""
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_429_and_5xx_may_pass(status: int) -> None:
     error = parse(status, {"statusCode": status, "message": "later"})
-    assert (error.message, error.passing, error.help) == ("later", True, "")
+    assert (error.message, error.transient, error.help) == ("later", True, "")
 
 
 def test_redirect_names_its_target_without_the_query() -> None:

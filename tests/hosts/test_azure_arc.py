@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from aiomsi import ConfigurationError
 from aiomsi._hosts.azure_arc import DEFAULT_ENDPOINT, AzureArc, make
 from aiomsi._hosts.base import FileRequest, HostSetting, TokenError, TokenHttpResponse, TokenRequest
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import SecretBytes
@@ -26,7 +26,7 @@ GRANT = {"access_token": "t", "expires_in": "86400", "token_type": "Bearer"}
 
 
 def arc(
-    identity: Identity = SYSTEM_ASSIGNED, platform: str = "linux", **environment: str
+    identity: RequestedIdentity = SYSTEM_ASSIGNED, platform: str = "linux", **environment: str
 ) -> AzureArc:
     return make(
         HostSetting(
@@ -77,15 +77,15 @@ def test_agent_without_variables_has_the_known_endpoint() -> None:
 @pytest.mark.parametrize(
     ("identity", "query"),
     [
-        (Identity("client_id", GUID), f"&client_id={GUID}"),
-        (Identity("object_id", GUID), f"&object_id={GUID}"),
+        (RequestedIdentity("client_id", GUID), f"&client_id={GUID}"),
+        (RequestedIdentity("object_id", GUID), f"&object_id={GUID}"),
         (
-            Identity("resource_id", "/subscriptions/1/a b"),
+            RequestedIdentity("resource_id", "/subscriptions/1/a b"),
             "&msi_res_id=%2Fsubscriptions%2F1%2Fa%20b",
         ),
     ],
 )
-def test_identity_is_named_as_imds_does(identity: Identity, query: str) -> None:
+def test_identity_is_named_as_imds_does(identity: RequestedIdentity, query: str) -> None:
     assert request(arc(identity)).url.endswith(query)
     assert arc(identity).cache_key != arc().cache_key
     assert arc(identity).throttle_key == arc().throttle_key
@@ -113,7 +113,7 @@ def test_key_that_no_header_accepts_is_an_error(content: bytes, said: str) -> No
     made = arc().build_request(ARM, FetchRequest(), SecretBytes(content))
     assert isinstance(made, TokenError)
     assert said in made.message
-    assert not made.passing
+    assert not made.transient
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_key_file_elsewhere_is_refused(platform: str, path: str, defect: str) ->
     assert isinstance(found, TokenError)
     assert defect in found.message
     assert "not read" in found.message
-    assert (found.passing, found.code) == (False, None)
+    assert (found.transient, found.code) == (False, None)
     assert "IDENTITY_ENDPOINT" in found.help
 
 
@@ -220,40 +220,40 @@ def test_answer_for_the_system_identity_is_a_grant() -> None:
 @pytest.mark.parametrize(
     ("identity", "echo"),
     [
-        (Identity("client_id", GUID), {"client_id": GUID.lower()}),
-        (Identity("object_id", GUID), {"object_id": GUID.upper()}),
-        (Identity("resource_id", RESOURCE_ID), {"msi_res_id": RESOURCE_ID.upper()}),
-        (Identity("resource_id", RESOURCE_ID), {"mi_res_id": RESOURCE_ID}),
+        (RequestedIdentity("client_id", GUID), {"client_id": GUID.lower()}),
+        (RequestedIdentity("object_id", GUID), {"object_id": GUID.upper()}),
+        (RequestedIdentity("resource_id", RESOURCE_ID), {"msi_res_id": RESOURCE_ID.upper()}),
+        (RequestedIdentity("resource_id", RESOURCE_ID), {"mi_res_id": RESOURCE_ID}),
     ],
 )
 def test_answer_for_the_wanted_identity_is_a_grant(
-    identity: Identity, echo: dict[str, str]
+    identity: RequestedIdentity, echo: dict[str, str]
 ) -> None:
     assert isinstance(arc(identity).parse(says(body={**GRANT, **echo})), TokenResponse)
     # A system-assigned identity's token has a client id as well.
     for other in ({}, {"client_id": "other", "object_id": "other", "msi_res_id": "other"}):
         found = arc(identity).parse(says(body={**GRANT, **other}))
         assert isinstance(found, TokenError)
-        assert not found.passing
+        assert not found.transient
         assert identity.value in found.message
         assert "does not confirm" in found.message or "is for" in found.message
         assert "update the agent" in found.help
 
 
-@pytest.mark.parametrize(("status", "passing"), [(400, False), (404, False), (410, False)])
-def test_error_has_code_and_text_of_the_body(status: int, passing: bool) -> None:
+@pytest.mark.parametrize(("status", "transient"), [(400, False), (404, False), (410, False)])
+def test_error_has_code_and_text_of_the_body(status: int, transient: bool) -> None:
     body = {"error": "invalid_request", "error_description": "no such resource"}
     found = arc().parse(says(status, body))
     assert isinstance(found, TokenError)
     assert (found.code, found.message) == ("invalid_request", "no such resource")
-    assert found.passing is passing
+    assert found.transient is transient
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_throttling_and_failures_are_temporary(status: int) -> None:
     found = arc().parse(says(status, b"oops"))
     assert isinstance(found, TokenError)
-    assert (found.passing, found.message) == (True, "oops")
+    assert (found.transient, found.message) == (True, "oops")
 
 
 def test_another_server_is_named() -> None:

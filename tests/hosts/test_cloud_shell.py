@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from aiomsi import ConfigurationError
 from aiomsi._hosts.base import HostSetting, TokenHttpResponse
 from aiomsi._hosts.cloud_shell import CloudShell, make
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import SecretBytes
@@ -18,7 +18,7 @@ GUID = "98F51385-2edc-4b79-bed9-7718de4cb861"
 ENDPOINT = "http://localhost:50342/oauth2/token"
 
 
-def shell(identity: Identity = SYSTEM_ASSIGNED) -> CloudShell:
+def shell(identity: RequestedIdentity = SYSTEM_ASSIGNED) -> CloudShell:
     return make(
         HostSetting(
             {"MSI_ENDPOINT": ENDPOINT},
@@ -49,7 +49,7 @@ def test_request_is_a_form_without_a_version() -> None:
 @pytest.mark.parametrize("kind", ["client_id", "object_id", "resource_id"])
 def test_every_id_is_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=f"for an identity by its {kind}") as raised:
-        shell(Identity(kind, GUID))
+        shell(RequestedIdentity(kind, GUID))
     assert (
         raised.value.help == "Leave the id out: Cloud Shell has tokens of its signed-in user only"
     )
@@ -75,5 +75,5 @@ def test_token_is_read() -> None:
 )
 def test_error_is_read_and_has_its_remedy(status: int, code: str, text: str, advice: str) -> None:
     error = parse(status, {"error": {"code": code, "message": text}})
-    assert (error.message, error.code, error.passing) == (text, code, status == 500)
+    assert (error.message, error.code, error.transient) == (text, code, status == 500)
     assert (advice in error.help) if advice else error.help == ""

@@ -17,7 +17,7 @@ from aiomsi._hosts.base import (
     read_object,
 )
 from aiomsi._hosts.detect import make_host
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.times import parse_http_date, parse_number
 from aiomsi._tokens.state import FetchRequest
@@ -85,7 +85,7 @@ def test_a_malformed_authority_is_an_error(authority: str, shown: str) -> None:
 def test_an_identity_is_named_by_at_most_one_id(
     ids: tuple[str | None, str | None, str | None], kind: str | None
 ) -> None:
-    assert Identity.of(*ids).kind == kind
+    assert RequestedIdentity.of(*ids).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -107,27 +107,32 @@ def test_a_bad_id_is_a_clear_error(
     ids: tuple[str | None, str | None, str | None], said: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        Identity.of(*ids)
+        RequestedIdentity.of(*ids)
 
 
 def test_ids_compare_without_case() -> None:
     assert (
-        Imds(identity=Identity("client_id", GUID)).cache_key
-        == Imds(identity=Identity("client_id", GUID.lower())).cache_key
+        Imds(identity=RequestedIdentity("client_id", GUID)).cache_key
+        == Imds(identity=RequestedIdentity("client_id", GUID.lower())).cache_key
     )
-    assert Imds().cache_key != Imds(identity=Identity("client_id", GUID)).cache_key
+    assert Imds().cache_key != Imds(identity=RequestedIdentity("client_id", GUID)).cache_key
 
 
 @pytest.mark.parametrize(
     ("identity", "addition"),
     [
         (SYSTEM_ASSIGNED, ""),
-        (Identity("client_id", GUID), f"&client_id={GUID}"),
-        (Identity("object_id", GUID), f"&object_id={GUID}"),
-        (Identity("resource_id", RESOURCE_ID), "&msi_res_id=" + RESOURCE_ID.replace("/", "%2F")),
+        (RequestedIdentity("client_id", GUID), f"&client_id={GUID}"),
+        (RequestedIdentity("object_id", GUID), f"&object_id={GUID}"),
+        (
+            RequestedIdentity("resource_id", RESOURCE_ID),
+            "&msi_res_id=" + RESOURCE_ID.replace("/", "%2F"),
+        ),
     ],
 )
-def test_the_request_is_the_tutorials_to_the_letter(identity: Identity, addition: str) -> None:
+def test_the_request_is_the_tutorials_to_the_letter(
+    identity: RequestedIdentity, addition: str
+) -> None:
     request = Imds(identity=identity).build_request(ARM, FetchRequest("claims", "rejected"))
     assert request.method == "GET"
     assert request.headers == {"Metadata": "true"}
@@ -222,7 +227,7 @@ def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: s
     problem = understood(body)
     assert isinstance(problem, TokenError)
     assert said in problem.message
-    assert problem.passing
+    assert problem.transient
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"[" * 100_000, b"", b"OK"])
@@ -231,7 +236,7 @@ def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
     assert isinstance(problem, TokenError)
     assert "a server other than Azure's IMDS" in problem.message
     assert "not a JSON object" in problem.message
-    assert not problem.passing
+    assert not problem.transient
 
 
 @pytest.mark.parametrize(
@@ -272,7 +277,7 @@ def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted:
     problem = understood({"access_token": "very-secret", **fields})
     assert isinstance(problem, TokenError)
     assert f"the response's {quoted} can't be read" in problem.message
-    assert not problem.passing
+    assert not problem.transient
     assert "very-secret" not in problem.message
 
 
@@ -386,7 +391,7 @@ def test_response_of_another_service_is_shown(
     assert "a server other than Azure's IMDS responded" in problem.message
     assert shown in problem.message
     assert "very-secret" not in problem.message
-    assert not problem.passing
+    assert not problem.transient
     assert problem.help.startswith("This machine is not an Azure VM")
 
 
@@ -407,17 +412,17 @@ def test_response_that_may_be_imds_is_retried(
 ) -> None:
     problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
     assert isinstance(problem, TokenError)
-    assert problem.passing
+    assert problem.transient
 
 
 def test_another_identitys_token_is_refused() -> None:
-    host = Imds(identity=Identity("client_id", GUID))
+    host = Imds(identity=RequestedIdentity("client_id", GUID))
     mine = host.parse(answer(200, {**GOOD, "client_id": GUID.lower()}))
     other = host.parse(answer(200, {**GOOD, "client_id": GUID.replace("9", "8")}))
     assert isinstance(mine, TokenResponse)
     assert isinstance(other, TokenError)
     assert "not for 98F51385" in other.message
-    assert not other.passing
+    assert not other.transient
     assert isinstance(host.parse(answer(200, GOOD)), TokenResponse)
     assert isinstance(host.parse(answer(200, b"x")), TokenError)
     for wrong_type in (5, [GUID], True):
@@ -425,7 +430,7 @@ def test_another_identitys_token_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "passing"),
+    ("status", "transient"),
     [
         (400, False),
         (401, False),
@@ -438,10 +443,10 @@ def test_another_identitys_token_is_refused() -> None:
         (599, True),
     ],
 )
-def test_which_answers_may_pass(status: int, passing: bool) -> None:
+def test_which_answers_may_pass(status: int, transient: bool) -> None:
     problem = Imds().parse(answer(status, {"error": "e", "error_description": "d"}))
     assert isinstance(problem, TokenError)
-    assert (problem.passing, problem.code, problem.message) == (passing, "e", "d")
+    assert (problem.transient, problem.code, problem.message) == (transient, "e", "d")
 
 
 @pytest.mark.parametrize(
@@ -474,7 +479,7 @@ def test_a_redirect_is_no_answer_of_imds() -> None:
     problem = Imds().parse(answer(302, b"", Location="http://elsewhere"))
     assert isinstance(problem, TokenError)
     assert "a server other than" in problem.message
-    assert not problem.passing
+    assert not problem.transient
 
 
 @pytest.mark.parametrize(

@@ -88,11 +88,11 @@ def test_two_documents_make_one_value() -> None:
         (INSTANCE, "{", "has no subscriptionId"),
     ],
 )
-def test_incomplete_document_is_a_passing_error(path: str, document: object, text: str) -> None:
+def test_incomplete_document_is_a_transient_error(path: str, document: object, text: str) -> None:
     result = respond(path, document)
     assert isinstance(result, TokenError)
     assert text in result.message
-    assert result.passing
+    assert result.transient
 
 
 @pytest.mark.parametrize(
@@ -112,17 +112,17 @@ def test_another_server_is_a_permanent_error(
     assert isinstance(result, TokenError)
     assert result.message.startswith("a server other than Azure's IMDS responded")
     assert "token=x" not in result.message
-    assert not result.passing
+    assert not result.transient
     assert result.help
 
 
 @pytest.mark.parametrize(
-    ("status", "passing"), [(400, False), (403, False), (404, True), (429, True), (500, True)]
+    ("status", "transient"), [(400, False), (403, False), (404, True), (429, True), (500, True)]
 )
-def test_error_of_imds_passes_as_for_tokens(status: int, passing: bool) -> None:
+def test_error_of_imds_passes_as_for_tokens(status: int, transient: bool) -> None:
     result = respond(INSTANCE, {"error": "Bad request", "newest-versions": ["x"]}, status)
     assert isinstance(result, TokenError)
-    assert (result.code, result.passing) == ("Bad request", passing)
+    assert (result.code, result.transient) == ("Bad request", transient)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
 from aiomsi._hosts.base import HostSetting, TokenError, TokenHttpResponse
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.machine_learning import MachineLearning, make
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -21,7 +21,7 @@ ENDPOINT, SECRET = "http://127.0.0.1:46808/MSI/auth", "secret-853b9a84"
 WITH_DEFAULT = {"DEFAULT_IDENTITY_CLIENT_ID": OTHER_GUID}
 
 
-def compute(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> MachineLearning:
+def compute(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> MachineLearning:
     return make(
         HostSetting(
             {"MSI_ENDPOINT": ENDPOINT, "MSI_SECRET": SECRET, **variables},
@@ -47,11 +47,11 @@ def parse(status: int, body: Any, host: MachineLearning | None = None) -> Any:
         (SYSTEM_ASSIGNED, {}, ""),
         (SYSTEM_ASSIGNED, {"DEFAULT_IDENTITY_CLIENT_ID": ""}, ""),
         (SYSTEM_ASSIGNED, WITH_DEFAULT, f"&clientid={OTHER_GUID}"),
-        (Identity("client_id", GUID), WITH_DEFAULT, f"&clientid={GUID}"),
+        (RequestedIdentity("client_id", GUID), WITH_DEFAULT, f"&clientid={GUID}"),
     ],
 )
 def test_request_is_that_of_2017_09_01(
-    identity: Identity, variables: dict[str, str], addition: str
+    identity: RequestedIdentity, variables: dict[str, str], addition: str
 ) -> None:
     request = compute(identity, **variables).build_request(ARM, FetchRequest("claims", "rejected"))
     assert (request.method, request.body) == ("GET", None)
@@ -64,7 +64,7 @@ def test_request_is_that_of_2017_09_01(
 
 
 def test_key_is_that_of_the_requested_identity() -> None:
-    named = compute(Identity("client_id", OTHER_GUID.upper()))
+    named = compute(RequestedIdentity("client_id", OTHER_GUID.upper()))
     assert (
         named.cache_key == compute(SYSTEM_ASSIGNED, **WITH_DEFAULT).cache_key != compute().cache_key
     )
@@ -75,14 +75,14 @@ def test_key_is_that_of_the_requested_identity() -> None:
 def test_malformed_default_identity_is_an_error(value: str) -> None:
     with pytest.raises(ConfigurationError, match="DEFAULT_IDENTITY_CLIENT_ID is malformed"):
         compute(DEFAULT_IDENTITY_CLIENT_ID=value)
-    named = compute(Identity("client_id", GUID), DEFAULT_IDENTITY_CLIENT_ID=value)
+    named = compute(RequestedIdentity("client_id", GUID), DEFAULT_IDENTITY_CLIENT_ID=value)
     assert named.client_id == GUID
 
 
 @pytest.mark.parametrize("kind", ["object_id", "resource_id"])
 def test_other_ids_are_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=f"for an identity by its {kind}") as raised:
-        compute(Identity(kind, GUID))
+        compute(RequestedIdentity(kind, GUID))
     assert raised.value.help == "Name the user-assigned identity with client_id="
 
 
@@ -102,7 +102,7 @@ def test_expires_on_is_a_number_or_a_date(expires_on: object) -> None:
         "resource": ARM,
         "token_type": "Bearer",
     }
-    token = parse(200, body, compute(Identity("client_id", GUID)))
+    token = parse(200, body, compute(RequestedIdentity("client_id", GUID)))
     assert isinstance(token, TokenResponse)
     assert (token.life, token.client_id) == (86_400, None)
 
@@ -110,7 +110,7 @@ def test_expires_on_is_a_number_or_a_date(expires_on: object) -> None:
 @pytest.mark.parametrize(
     ("host", "wanted", "names_the_variable"),
     [
-        (compute(Identity("client_id", GUID)), GUID, False),
+        (compute(RequestedIdentity("client_id", GUID)), GUID, False),
         (compute(DEFAULT_IDENTITY_CLIENT_ID=GUID), GUID, True),
     ],
 )
@@ -145,7 +145,7 @@ def test_error_is_read_and_has_its_remedy(status: int, code: str, advice: str) -
     }
     error = parse(status, body)
     assert (error.message, error.code, error.request_id) == ("the cause", code, "7c")
-    assert not error.passing
+    assert not error.transient
     assert (advice in error.help) if advice else error.help == ""
 
 

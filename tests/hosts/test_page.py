@@ -11,7 +11,7 @@ from host_environments import ENVIRONMENTS, GUID
 from aiomsi import ConfigurationError, ManagedIdentityCredential
 from aiomsi._hosts.base import FileRequest, Host, TokenRequest
 from aiomsi._hosts.detect import HOSTS
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import SecretBytes
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
@@ -23,10 +23,10 @@ RESOURCE_ID = (
     "Microsoft.ManagedIdentity/userAssignedIdentities/me"
 )
 IDENTITIES = {
-    "system": Identity(),
-    "client id": Identity("client_id", OTHER_GUID),
-    "object id": Identity("object_id", OTHER_GUID),
-    "resource id": Identity("resource_id", RESOURCE_ID),
+    "system": RequestedIdentity(),
+    "client id": RequestedIdentity("client_id", OTHER_GUID),
+    "object id": RequestedIdentity("object_id", OTHER_GUID),
+    "resource id": RequestedIdentity("resource_id", RESOURCE_ID),
 }
 PARAMETERS = {
     "client_id",

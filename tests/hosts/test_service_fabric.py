@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
 from aiomsi._hosts.base import HostSetting, TokenError, TokenHttpResponse
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.service_fabric import ServiceFabric, make
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -27,7 +27,7 @@ VARIABLES = {
 }
 
 
-def fabric(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> ServiceFabric:
+def fabric(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> ServiceFabric:
     return make(
         HostSetting(
             {**VARIABLES, **variables},
@@ -77,12 +77,12 @@ def test_query_of_the_endpoint_is_kept() -> None:
 @pytest.mark.parametrize(
     "identity",
     [
-        Identity("client_id", GUID),
-        Identity("object_id", GUID),
-        Identity("resource_id", RESOURCE_ID),
+        RequestedIdentity("client_id", GUID),
+        RequestedIdentity("object_id", GUID),
+        RequestedIdentity("resource_id", RESOURCE_ID),
     ],
 )
-def test_any_id_is_refused(identity: Identity) -> None:
+def test_any_id_is_refused(identity: RequestedIdentity) -> None:
     with pytest.raises(ConfigurationError, match=f"by its {identity.kind}") as raised:
         fabric(identity)
     assert "manifest" in raised.value.help
@@ -135,7 +135,7 @@ def test_answer_is_a_grant(expires_on: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "passing", "hint"),
+    ("status", "code", "transient", "hint"),
     [
         (400, "SecretHeaderNotFound", False, "IDENTITY_HEADER"),
         (401, "Unauthorized", False, "IDENTITY_HEADER"),
@@ -145,10 +145,10 @@ def test_answer_is_a_grant(expires_on: object) -> None:
         (500, "InternalServerError", True, ""),
     ],
 )
-def test_error_has_code_text_and_remedy(status: int, code: str, passing: bool, hint: str) -> None:
+def test_error_has_code_text_and_remedy(status: int, code: str, transient: bool, hint: str) -> None:
     found = parse(status, {"error": {"correlationId": "7", "code": code, "message": "Said so"}})
     assert isinstance(found, TokenError)
-    assert (found.code, found.message, found.passing) == (code, "Said so", passing)
+    assert (found.code, found.message, found.transient) == (code, "Said so", transient)
     assert hint in found.help
     assert bool(found.help) is bool(hint)
 
@@ -157,7 +157,7 @@ def test_redirect_is_refused_without_its_query() -> None:
     found = parse(302, b"", {"Location": "https://evil.example/x?secret=1"})
     assert isinstance(found, TokenError)
     assert "redirects to https://evil.example/x," in found.message
-    assert not found.passing
+    assert not found.transient
 
 
 def test_another_server_is_named() -> None:

@@ -8,9 +8,9 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
-from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, resource_of
+from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, parse_resource
 from aiomsi._hosts.base import FileRequest, HostSetting, TokenError, TokenHttpResponse, TokenRequest
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.workload_identity import WorkloadIdentity, make, make_scope
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -30,7 +30,7 @@ VARIABLES = {
 GRANT = {"token_type": "Bearer", "expires_in": 86_399, "ext_expires_in": 86_399}
 
 
-def entra(identity: Identity = SYSTEM_ASSIGNED, **variables: str) -> WorkloadIdentity:
+def entra(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> WorkloadIdentity:
     return make(
         HostSetting(
             {**VARIABLES, **variables},
@@ -103,12 +103,12 @@ def test_claims_are_a_field_of_the_form() -> None:
     ],
 )
 def test_scope_is_as_entra_expects_it(scope: str, sent: str) -> None:
-    assert make_scope(resource_of(scope)) == sent
+    assert make_scope(parse_resource(scope)) == sent
 
 
 def test_argument_precedes_the_variable() -> None:
     other = "00000000-0000-0000-0000-000000000007"
-    host = entra(Identity("client_id", other))
+    host = entra(RequestedIdentity("client_id", other))
     assert form(host, FetchRequest())["client_id"] == [other]
     assert host.cache_key != entra().cache_key
     assert host.throttle_key == entra().throttle_key
@@ -120,7 +120,7 @@ def test_argument_precedes_the_variable() -> None:
 @pytest.mark.parametrize("kind", ["object_id", "resource_id"])
 def test_other_id_than_the_client_id_is_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=f"by its {kind}") as raised:
-        entra(Identity(kind, CLIENT))
+        entra(RequestedIdentity(kind, CLIENT))
     assert "client_id=" in raised.value.help
 
 
@@ -185,7 +185,7 @@ def test_file_without_a_token_is_an_error(content: bytes, said: str) -> None:
     assert isinstance(made, TokenError)
     assert said in made.message
     assert FILE in made.message
-    assert not made.passing
+    assert not made.transient
 
 
 def test_answer_is_a_grant() -> None:
@@ -226,7 +226,7 @@ def test_error_of_entra_has_a_remedy(status: int, error: str, number: int, hint:
         status, {"error": error, "error_description": text, "error_codes": [number], "trace_id": ""}
     )
     assert isinstance(found, TokenError)
-    assert (found.code, found.message, found.passing) == (error, text, False)
+    assert (found.code, found.message, found.transient) == (error, text, False)
     assert hint in found.help
     assert bool(found.help) is bool(hint)
 
@@ -235,8 +235,8 @@ def test_error_of_entra_has_a_remedy(status: int, error: str, number: int, hint:
 def test_only_throttling_and_failures_are_temporary(status: int) -> None:
     found = parse(status, {"error": "x", "error_description": "y"})
     assert isinstance(found, TokenError)
-    assert found.passing is (status in (429, 500, 502, 503))
-    assert parse(status, b"<html>").passing is found.passing
+    assert found.transient is (status in (429, 500, 502, 503))
+    assert parse(status, b"<html>").transient is found.transient
 
 
 def test_another_server_is_named() -> None:

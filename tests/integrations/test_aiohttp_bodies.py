@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from recorder import Issuer, Recorder, accept_only
 
-from aiomsi.integrations._auth.aiohttp_body import Source, classify_body
+from aiomsi.integrations._auth.aiohttp_body import BodySource, classify_body
 from aiomsi.integrations.aiohttp import bearer
 
 SCOPE = "https://vault.example/.default"
@@ -153,12 +153,12 @@ def test_json_and_compressed_bodies_are_repeated_whole() -> None:
 @pytest.mark.parametrize(
     ("value", "source"),
     [
-        (b"", Source.MEMORY),
-        (object(), Source.STREAM),
-        (aiohttp.MultipartWriter(), Source.MEMORY),
+        (b"", BodySource.MEMORY),
+        (object(), BodySource.STREAM),
+        (aiohttp.MultipartWriter(), BodySource.MEMORY),
     ],
 )
-def test_source_of_other_values(value: object, source: Source) -> None:
+def test_source_of_other_values(value: object, source: BodySource) -> None:
     assert classify_body(value) is source
 
 
@@ -166,10 +166,10 @@ def test_source_of_parts_is_that_of_their_least_repeatable() -> None:
     async def main() -> None:
         writer = aiohttp.MultipartWriter()
         for part, source in (
-            ("text", Source.MEMORY),
-            (io.BytesIO(b"x"), Source.FILE),
-            (generate(), Source.STREAM),
-            ("text", Source.STREAM),
+            ("text", BodySource.MEMORY),
+            (io.BytesIO(b"x"), BodySource.FILE),
+            (generate(), BodySource.STREAM),
+            ("text", BodySource.STREAM),
         ):
             writer.append(part)
             assert classify_body(writer) is source
@@ -207,9 +207,9 @@ def test_file_that_can_not_return_to_its_start_is_not_repeated() -> None:
 def test_closed_file_is_not_repeated() -> None:
     file = io.BytesIO(b"x")
     payload = aiohttp.payload.BytesIOPayload(file)
-    assert classify_body(payload) is Source.FILE
+    assert classify_body(payload) is BodySource.FILE
     file.close()
-    assert classify_body(payload) is Source.STREAM
+    assert classify_body(payload) is BodySource.STREAM
 
 
 def test_response_before_the_end_of_a_file_is_handed_back(files: Files) -> None:

@@ -1,14 +1,11 @@
 """What stands in several files of the project's root agrees: Pythons, sessions and pages."""
 
-import json
 import re
-import socket
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from example_program import read_commands
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -48,8 +45,8 @@ def test_ci_runs_the_tests_on_every_python() -> None:
     assert re.findall(r'"([\d.]+)"', matrix) == pythons()
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
+def find_sessions(workflow: Path) -> set[str]:
+    """Return the names of the sessions that a workflow runs."""
     text = workflow.read_text(encoding="utf-8")
     run = re.findall(
         r"python -m nox -s ([\w.-]+(?:\$\{\{ matrix\.python \}\})?|\$\{\{ matrix\.session \}\})",
@@ -59,11 +56,26 @@ def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
     names = set()
     for each in run:
         if each.endswith("matrix.session }}"):
-            (listed,) = re.findall(r"session:\n((?: +- [\w.-]+\n)+)", text)
-            names |= set(re.findall(r"- ([\w.-]+)", listed))
+            for listed in re.findall(r"session:((?:\n +- [\w.-]+)+| \[.*\])\n", text):
+                names |= set(re.findall(r"[a-z][\w.-]+", listed))
         else:
             names |= {re.sub(r"\$\{\{ matrix\.python \}\}", python, each) for python in pythons()}
-    assert names <= sessions()
+    return names
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
+    assert find_sessions(workflow) <= sessions()
+
+
+def test_ci_runs_every_default_session() -> None:
+    (listed,) = re.findall(
+        r"^nox\.options\.sessions = \[(.*?)\]$", NOXFILE, re.MULTILINE | re.DOTALL
+    )
+    default = set(re.findall(r'"(\w+)"', listed))
+    assert {"genuine", "clients", "docs", "browser", "fuzz", "soak"} <= default
+    run = find_sessions(ROOT / ".github" / "workflows" / "ci.yml")
+    assert default <= run | {name.partition("-")[0] for name in run}
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
@@ -76,6 +88,29 @@ def test_workflow_pins_actions_and_reads_no_secret(workflow: Path) -> None:
     assert "permissions:\n  contents: read\n" in text
 
 
+def test_ci_installs_every_program_that_a_test_needs() -> None:
+    (listed,) = re.findall(r"for each in (.*?);", (ROOT / ".ci" / "run").read_text("utf-8"))
+    needed = {"chromium-headless-shell"}  # the first one of `BROWSERS`
+    for path in (*(ROOT / "tests").rglob("*.py"), ROOT / "noxfile.py"):
+        text = path.read_text(encoding="utf-8")
+        needed |= set(re.findall(r'(?:require_program|which)\("([\w-]+)"\)', text))
+    assert {"npm", "curl", "wrk", "redis-server"} <= needed
+    # Every Debian has bash and util-linux, and its npm brings Node.
+    assert needed - {"bash", "node", "unshare"} == set(listed.split())
+
+
+def test_every_example_has_commands_and_is_run_by_a_test() -> None:
+    tests = [
+        path.read_text(encoding="utf-8")
+        for path in (ROOT / "tests" / "runnable_examples").glob("test_*.py")
+    ]
+    names = sorted(path.name for path in (ROOT / "examples").iterdir())
+    assert len(names) > 5
+    for name in names:
+        assert read_commands(name).start
+        assert any(f'"{name}"' in text for text in tests), name
+
+
 def test_every_decision_is_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     linked = re.findall(r"\]\((.*?\.md)\)", (folder / "README.md").read_text())
@@ -84,16 +119,3 @@ def test_every_decision_is_in_the_index() -> None:
         tests = re.findall(r"`(tests/[\w/.]+)`", (folder / name).read_text())
         assert tests
         assert all((ROOT / test).exists() for test in tests)
-
-
-def test_compose_file_waits_until_the_embedded_arm_listens() -> None:
-    text = (ROOT / "examples" / "embedded-azure" / "compose.yaml").read_text()
-    assert "azure:\n        condition: service_healthy" in text
-    (found,) = re.findall(r"test: (\[.*\])$", text, re.MULTILINE)
-    kind, program, *arguments, code = json.loads(found)
-    assert (kind, program, arguments) == ("CMD", "python", ["-c"])
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        command = [sys.executable, "-c", code.replace("8443", str(server.getsockname()[1]))]
-        assert subprocess.run(command, timeout=60, check=False).returncode == 0
-    done = subprocess.run(command, timeout=60, check=False, capture_output=True)
-    assert done.returncode == 1

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -33,47 +34,15 @@ ORDER = (
 """The folders and the modules beside them. Each imports only from those further right."""
 AT_THE_TOP = {"__main__": "_cli", "_version": "_util"}
 """Modules that count as part of a folder."""
-PURE = (
-    "_arm.protocol",
-    "_hosts",
-    "_tokens.token",
-    "_tokens.access_token",
-    "_tokens.azure_token",
-    "_tokens.policy",
-    "_tokens.state",
-    "_tokens.failure",
-    "_tokens.stats",
-    "_tokens.token_identity",
-    "_tokens.backoff",
-    "_tokens.host_limits",
-    "integrations._auth.host_pins",
-    "integrations._auth.httpx_body",
-    "integrations._auth.rewinding",
-    "inventory._diff",
-    "inventory._documents",
-    "inventory._formats.csv",
-    "inventory._formats.json_lines",
-    "inventory._errors",
-    "inventory._manifest",
-    "inventory._plan.counts",
-    "inventory._plan.filters",
-    "inventory._plan.names",
-    "inventory._plan.plan",
-    "inventory._plan.scopes",
-    "inventory._plan.selection",
-    "inventory._report.banner",
-    "inventory._report.columns",
-    "inventory._report.counts",
-    "inventory._report.mask",
-    "inventory._row",
-    "inventory._sources.graph.queries",
-    "inventory._sources.graph.reconcile",
-    "inventory._sources.request_counts",
-    "inventory._sources.type_paths",
-    "inventory._plan.subscriptions",
-    "inventory._times",
-)
-"""Values and functions: no I/O, and no waiting."""
+PURE_FOLDERS = ("_arm.protocol", "_hosts")
+WAITING_TOKENS = {
+    "_tokens",
+    "_tokens.flight",
+    "_tokens.host_backoff",
+    "_tokens.slot",
+    "_tokens.slot_table",
+}
+"""The modules of `_tokens` that wait. All others are pure."""
 DISCOVER = ("_clouds", "_arm.discovery")
 """The one import to the left: `Cloud.discover` sends a request when it is called."""
 TESTING_USES = {"_clock", "_clouds", "_util.lazy"}
@@ -158,6 +127,23 @@ def is_below(module: str, folder: str) -> bool:
     return module == folder or module.startswith(f"{folder}.")
 
 
+def says_pure(module: str) -> bool:
+    """Return whether a module's docstring has the words "No I/O", so that it must hold them."""
+    return "no i/o" in (ast.get_docstring(tree_of(module)) or "").lower()
+
+
+@cache
+def pure_modules() -> list[str]:
+    """Return the modules that state, or whose folders state, that they do no I/O."""
+    folders = [module for module, path in modules().items() if path.stem == "__init__" and module]
+    stating = [folder for folder in folders if says_pure(folder)]
+    return [
+        module
+        for module in modules()
+        if says_pure(module) or any(is_below(module, folder) for folder in stating)
+    ]
+
+
 def library() -> list[str]:
     return [module for module in modules() if folder_of(module) != "testing"]
 
@@ -191,9 +177,17 @@ def test_hooks_of_tracing_read_the_tracer_once() -> None:
     assert hooks > 0
 
 
+def test_folders_of_protocols_and_most_of_tokens_are_pure() -> None:
+    pure = set(pure_modules())
+    for module in modules():
+        if module in WAITING_TOKENS:
+            assert module not in pure, module
+        elif any(is_below(module, folder) for folder in ("_tokens", *PURE_FOLDERS)):
+            assert module in pure, module
+
+
 def test_pure_modules_import_no_io() -> None:
-    pure = [module for module in modules() if any(is_below(module, each) for each in PURE)]
-    assert len(pure) > len(PURE)
+    pure = pure_modules()
     for module in pure:
         assert not foreign_imports(module) & IO, module
         assert all(
@@ -285,6 +279,22 @@ def test_folder_has_at_most_sixteen_modules() -> None:
     for folder in folders:
         names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
         assert len(names) <= MOST_MODULES, f"{folder}: {len(names)}"
+
+
+def find_prefixes(names: list[str]) -> set[str]:
+    """Return the first words that more than two of these modules have in common."""
+    words = Counter(name.strip("_").split("_")[0] for name in names)
+    return {word for word, count in words.items() if count > 2}
+
+
+def test_no_prefix_of_modules_stands_for_a_folder() -> None:
+    for folder in {path.parent for path in modules().values()}:
+        names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert not find_prefixes(names), folder
+
+
+def test_prefix_of_three_modules_is_found() -> None:
+    assert find_prefixes(["_arm_call", "arm", "arm_error", "slot", "slot_table"]) == {"arm"}
 
 
 def test_private_folder_is_named_by_one_docstring() -> None:

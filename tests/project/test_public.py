@@ -89,6 +89,28 @@ def test_late_modules_are_not_imported() -> None:
     )
 
 
+ATTRS_CLASSES = {
+    *("ArmResponse", "ArmRetry", "Clock", "Cloud", "Failure", "RefreshPolicy", "SlotState"),
+    *("Token", "TokenResponse"),
+}
+"""Those that each import builds: attrs compiles methods of each one, up to a millisecond long."""
+
+
+def test_session_builds_no_further_attrs_classes() -> None:
+    code = """
+import sys, attrs, aiomsi
+aiomsi.ArmSession()
+for name in [name for name in sys.modules if name.startswith("aiomsi.")]:
+    for value in vars(sys.modules[name]).values():
+        if isinstance(value, type) and attrs.has(value):
+            print(value.__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert set(done.stdout.split()) == ATTRS_CLASSES
+
+
 EXTRAS = {
     *("adlfs", "azure", "click", "cryptography", "dask", "distributed", "filelock", "fsspec"),
     *("httpx", "httpx2", "jwt", "matplotlib", "opentelemetry", "pyarrow", "rich", "trustme"),

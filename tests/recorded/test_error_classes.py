@@ -27,7 +27,7 @@ def test_recorded_errors_have_the_expected_classes() -> None:
     } == NOTHING_THERE
 
 
-def test_recorded_error_of_an_empty_scope_is_no_passing_fault() -> None:
+def test_recorded_error_of_an_empty_scope_is_no_transient_fault() -> None:
     for one in exchanges():
         if one.response.status >= 500 or one.response.status == 429:
             code = make_error(one.response, wall=0.0).code

@@ -11,7 +11,7 @@ from recorded.checks import case
 from recorded.traffic import Exchange, document, exchanges, needs_recordings
 
 from aiomsi import ArmError, ArmRetry, PreconditionFailedError, RegistrationRequiredError
-from aiomsi._arm.protocol.attempts import attempt_from_error, decide_retry
+from aiomsi._arm.protocol.attempts import decide_retry, make_attempt
 from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
 
 pytestmark = needs_recordings
@@ -186,7 +186,7 @@ def test_which_401_rejects_the_token() -> None:
 def test_every_error_leads_to_a_decision() -> None:
     rule = ArmRetry()
     for exchange, error in errors():
-        attempt = attempt_from_error(error, number=1, elapsed=0.0)
+        attempt = make_attempt(error, number=1, elapsed=0.0)
         decided = decide_retry(attempt, rule)
         fits = (error.retry_after or 0.0) < rule.total_budget
         if error.status == 429:
@@ -208,7 +208,7 @@ def test_listed_version_that_is_refused_is_requested_again() -> None:
         listed = re.search(r"supported api-versions are '([^']*)'", error.message)
         if error.code == "NoRegisteredProviderFound" and asked and listed:
             known = [version.strip() for version in listed[1].split(",")]
-            attempt = attempt_from_error(error, number=1, elapsed=0.0)
+            attempt = make_attempt(error, number=1, elapsed=0.0)
             assert attempt.listed == (asked[1] in known), exchange.where
             assert sorted(getattr(error, "supported", ())) == sorted(set(known)), exchange.where
 

@@ -5,7 +5,7 @@ import re
 from recorded.checks import case
 from recorded.traffic import exchanges, needs_recordings
 
-from aiomsi._arm.protocol.limits import Bucket, Remaining, Scope, read_remaining
+from aiomsi._arm.protocol.limits import Bucket, BucketScope, Remaining, read_remaining
 
 pytestmark = needs_recordings
 
@@ -14,7 +14,7 @@ KNOWN = re.compile(
     r"(?P<operations>reads|writes|deletes|resource-requests|resource-entities-read)(?:-pt(?P<number>\d+)(?P<unit>[smh]))?"
 )
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-SCOPES: dict[str, Scope] = {
+SCOPES: dict[str, BucketScope] = {
     "subscription-global": "global",
     "subscription": "subscription",
     "tenant": "tenant",

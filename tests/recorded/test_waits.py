@@ -7,7 +7,7 @@ import pytest
 from recorded.checks import case
 from recorded.traffic import exchanges, needs_recordings
 
-from aiomsi._arm.protocol.errors.body import read_detail
+from aiomsi._arm.protocol.errors.detail import read_detail
 from aiomsi._arm.protocol.throttling import read_wait
 from aiomsi._hosts.times import parse_number
 

@@ -31,12 +31,12 @@ def install(folder: Path, constraints: Path, name: str) -> None:
 
 
 def main(folder: Path) -> None:
-    """Install all examples that have requirements, two at once."""
+    """Install all examples, two at once."""
     folder.mkdir(parents=True)
     constraints = folder / "constraints.txt"
     files = (ROOT / "constraints.txt", HERE / "constraints.txt")
     constraints.write_text("".join(file.read_text(encoding="utf-8") for file in files))
-    names = sorted(file.parent.name for file in EXAMPLES.glob("*/requirements.txt"))
+    names = sorted(file.parent.name for file in EXAMPLES.glob("*/README.md"))
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(lambda name: install(folder, constraints, name), names):
             pass

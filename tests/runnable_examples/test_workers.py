@@ -48,7 +48,7 @@ def test_worker_reports_and_ends_by_sigterm(start_example: Start, azure: Embedde
 def test_worker_finishes_its_report_after_sigterm(
     start_example: Start, azure: EmbeddedAzure
 ) -> None:
-    with start_example("worker", PYTHONWARNINGS="always::ResourceWarning") as worker:
+    with start_example("worker") as worker:
         with azure.arm.hold() as hold:
             hold.wait_arrived(1)
             worker.terminate()

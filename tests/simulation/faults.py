@@ -368,10 +368,10 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "keep a cancelled ticket in the queue",
+        "keep a cancelled turn in the queue",
         Change(
             "_tokens/host_backoff",
-            "        finally:\n            self._waiting.pop(ticket, None)",
+            "        finally:\n            self._waiting.pop(turn, None)",
             "        finally:\n            pass",
         ),
     ),

@@ -12,7 +12,7 @@ from simulation.world import World
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._tokens.failure import Failure, make_held_off_failure
-from aiomsi._tokens.host_backoff import HeldOffError, Ticket
+from aiomsi._tokens.host_backoff import HeldOffError, HostTurn
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
@@ -57,19 +57,19 @@ class SimHost:
 
     async def _answer_in_turn(self, flight: Flight) -> TokenResponse | Failure:
         """Wait for the slot's turn among those of its host, as a fetch does."""
-        turns, clock, ticket = self.checks.turns[flight.slot], flight.slot.slot.clock, Ticket()
+        turns, clock, turn = self.checks.turns[flight.slot], flight.slot.slot.clock, HostTurn()
         came, flight.asked = self.world.now, self.world.moment().number
         try:
-            if turns.backoff.take(ticket, clock.monotonic()):
-                await turns.backoff.wait(ticket, clock, DEADLINE)
+            if turns.backoff.take(turn, clock.monotonic()):
+                await turns.backoff.wait(turn, clock, DEADLINE)
                 flight.asked = flight.loop.began.number
-            turns.send(flight, came, ticket.sent if turns.backoff.limits else came)
+            turns.send(flight, came, turn.sent if turns.backoff.limits else came)
             return await self._answer(flight)
         except HeldOffError:
             flight.held_off = True
             return make_held_off_failure(flight.slot.slot.name)
         finally:
-            ticket.ended = clock.monotonic()
+            turn.ended = clock.monotonic()
             turns.end(flight)
 
     async def _answer(self, flight: Flight) -> TokenResponse | Failure:

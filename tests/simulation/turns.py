@@ -1,4 +1,4 @@
-"""The turns of a host's slots: no more requests than its limits, and no ticket left over."""
+"""The turns of a host's slots: no more requests than its limits, and no turn left over."""
 
 import attrs
 from simulation.pauses import Quiet
@@ -72,9 +72,9 @@ class Turns:
             )
 
     def check_rest(self) -> None:
-        """See that every ticket was given back whose loop still runs."""
+        """See that every turn has ended whose loop still runs."""
         lost = any(not loop.lives for loop in self.world.loops)
         if self.backoff._waiting and not lost:
-            self.world.violate("I7", "a ticket waits for its turn, and its fetch is over")
-        if any(ticket.ended is None for ticket in self.backoff._sent) and not lost:
-            self.world.violate("I7", "a ticket keeps its turn, and its fetch is over")
+            self.world.violate("I7", "a turn is waited for, and its fetch is over")
+        if any(turn.ended is None for turn in self.backoff._sent) and not lost:
+            self.world.violate("I7", "a turn has no end, and its fetch is over")

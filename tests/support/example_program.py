@@ -23,7 +23,7 @@ _CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 @attrs.frozen
 class Commands:
-    """The commands in the README of an example.
+    """The commands in the README of an example, from the block on that begins with its install.
 
     Attributes:
         install: installs its requirements in the virtual environment that is active.
@@ -40,7 +40,10 @@ class Commands:
 def read_commands(name: str) -> Commands:
     """Return the commands of an example."""
     text = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
-    (install, start), *others = (block.splitlines() for block in _CONSOLE.findall(text))
+    blocks = [block.splitlines() for block in _CONSOLE.findall(text)]
+    while not blocks[0][0].startswith("pip install"):
+        del blocks[0]
+    (install, start), *others = blocks
     return Commands(install, start, tuple(line for lines in others for line in lines))
 
 
@@ -60,8 +63,9 @@ class Program:
     url: str
 
     def read_log(self) -> str:
-        """Return the output up to now."""
-        return self.log.read_text(encoding="utf-8")
+        """Return the output up to now, without steps that the debug mode of asyncio calls slow."""
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        return "".join(line for line in lines if "Executing <" not in line)
 
     def wait_for(self, text: str, times: int = 1) -> None:
         """Wait until the output has a text; fail if the process ends before."""
@@ -94,7 +98,7 @@ class Program:
         """Return the exit code, 0 for an end by SIGTERM, and check that the output is clean."""
         code = self.process.wait(PATIENCE)
         said = self.read_log()
-        for trouble in ("Traceback", "Unclosed", "never awaited", "was destroyed"):
+        for trouble in ("Traceback", "Unclosed", "never awaited", "was destroyed", "Warning:"):
             assert trouble not in said, said
         # uvicorn raises the signal again, after its end.
         return 0 if code == -signal.SIGTERM else code
@@ -131,6 +135,10 @@ def make_variables(environment: Path, variables: Mapping[str, str]) -> dict[str,
     return {**os.environ, **active, "GUNICORN_CMD_ARGS": "--no-control-socket", **variables}
 
 
+DEVELOPMENT = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
+"""Variables with which Python reports what is left open, and raises each warning."""
+
+
 def watch_sessions() -> dict[str, str]:
     """Return the variables with which a program prints its sessions when they are closed."""
     witness = Path(__file__).parents[1] / "runnable_examples" / "witness"
@@ -141,7 +149,7 @@ def watch_sessions() -> dict[str, str]:
 def start(
     name: str, command: str, environment: Path, log: Path, **variables: str
 ) -> Iterator[Program]:
-    """Run a command of an example in the example's folder, and end it after the block."""
+    """Run a command of an example in its folder, or in a copy's, and end it after the block."""
     port = find_free_port()
     options: dict[str, Any] = {
         "cwd": EXAMPLES / name,

@@ -14,7 +14,7 @@ from aiomsi.testing import EmbeddedAzure, ManualClock
 from aiomsi.testing._state.catalog import CATALOG
 from aiomsi.testing._state.client_statuses import (
     ClientRequest,
-    Place,
+    ClientScope,
     Response,
     choose_action,
     choose_delete,
@@ -71,7 +71,7 @@ SCOPES = {
 }
 
 
-def requests(kind: str, form: str, method: str) -> list[tuple[ClientRequest, Place]]:
+def requests(kind: str, form: str, method: str) -> list[tuple[ClientRequest, ClientScope]]:
     """Return the requests of one form and method that clients send, once for each place."""
     namespace, _, name = kind.partition("/")
     return [
@@ -102,7 +102,7 @@ class World:
         )
         self._numbers = itertools.count()
 
-    def build_path(self, kind: str, place: Place, *, last: bool = True) -> str:
+    def build_path(self, kind: str, place: ClientScope, *, last: bool = True) -> str:
         """Return a new path in a place; without `last`, it is the path of the collection."""
         namespace, *words = kind.split("/")
         number = next(self._numbers)
@@ -388,7 +388,7 @@ def test_session_gets_result_of_accepted_action(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = "Microsoft.SignalRService/signalR"
-    path = world.build_path(kind, Place("g"))
+    path = world.build_path(kind, ClientScope("g"))
     world.create(path, "2023-02-01")
     for name, value in world.azure.environment.items():
         monkeypatch.setenv(name, value)

@@ -28,7 +28,7 @@ def test_waits_have_full_jitter() -> None:
 
 
 def test_what_does_not_pass_is_not_asked_again() -> None:
-    assert decide_delay(Attempt(1, 0.0, 400, passing=False), POLICY, longest) is None
+    assert decide_delay(Attempt(1, 0.0, 400, transient=False), POLICY, longest) is None
 
 
 @pytest.mark.parametrize(("asked", "delay"), [(7.0, 7.0), (0.5, 1.0)])

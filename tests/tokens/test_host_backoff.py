@@ -14,7 +14,7 @@ from virtual_loop import VirtualLoop, run
 from aiomsi import Clock, ManagedIdentityCredential
 from aiomsi._tokens import host_backoff as _host_backoff
 from aiomsi._tokens.flight import current_flights
-from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
+from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.host_limits import GRACE, LEASE, RequestLimits
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi.testing import EmbeddedAzure
@@ -32,22 +32,24 @@ def loop() -> Iterator[VirtualLoop]:
     loop.close()
 
 
-async def take(backoff: HostBackoff, clock: Clock, patience: float = 30.0) -> tuple[Ticket, float]:
-    """Wait for a turn as a fetch does; return the ticket and the seconds that it was held off."""
-    ticket, held = Ticket(), 0.0
-    if backoff.take(ticket, clock.monotonic()):
-        _, held = await backoff.wait(ticket, clock, patience)
-    return ticket, held
+async def take(
+    backoff: HostBackoff, clock: Clock, patience: float = 30.0
+) -> tuple[HostTurn, float]:
+    """Wait for a turn as a fetch does; return the turn and the seconds that it was held off."""
+    turn, held = HostTurn(), 0.0
+    if backoff.take(turn, clock.monotonic()):
+        _, held = await backoff.wait(turn, clock, patience)
+    return turn, held
 
 
 async def send(backoff: HostBackoff, loop: VirtualLoop, latency: float = 0.1) -> float:
     """Send a request in turn; return when."""
-    ticket, _ = await take(backoff, loop.clock)
+    turn, _ = await take(backoff, loop.clock)
     at = loop.time()
     try:
         await asyncio.sleep(latency)
     finally:
-        ticket.ended = loop.time()
+        turn.ended = loop.time()
     return at
 
 
@@ -64,13 +66,13 @@ def test_200_identities_stay_within_the_limits_of_imds(seed: int, most: float) -
 
     async def identity() -> None:
         nonlocal refused, under_way
-        ticket, _ = await take(backoff, loop.clock)
+        turn, _ = await take(backoff, loop.clock)
         await asyncio.sleep(chance.uniform(0.0, most / 2))
         under_way += 1
         refused += not window.admit(loop.time()) or under_way > 5
         await asyncio.sleep(chance.uniform(0.0, most / 2))
         under_way -= 1
-        ticket.ended = loop.time()
+        turn.ended = loop.time()
 
     async def main() -> None:
         await asyncio.gather(*(identity() for _ in range(200)))
@@ -155,10 +157,10 @@ def test_requests_held_off_together_are_sent_in_turn_afterwards(loop: VirtualLoo
     assert all(after - before >= 1.0 for before, after in zip(sent, sent[20:], strict=False))
 
 
-# Tickets that are given back, or never are
+# Turns that are given back, or never are
 
 
-def test_cancelled_ticket_leaves_the_queue(loop: VirtualLoop) -> None:
+def test_cancelled_turn_leaves_the_queue(loop: VirtualLoop) -> None:
     backoff = HostBackoff(ONE)
 
     async def main() -> None:
@@ -171,12 +173,12 @@ def test_cancelled_ticket_leaves_the_queue(loop: VirtualLoop) -> None:
         await asyncio.wait([first, second, third])
         assert third.result() < 1.5
         assert not backoff._waiting
-        assert all(ticket.ended is not None for ticket in backoff._sent)
+        assert all(turn.ended is not None for turn in backoff._sent)
 
     run(main(), loop)
 
 
-def test_ticket_of_a_closed_loop_delays_the_next_one_briefly(loop: VirtualLoop) -> None:
+def test_turn_of_a_closed_loop_delays_the_next_one_briefly(loop: VirtualLoop) -> None:
     backoff = HostBackoff(ONE)
     other = VirtualLoop()
 
@@ -217,10 +219,10 @@ def test_request_of_a_loop_that_is_gone_gives_its_place_back(loop: VirtualLoop) 
     run(main(), loop)
 
 
-def test_collected_fetch_gives_its_ticket_back_without_the_lock(loop: VirtualLoop) -> None:
+def test_collected_fetch_gives_its_turn_back_without_the_lock(loop: VirtualLoop) -> None:
     backoff = HostBackoff(ONE)
     backoff.hold_off(5.0)
-    waiting = backoff.wait(Ticket(), loop.clock, 30.0)
+    waiting = backoff.wait(HostTurn(), loop.clock, 30.0)
     abandoned = loop.create_task(waiting)
     loop.call_soon(loop.stop)
     loop.run_forever()
@@ -243,10 +245,10 @@ def test_collected_fetch_gives_its_ticket_back_without_the_lock(loop: VirtualLoo
 def test_forked_child_begins_with_an_empty_queue(loop: VirtualLoop) -> None:
     backoff = HostBackoff(ONE)
     backoff._lock.acquire()
-    backoff.take(Ticket(), 0.0)
-    backoff.take(Ticket(), 0.0)
+    backoff.take(HostTurn(), 0.0)
+    backoff.take(HostTurn(), 0.0)
     _host_backoff._after_fork()
-    assert backoff.take(Ticket(), 0.0) == 0.0
+    assert backoff.take(HostTurn(), 0.0) == 0.0
     assert not backoff._waiting
 
 

@@ -23,7 +23,7 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._tokens.failure import Failure
-from aiomsi._tokens.flight import LoopWaiters, NoResult, Outcome, Waiter, current_flights
+from aiomsi._tokens.flight import LoopWaiters, NoResult, Waiter, WaitOutcome, current_flights
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.slot import Slot
@@ -903,7 +903,7 @@ def test_flight_superseded_while_publishing_publishes_no_token(
 
 
 def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop) -> None:
-    future: asyncio.Future[Outcome] = loop.create_future()
+    future: asyncio.Future[WaitOutcome] = loop.create_future()
     future.cancel()
     flight, loop_waiters = make_flight(make_slot(loop), loop), LoopWaiters(loop)
     loop_waiters.waiters[Waiter(future, Caller(), flight, loop_waiters)] = None

@@ -29,7 +29,7 @@ LATE = [
     "aiomsi._credentials.gate",
     "aiomsi._credentials.shared",
     "aiomsi._arm.discovery",
-    "aiomsi._arm.protocol.errors.body",
+    "aiomsi._arm.protocol.errors.detail",
     "aiomsi._arm.resource_graph",
     "aiomsi._arm.operation",
     "aiomsi._arm.pager",

@@ -9,8 +9,6 @@ import os
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import attrs
-
 from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.retry import is_read
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, PreconditionFailedError
@@ -91,7 +89,7 @@ class NoResponse:
         self.help = help
 
 
-def new_request_id() -> str:
+def make_request_id() -> str:
     """Return a random GUID (version 4, variant a) as text.
 
     It takes a third of the time of `str(uuid.uuid4())`.
@@ -100,10 +98,8 @@ def new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-# No generated repr: it would show the token and the signed query of the URL.
-@attrs.define(eq=False, repr=False)
 class Call:
-    """One call and its state.
+    """One call and its state. Its repr shows neither the token nor the signed query of the URL.
 
     Attributes:
         method: the HTTP verb.
@@ -146,34 +142,77 @@ class Call:
 
     """
 
-    method: str
-    url: str
-    headers: MutableMapping[str, str]
-    data: bytes | None
-    began: float
-    kind: ResourceType | None = None
-    lacks_version: bool = False
-    until: float | None = None
-    timed: bool = False
-    lists: bool = False
-    attempts: int = 0
-    throttled: int = 0
-    uncertain_error: ArmError | ArmConnectionError | None = None
-    pending_error: ArmError | ArmConnectionError | None = None
-    failed_checks: int = 0
-    fixes: int = 0
-    registered: dict[str, float] = attrs.field(factory=dict)
-    fault: tuple[int | None, str | None] | None = None
-    repeats: int = 0
-    unreadable: bool = False
-    excused: float = 0.0
-    bulk: bool = False
-    waited: float = 0.0
-    waited_for: str | None = None
-    longest_limit_wait: float = 0.0
-    missed_turn: str | None = None
-    on_held: Callable[[], None] | None = None
-    refused_ticket: Ticket | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = (
+        "attempts",
+        "began",
+        "bulk",
+        "data",
+        "excused",
+        "failed_checks",
+        "fault",
+        "fixes",
+        "headers",
+        "kind",
+        "lacks_version",
+        "lists",
+        "longest_limit_wait",
+        "method",
+        "missed_turn",
+        "on_held",
+        "pending_error",
+        "refused_ticket",
+        "registered",
+        "repeats",
+        "throttled",
+        "timed",
+        "uncertain_error",
+        "unreadable",
+        "until",
+        "url",
+        "waited",
+        "waited_for",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        headers: MutableMapping[str, str],
+        data: bytes | None,
+        began: float,
+        *,
+        timed: bool = False,
+        lists: bool = False,
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.data = data
+        self.began = began
+        self.kind: ResourceType | None = None
+        self.lacks_version = False
+        self.until: float | None = None
+        self.timed = timed
+        self.lists = lists
+        self.attempts = 0
+        self.throttled = 0
+        self.uncertain_error: ArmError | ArmConnectionError | None = None
+        self.pending_error: ArmError | ArmConnectionError | None = None
+        self.failed_checks = 0
+        self.fixes = 0
+        self.registered: dict[str, float] = {}
+        self.fault: tuple[int | None, str | None] | None = None
+        self.repeats = 0
+        self.unreadable = False
+        self.excused = 0.0
+        self.bulk = False
+        self.waited = 0.0
+        self.waited_for: str | None = None
+        self.longest_limit_wait = 0.0
+        self.missed_turn: str | None = None
+        self.on_held: Callable[[], None] | None = None
+        self.refused_ticket: Ticket | None = None
 
     @property
     def sent(self) -> Any:
@@ -219,7 +258,7 @@ class Call:
 
     def renew_id(self) -> None:
         """Use a new request id, because ARM may repeat its old response to a known id."""
-        self.headers["x-ms-client-request-id"] = new_request_id()
+        self.headers["x-ms-client-request-id"] = make_request_id()
 
 
 def mark_uncertain(error: E, earlier: ArmError | ArmConnectionError) -> E:

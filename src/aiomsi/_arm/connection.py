@@ -12,12 +12,11 @@ import functools
 import itertools
 import platform
 import ssl as ssl_module
-from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -27,7 +26,7 @@ from aiomsi._arm.call import (
     Call,
     NoResponse,
     OwnCredential,
-    new_request_id,
+    make_request_id,
 )
 from aiomsi._arm.http import (
     CLOSED,
@@ -57,7 +56,7 @@ from aiomsi._arm.protocol.request import (
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
-from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
+from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, make_no_loop_error
 from aiomsi._tokens.access_token import AccessToken
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
@@ -71,7 +70,8 @@ if TYPE_CHECKING:
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.01
-"""The share of the budget within which a request has the time-outs of one that begins at once."""
+"""A request that begins within this share of the budget counts as one that begins at once: all such
+requests have one object of time-outs in common."""
 _TOKEN_AGE = 1.0
 """Seconds of a wait for a turn after which the tokens are requested again."""
 _TARDINESS = 1.0
@@ -81,7 +81,6 @@ loop woke it late."""
 T = TypeVar("T")
 
 
-@attrs.define(eq=False, repr=False)
 class Connection:
     """The cloud, credentials, HTTP session and tasks of an `ArmSession`, in one event loop.
 
@@ -108,53 +107,84 @@ class Connection:
 
     """
 
-    cloud: Cloud
-    given_credentials: tuple[AsyncCredential, ...]
-    wrap_credential: Callable[[AsyncCredential], OwnCredential]
-    owns_credential: bool
-    budget: float
-    clock: Clock
-    user_agent: str
-    pacing: bool
-    rates: Mapping[str, float]
-    user_session: aiohttp.ClientSession | None
-    ssl: ssl_module.SSLContext | None
-    scope: str = attrs.field(init=False)
-    correlation_id: str = attrs.field(init=False)
-    http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
-    closed: bool = attrs.field(default=False, init=False)
-    credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
-    queue: CallQueue = attrs.field(init=False)
-    _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
-    _options: dict[str, Any] = attrs.field(factory=dict, init=False)
-    # Each session has its own random prefix, so that only the last digits differ by call.
-    _id_prefix: str = attrs.field(init=False)
-    _id_numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
-    _at_once: float = attrs.field(init=False, repr=False)
-    _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks that
-    # `close` has woken.
-    _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
-    _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
-    _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
-    # The number of responses of 401, each of which may have led to other tokens.
-    _renewals: int = attrs.field(default=0, init=False)
+    # Each import creates this class, so it is plain.
+    __slots__ = (
+        "_at_once",
+        "_id_numbers",
+        "_id_prefix",
+        "_loop",
+        "_options",
+        "_renewals",
+        "_tasks",
+        "_usual_timeout",
+        "_waiting",
+        "_woken",
+        "budget",
+        "clock",
+        "closed",
+        "cloud",
+        "correlation_id",
+        "credentials",
+        "given_credentials",
+        "http",
+        "owns_credential",
+        "pacing",
+        "queue",
+        "rates",
+        "scope",
+        "ssl",
+        "user_agent",
+        "user_session",
+        "wrap_credential",
+    )
 
-    @scope.default
-    def _default_scope(self) -> str:
-        return f"{self.cloud.audience}/.default"
+    correlation_id: str
+    queue: CallQueue
 
-    @_id_prefix.default
-    def _default_id_prefix(self) -> str:
-        return new_request_id()[:-12]
-
-    @_at_once.default
-    def _default_at_once(self) -> float:
-        return _AT_ONCE * self.budget
-
-    @_usual_timeout.default
-    def _default_usual_timeout(self) -> aiohttp.ClientTimeout:
-        return find_timeout(self.budget)
+    def __init__(
+        self,
+        *,
+        cloud: Cloud,
+        given_credentials: tuple[AsyncCredential, ...],
+        wrap_credential: Callable[[AsyncCredential], OwnCredential],
+        owns_credential: bool,
+        budget: float,
+        clock: Clock,
+        user_agent: str,
+        pacing: bool,
+        rates: Mapping[str, float],
+        user_session: aiohttp.ClientSession | None,
+        ssl: ssl_module.SSLContext | None,
+    ) -> None:
+        self.cloud = cloud
+        self.given_credentials = given_credentials
+        self.wrap_credential = wrap_credential
+        self.owns_credential = owns_credential
+        self.budget = budget
+        self.clock = clock
+        self.user_agent = user_agent
+        self.pacing = pacing
+        self.rates = rates
+        self.user_session = user_session
+        self.ssl = ssl
+        self.scope = f"{cloud.audience}/.default"
+        self.http: aiohttp.ClientSession | None = None
+        self.closed = False
+        self.credentials: list[OwnCredential] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._options: dict[str, Any] = {}
+        # Each session has its own random prefix, so that only the last digits differ by call.
+        self._id_prefix = make_request_id()[:-12]
+        self._id_numbers = itertools.count()
+        self._at_once = _AT_ONCE * budget
+        self._usual_timeout = find_timeout(budget)
+        # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks
+        # that `close` has woken.
+        self._waiting: set[asyncio.Task[Any] | None] = set()
+        self._woken: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # The number of responses of 401, each of which may have led to other tokens.
+        self._renewals = 0
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
         """Create a call.
@@ -191,7 +221,7 @@ class Connection:
         try:
             is_home = self._loop is asyncio.get_running_loop()
         except RuntimeError:
-            raise without_loop() from None
+            raise make_no_loop_error() from None
         if not is_home or self.http is None:
             self._open()
         if options.headers is not None:
@@ -240,7 +270,7 @@ class Connection:
                 else:
                     if self.closed:
                         # The queue of a closed session wakes no call that comes later.
-                        raise closed_error(ours=True)
+                        raise make_closed_error(ours=True)
                     ticket = await queue.take_turn(call, scoped)
                     now = self.clock.monotonic()
                     if not renewed and (self._renewals != renewals or now - asked_at > _TOKEN_AGE):
@@ -248,7 +278,7 @@ class Connection:
                         tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http
                 if http is None or http.closed:
-                    raise closed_error(ours=self.closed)
+                    raise make_closed_error(ours=self.closed)
                 call.headers["Authorization"] = tokens[0].authorization
                 if len(tokens) > 1:
                     call.headers[_AUXILIARY] = Secret(
@@ -314,7 +344,8 @@ class Connection:
                     answer = part = body = None
                     del parts, headers
                 if response is None:
-                    raise failure or closed_error(ours=self.closed)
+                    # `failure` is set. It is raised here, so that aiohttp's error is no context.
+                    raise failure or make_closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)
                 if scoped is None and not queue.pacer.waiting:
@@ -348,19 +379,19 @@ class Connection:
 
         """
         if self.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
             await self.clock.sleep(seconds)
         except asyncio.CancelledError:
-            if not self._was_woken(task):
+            if not self._undo_wake(task):
                 raise
         else:
             return
         finally:
             self._waiting.discard(task)
-        raise closed_error(ours=True)
+        raise make_closed_error(ours=True)
 
     def start(
         self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
@@ -378,7 +409,7 @@ class Connection:
         if http is not None:
             self.queue.close()
         tasks, credentials = set(self._tasks), self.credentials
-        # A session in which no call waits may be closed outside of an event loop.
+        # If no call waits, the session may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None
         for waiting in list(self._waiting):
             # A task that is already being cancelled wakes anyway.
@@ -454,17 +485,20 @@ class Connection:
         self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool
     ) -> AiomsiError | None:
         """Return the error if `close` cancelled the request; None if the caller cancelled it."""
-        if self._was_woken(task):
+        if self._undo_wake(task):
             if sending and not call.reads:
                 return self.no_response_error(call, CLOSED)
-            return closed_error(ours=True)
+            return make_closed_error(ours=True)
         # aiohttp itself cancels the requests that wait for a connection.
         if sending and task is not None and not task.cancelling() and self.is_closed:
-            return closed_error(ours=self.closed)
+            return make_closed_error(ours=self.closed)
         return None
 
-    def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
-        """Undo the cancellation of a task by `close`; return whether no other one is pending."""
+    def _undo_wake(self, task: asyncio.Task[Any] | None) -> bool:
+        """Undo the cancellation of a task by `close`, if that cancelled it.
+
+        Return whether `close` cancelled the task, and no other code did.
+        """
         if task is None or task not in self._woken:
             return False
         self._woken.discard(task)
@@ -486,7 +520,7 @@ class Connection:
 
         """
         if self.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
@@ -544,7 +578,7 @@ def strip_frames(error: asyncio.CancelledError) -> asyncio.CancelledError:
     return error.with_traceback(None)
 
 
-def closed_error(*, ours: bool) -> UsageError:
+def make_closed_error(*, ours: bool) -> UsageError:
     """Create the error for a closed session: the `ArmSession`, or the user's aiohttp session."""
     if ours:
         return UsageError(

@@ -31,7 +31,7 @@ from aiomsi._errors import (
     ConfigurationError,
     ForeignHostError,
     ServiceError,
-    without_loop,
+    make_no_loop_error,
 )
 
 _QUERY = "/metadata/endpoints?api-version=2022-09-01"
@@ -60,7 +60,7 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        raise without_loop() from None
+        raise make_no_loop_error() from None
     endpoint = url.rstrip("/")
     response = await _request(endpoint, ssl)
     if response.status >= 300:
@@ -159,7 +159,7 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
 
     On loopback no host is foreign: an embedded ARM may have any audience.
     """
-    host, own = _host_of(audience), _host_of(resource_manager)
+    host, own = _find_host(audience), _find_host(resource_manager)
     if (
         is_loopback(own)
         or host == own
@@ -171,7 +171,7 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
     )
 
 
-def _host_of(name: str) -> str:
+def _find_host(name: str) -> str:
     """Return the host of an audience URL; of another form, the id or host that it names."""
     try:
         host = urlsplit(name).hostname

@@ -3,9 +3,9 @@
 Tasks: one *feeder* iterates over the requests and starts each one, and each request that was taken
 has a task, which ends with its call. The consumer iterates over an asynchronous generator, which
 gives the outcomes back. Closing that generator cancels all tasks and awaits them; the feeder closes
-the iterable. The feeder belongs to the session too, because it may wait for the iterable
-for longer than the session is open. The requests' tasks do not belong to the session: closing it
-raises an error in each of them, as in a task of the user.
+the iterable. The session's `close` cancels the feeder too, which may wait for the iterable for
+longer than the session is open. It does not cancel the requests' tasks: each of them raises an
+error, as a task of the user does.
 
 Every decision is made in a function without an `await`: the feeder takes a request while fewer than
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer;
@@ -37,7 +37,7 @@ import anyio
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import closed_error
+from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
 from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
@@ -46,7 +46,7 @@ from aiomsi._arm.protocol.paging import PageLinks, read_page
 from aiomsi._arm.protocol.request import Options, check_seconds
 from aiomsi._arm.sender import Sender
 from aiomsi._arm.taken_request import TakenRequest
-from aiomsi._errors import AiomsiError, ConfigurationError, UsageError, without_loop
+from aiomsi._errors import AiomsiError, ConfigurationError, UsageError, make_no_loop_error
 from aiomsi._util.lazy import late_import
 from aiomsi._util.tasks import create_task
 
@@ -146,7 +146,7 @@ class FanOut:
     _feeder: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     # Whether the feeder has ended.
     _fed: bool = attrs.field(default=False, init=False)
-    # Whether an error of a request, which is to be raised, lets the feeder take no further one.
+    # Whether the error of a request will be raised, so that the feeder takes no further request.
     _stopped: bool = attrs.field(default=False, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     # Runs while calls wait for the byte budget.
@@ -165,9 +165,9 @@ class FanOut:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            raise without_loop() from None
+            raise make_no_loop_error() from None
         if self.sender.connection.closed:
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         self._feeder = self.sender.connection.start(self._feed(requests), "fan-out feeder")
         self._feeder.add_done_callback(self._on_fed)
 
@@ -313,7 +313,7 @@ class FanOut:
         if not task.cancelled():
             self.failure = task.exception()
         elif self.sender.connection.closed:
-            self.failure = closed_error(ours=True)
+            self.failure = make_closed_error(ours=True)
         else:
             self.failure = UsageError("the task that iterates over the requests was cancelled")
         self._signal_consumer()
@@ -455,8 +455,8 @@ class FanOut:
         if self._outcomes[0].done:
             self._signal_consumer()
 
-    # Slow answers must not hold back all other calls for long: before many have come, or in lists
-    # that hang.
+    # The byte budget must not stop all further calls because some answers are slow, for example the
+    # first ones, or pages of a list that never come.
 
     def _be_patient(self) -> None:
         """Start the timer, if none is running. Called while calls, or the feeder, wait."""

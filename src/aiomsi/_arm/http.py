@@ -68,7 +68,7 @@ QUEUED = (
 )
 _FOREIGN_BYTES = re.compile(r"\bb['\"]")
 """The start of a piece of the response in an error's text."""
-_PASSING_BY_PROXY = frozenset({408, 429})
+_TRANSIENT_BY_PROXY = frozenset({408, 429})
 _BROKEN_HANDSHAKES = (
     ssl_module.SSLEOFError,
     ssl_module.SSLSyscallError,
@@ -280,7 +280,7 @@ def explain_failure(
             why, arrived, permanent=True, help=f"{MAYBE if arrived else UNSENT}. {_TLS}"
         )
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        permanent = 400 <= error.status < 500 and error.status not in _PASSING_BY_PROXY
+        permanent = 400 <= error.status < 500 and error.status not in _TRANSIENT_BY_PROXY
         return NoResponse(
             why, arrived, permanent=permanent, help=_REFUSED_BY_PROXY if permanent else UNSENT
         )
@@ -334,15 +334,15 @@ def _is_cut_short(error: BaseException | None) -> bool:
 
 def describe(error: Exception) -> str:
     """Return the text of an aiohttp error, without the URL and the bytes that were not parsed."""
-    said = _text_of(error)
+    text = _get_text(error)
     return (
-        said
+        text
         if type(error) is aiohttp.ClientConnectionError
-        else f"{type(error).__name__}: {said}".removesuffix(": ")
+        else f"{type(error).__name__}: {text}".removesuffix(": ")
     )
 
 
-def _text_of(error: Exception) -> str:
+def _get_text(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NO_CONNECTION
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -350,12 +350,12 @@ def _text_of(error: Exception) -> str:
         return "Server disconnected"
     if isinstance(error, aiohttp.InvalidURL):
         return "the URL is malformed"
-    said = (
+    text = (
         f"{error.status}, {error.message}"
         if isinstance(error, aiohttp.ClientResponseError)
         else str(error)
     )
-    return _FOREIGN_BYTES.split(said, maxsplit=1)[0].rstrip(" :\n")
+    return _FOREIGN_BYTES.split(text, maxsplit=1)[0].rstrip(" :\n")
 
 
 def make_cause(error: Exception) -> Exception | None:
@@ -374,7 +374,7 @@ def make_cause(error: Exception) -> Exception | None:
         # File descriptors may have run out. The raised error has the text.
         return None
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        error = aiohttp.ServerDisconnectedError(_text_of(error))
+        error = aiohttp.ServerDisconnectedError(_get_text(error))
     elif isinstance(error, aiohttp.ClientPayloadError):
-        error = aiohttp.ClientPayloadError(_text_of(error))
+        error = aiohttp.ClientPayloadError(_get_text(error))
     return without_frames(error)

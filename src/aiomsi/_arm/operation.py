@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from aiomsi._arm.call import Call, mark_uncertain
-from aiomsi._arm.connection import closed_error
+from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.pending_write import PendingWrite
 from aiomsi._arm.protocol.operations.polling import (
     add_reason,
@@ -227,7 +227,7 @@ class Operation:
         # wait would never complete.
         await asyncio.wait([task])
         if task.cancelled():
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         if (error := task.exception()) is not None:
             # Each waiting task raises its own copy.
             raise (

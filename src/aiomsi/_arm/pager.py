@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Connection, closed_error
+from aiomsi._arm.connection import Connection, make_closed_error
 from aiomsi._arm.protocol.paging import PageLinks, read_page
 from aiomsi._arm.protocol.request import NO_OPTIONS, Options
 from aiomsi._arm.protocol.response import ArmResponse
@@ -92,7 +92,7 @@ async def _wait_for_page(task: asyncio.Task[ArmResponse]) -> ArmResponse:
     """
     await asyncio.wait([task])
     if task.cancelled():
-        raise closed_error(ours=True)
+        raise make_closed_error(ours=True)
     return task.result()
 
 

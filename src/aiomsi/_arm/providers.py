@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from aiomsi import _tracing
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Connection, closed_error
+from aiomsi._arm.connection import Connection, make_closed_error
 from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, find_versions
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.protocol.resource_ids import read_path
@@ -88,7 +88,7 @@ class Providers:
         anywhere = set[str]().union(
             *(refused for (_, other), refused in self._refused.items() if other == kind)
         )
-        here = self._refused.get(_scope_of(call, kind), set())
+        here = self._refused.get(_get_scope(call, kind), set())
         version = (
             choose_version(versions, failed=anywhere)
             or choose_version(versions, failed=here)
@@ -113,7 +113,7 @@ class Providers:
     async def _list_versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
         """Return all versions of a type, best first, as any readable subscription lists them."""
         key = kind.namespace.casefold()
-        path = f"{_subscription_of(call)}/providers/{kind.namespace}"
+        path = f"{_find_subscription(call)}/providers/{kind.namespace}"
         known = self._documents.setdefault(key, {})
         if not known:
             await self._read_any(key, path)
@@ -157,7 +157,7 @@ class Providers:
             # The service lists the version that it refuses, as some do during their deployment. The
             # retry rule repeats the call.
             return False
-        refused = self._refused.setdefault(_scope_of(call, kind), set())
+        refused = self._refused.setdefault(_get_scope(call, kind), set())
         refused.add(requested)
         if call.fixes >= _MAX_FIXES:
             return False
@@ -171,7 +171,7 @@ class Providers:
 
     async def _ensure_registered(self, call: Call, error: RegistrationRequiredError) -> bool:
         """Register the subscription, or wait for ARM to see that; return whether to repeat."""
-        subscription = _subscription_of(call)
+        subscription = _find_subscription(call)
         if not subscription or error.namespace is None:
             return False
         path = f"{subscription}/providers/{error.namespace}"
@@ -204,7 +204,7 @@ class Providers:
         clock, pause = self._connection.clock, _PAUSE
         until = clock.monotonic() + _MAX_REGISTRATION
         document = await self._begin_registration(f"{path}/register")
-        while _registration_state(document) != "registered":
+        while _read_registration_state(document) != "registered":
             if clock.monotonic() + pause > until:
                 return False
             await self._connection.pause(pause)
@@ -268,7 +268,7 @@ class SharedCalls(Generic[T]):
             task.add_done_callback(partial(self._on_done, key))
         await asyncio.wait([task])
         if task.cancelled():
-            raise closed_error(ours=True)
+            raise make_closed_error(ours=True)
         error = task.exception()
         if error is not None:
             raise copy.copy(error)
@@ -278,20 +278,20 @@ class SharedCalls(Generic[T]):
         del self._tasks[key]
 
 
-def _subscription_of(call: Call) -> str:
+def _find_subscription(call: Call) -> str:
     """Return the subscription's part of the call's path; empty outside of subscriptions."""
     subscription = read_path(call.url).subscription_id
     return "" if subscription is None else f"/subscriptions/{subscription}"
 
 
-def _scope_of(call: Call, kind: ResourceType) -> tuple[str, ResourceType]:
-    return _subscription_of(call).casefold(), kind
+def _get_scope(call: Call, kind: ResourceType) -> tuple[str, ResourceType]:
+    return _find_subscription(call).casefold(), kind
 
 
 def _set_version(url: str, version: str) -> str:
     return _VERSION.sub(f"api-version={version}", url)
 
 
-def _registration_state(document: object) -> str:
+def _read_registration_state(document: object) -> str:
     state = document.get("registrationState") if isinstance(document, dict) else None
     return state.lower() if isinstance(state, str) else ""

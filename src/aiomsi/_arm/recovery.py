@@ -21,10 +21,10 @@ import attrs
 from aiomsi._arm.protocol.attempts import (
     ArmAttempt,
     RetryDecision,
-    attempt_from_error,
-    attempt_without_response,
     decide_retry,
     is_successful_404,
+    make_attempt,
+    make_unanswered_attempt,
 )
 from aiomsi._arm.protocol.body import decode_body
 from aiomsi._arm.protocol.errors.classify import make_error
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from aiomsi._arm.connection import Connection
     from aiomsi._arm.protocol.response import ArmResponse
 
-_REFUSING = frozenset({409, 412})
-"""The statuses of a write that conflicts with an earlier request of the same call."""
+_CONFLICTING = frozenset({409, 412})
+"""The statuses of a write that an earlier request of the same call may conflict with."""
 _THROTTLED = 429
 
 
@@ -86,7 +86,7 @@ class Recovery:
         error.uncertain = attempt.doubtful
         if attempt.doubtful:
             call.uncertain_error = error
-        elif call.uncertain_error is not None and attempt.status in _REFUSING:
+        elif call.uncertain_error is not None and attempt.status in _CONFLICTING:
             found = await self._find_own_write(call, error)
             if found is not None:
                 return found
@@ -113,7 +113,7 @@ class Recovery:
         if call.refused_ticket is not None:
             # The next request waits for the limit in the queue, before all others.
             return connection.queue.may_wait(call, call.refused_ticket.lane)
-        if call.until is not None and _now() + again.delay >= call.until:
+        if call.until is not None and _read_loop_time() + again.delay >= call.until:
             return False
         try:
             await connection.pause(again.delay)
@@ -151,15 +151,15 @@ class Recovery:
             call.attempts + call.failed_checks,
             self._connection.clock.monotonic() - call.began - call.excused,
         )
-        left = None if call.until is None else call.until - _now()
+        left = None if call.until is None else call.until - _read_loop_time()
         if call.bulk and call.refused_ticket is not None and isinstance(error, ArmError):
-            # Nor does the budget count the pause that the call is going to wait for.
+            # The budget of a bulk call does not count the pause after its 429, which lies ahead.
             elapsed -= error.retry_after or 0.0
         if isinstance(error, ArmError):
-            return attempt_from_error(
+            return make_attempt(
                 error, number=number, elapsed=elapsed, repeats=repeats, left=left, lists=call.lists
             )
-        return attempt_without_response(
+        return make_unanswered_attempt(
             method,
             get_path(call.url),
             number=number,
@@ -179,7 +179,7 @@ class Recovery:
         """Return the resource if the write took effect; None if the call may be repeated."""
         found, look = await self._read_resource(call, error)
         if look is not None and found in (WriteStatus.DONE, WriteStatus.RUNNING):
-            return _response_of(call, found, look, error)
+            return _convert_response(call, found, look, error)
         if found is None or not call.is_repeatable:
             if found is not None:
                 error.add_note(
@@ -196,7 +196,7 @@ class Recovery:
         found, look = await self._read_resource(call, error)
         if look is None or found not in (WriteStatus.DONE, WriteStatus.RUNNING):
             return None
-        return _response_of(call, found, look, call.mark_uncertain(error))
+        return _convert_response(call, found, look, call.mark_uncertain(error))
 
     async def _read_resource(
         self, call: Call, error: ArmError | ArmConnectionError
@@ -237,7 +237,7 @@ class Recovery:
                 return None, None
 
 
-def _response_of(
+def _convert_response(
     call: Call, found: WriteStatus, look: ArmResponse, error: ArmError | ArmConnectionError
 ) -> ArmResponse:
     """Turn the response to a GET of the resource into the call's response."""
@@ -250,5 +250,5 @@ def _response_of(
     return attrs.evolve(look, method="DELETE", status=202)
 
 
-def _now() -> float:
+def _read_loop_time() -> float:
     return asyncio.get_running_loop().time()

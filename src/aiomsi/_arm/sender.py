@@ -1,7 +1,7 @@
 """`Sender`: sends a call, and repeats it where the retry rule says so.
 
-Each request is one `Connection.send_once`. `recovery` handles a failed request. It is
-imported at the first failure, because most sessions never need it.
+Each request is one `Connection.send_once`. The module `recovery`, which handles a failed request,
+is imported at the first failure, because most sessions never need it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import NoReturn
-
-import attrs
 
 from aiomsi._arm.call import Call, ProviderSupport
 from aiomsi._arm.connection import Connection
@@ -20,7 +18,6 @@ from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES, RetryRule
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
 
 
-@attrs.define(eq=False, repr=False)
 class Sender:
     """The sender of a session's calls. It repeats a call until it succeeds or the rule gives up.
 
@@ -31,10 +28,19 @@ class Sender:
 
     """
 
-    connection: Connection
-    rule: RetryRule
-    make_provider_support: Callable[[Sender], ProviderSupport]
-    _provider_support: ProviderSupport | None = attrs.field(default=None, init=False)
+    # Each import creates this class, so it is plain.
+    __slots__ = ("_provider_support", "connection", "make_provider_support", "rule")
+
+    def __init__(
+        self,
+        connection: Connection,
+        rule: RetryRule,
+        make_provider_support: Callable[[Sender], ProviderSupport],
+    ) -> None:
+        self.connection = connection
+        self.rule = rule
+        self.make_provider_support = make_provider_support
+        self._provider_support: ProviderSupport | None = None
 
     @property
     def provider_support(self) -> ProviderSupport:
@@ -75,8 +81,16 @@ class Sender:
     def _raise_uncertain(
         self, call: Call, uncertain: ArmError | ArmConnectionError, error: AiomsiError
     ) -> NoReturn:
-        """Raise the error of a call that may have been carried out and can't be sent again."""
+        """Raise the error of a call that may have been carried out and can't be sent again.
+
+        Args:
+            call: the call.
+            uncertain: `Call.uncertain_error`.
+            error: the reason why the call can't be sent again.
+
+        """
         if isinstance(error, UsageError):
+            # The session was closed, which the caller must see first.
             raise call.mark_uncertain(error) from None
         uncertain.add_note(f"It could not be sent again: {error}")
         raise call.mark_uncertain(uncertain) from uncertain.__cause__
@@ -117,6 +131,7 @@ class Sender:
                 f"status {wrong.status}, and the module for its recovery can't be loaded: {failure}"
             )
             error = self.connection.no_response_error(call, why)
+            # With any other status the service has refused the request.
             error.uncertain = error.uncertain and wrong.status in TEMPORARY_STATUSES
             raise call.mark_uncertain(error) from None
         return await Recovery(self.connection, self.rule, self._fix).recover(call, wrong)

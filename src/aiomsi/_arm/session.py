@@ -20,7 +20,7 @@ from aiomsi._arm.protocol.retry import ArmRetry, RetryRule, get_budget
 from aiomsi._arm.sender import Sender
 from aiomsi._arm.verbs import Params, Verbs
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._clouds import PUBLIC, Cloud, cloud_from
+from aiomsi._clouds import PUBLIC, Cloud, choose_cloud
 from aiomsi._errors import ConfigurationError
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import MaskedMapping
@@ -55,8 +55,8 @@ class ArmSession(Verbs):
         ssl: a TLS context for ARM; by default that of aiohttp, which verifies certificates.
         user_agent: your application's part of the `User-Agent` header, which comes first.
         retry: decides whether and when a call is repeated; any function of an `ArmAttempt`. None
-            repeats no call. Calls wait for a free connection as long as its `budget` lasts, or for
-            180 s if it has none.
+            repeats no call. Calls wait for a free connection as long as its `total_budget` lasts,
+            or for 180 s if it has none.
         auto_register: whether to register a subscription for a provider's namespace when ARM
             demands it, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
@@ -103,7 +103,7 @@ class ArmSession(Verbs):
         time = SYSTEM_CLOCK if clock is None else clock
         rule = _never_repeat if retry is None else retry
         self._connection = Connection(
-            cloud=cloud_from(cloud, MaskedMapping(os.environ)),
+            cloud=choose_cloud(cloud, MaskedMapping(os.environ)),
             given_credentials=(
                 _make_credential(clock) if credential is None else credential,
                 *auxiliary,
@@ -414,11 +414,11 @@ class ArmSession(Verbs):
             if connection.http is not None
             else "not yet used"
         )
-        credential = _repr_of(connection.given_credentials[0])
+        credential = _show_credential(connection.given_credentials[0])
         return f"<ArmSession {connection.cloud.resource_manager}, {state}, credential={credential}>"
 
 
-def _repr_of(credential: object) -> str:
+def _show_credential(credential: object) -> str:
     # The repr of another library's credential may show its secret, and a string may be a token.
     own = type(credential).__module__.partition(".")[0] == "aiomsi"
     return repr(credential) if own else type(credential).__qualname__

@@ -1,7 +1,7 @@
 """`TakenRequest`: a request of a fan-out, from its iterable until its outcome is given back.
 
-It has a call with a task first, and then the answer of that call. A list repeats that for each of
-its pages.
+A request first has a call with a task, and then the answer of that call. A list has both for each
+of its pages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TakenRequest:
 
     Attributes:
         request: the request.
-        kind: the answers among which the byte budget counts its own.
+        kind: the sizes from which the byte budget estimates that of its answer.
         call: its call; None before and after it.
         scope: the scope that an error may close; None if no scopes are skipped.
         task: the task of the call.
@@ -42,7 +42,7 @@ class TakenRequest:
         error: the error of the request.
         done: whether it may be given back, or a page of it.
         skipped: whether it is not sent because of an earlier error of its scope.
-        parked: whether the byte budget leaves out the call, which waits for a limit.
+        parked: whether the call waits for a limit, so that the byte budget does not count it.
         size: the bytes of the answer in the byte budget.
         links: the links of the list so far; None for a request that is no list.
         items: the number of the list's items that were given back.

@@ -15,7 +15,7 @@ from aiomsi._credentials.shared import SharedCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.detect import make_host
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import MaskedMapping
 
@@ -35,7 +35,7 @@ class CredentialSource:
 
     """
 
-    identity: Identity = SYSTEM_ASSIGNED
+    identity: RequestedIdentity = SYSTEM_ASSIGNED
     host: str | None = None
     inner: Any = None
     name: str = ""

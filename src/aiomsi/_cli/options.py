@@ -18,7 +18,7 @@ from aiomsi._cli.output import say
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.detect import HOSTS
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -68,7 +68,7 @@ def _credential_options(command: _Command) -> _Command:
         credential: Sequence[str],
         **others: Any,
     ) -> Any:
-        identity = Identity.of(client_id, object_id, resource_id)
+        identity = RequestedIdentity.of(client_id, object_id, resource_id)
         given = [] if identity.kind is None else [f"--{identity.kind.replace('_', '-')}"]
         given += [] if host is None else ["--host"]
         if len(credential) > 1:

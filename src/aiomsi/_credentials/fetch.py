@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import aiohttp
-import attrs
 from yarl import URL
 
 from aiomsi import _tracing
@@ -41,7 +41,7 @@ from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
-from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
+from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -59,7 +59,6 @@ _Request: TypeAlias = TokenRequest | FileRequest | TokenError
 """A request, or the lack of one: the file that it needs, or the reason."""
 
 
-@attrs.frozen(eq=False, repr=False)
 class _FailedAttempt:
     """A request without a token as its result.
 
@@ -77,18 +76,43 @@ class _FailedAttempt:
 
     """
 
-    problem: TokenError
-    status: int | None = None
-    retry_after: float | None = None
-    connected: bool = True
-    request_id: str | None = None
-    exhausted: bool = False
-    loop_blocked: bool = False
-    unsent: bool = False
-    file: FileRequest | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = (
+        "connected",
+        "exhausted",
+        "file",
+        "loop_blocked",
+        "problem",
+        "request_id",
+        "retry_after",
+        "status",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        problem: TokenError,
+        status: int | None = None,
+        retry_after: float | None = None,
+        *,
+        connected: bool = True,
+        request_id: str | None = None,
+        exhausted: bool = False,
+        unsent: bool = False,
+        file: FileRequest | None = None,
+    ) -> None:
+        self.problem = problem
+        self.status = status
+        self.retry_after = retry_after
+        self.connected = connected
+        self.request_id = request_id
+        self.exhausted = exhausted
+        self.loop_blocked = False
+        self.unsent = unsent
+        self.file = file
 
 
-_NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", passing=True))
+_NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", transient=True))
 
 _MOST_BLOCKED = 10
 """Most requests of one fetch that are repeated, and not counted, because the loop was blocked."""
@@ -156,7 +180,7 @@ class TokenFetch:
     async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
         """Return a token, or the failure to fetch one.
 
-        All of it stands in one function, because a cold token may start only few.
+        It is one long function, because each further one would delay all cold tokens a little.
         """
         loop = asyncio.get_running_loop()
         timeouts = aiohttp.ClientTimeout(
@@ -185,17 +209,17 @@ class TokenFetch:
             ):
                 connected, gone, blocked = False, False, 0
                 while True:
-                    number, ticket = number + 1, Ticket()
+                    number, turn = number + 1, HostTurn()
                     request = self.host.build_request(self.resource, fetch_request)
                     try:
-                        if self.backoff.take(ticket, self.clock.monotonic()):
-                            await self._wait_for_turn(ticket, deadline)
+                        if self.backoff.take(turn, self.clock.monotonic()):
+                            await self._wait_for_turn(turn, deadline)
                         result = await send(http, request, deadline)
                         if isinstance(result, _FailedAttempt) and result.file is not None:
                             request = await self._build_with_file(result.file, fetch_request)
                             result = await send(http, request, deadline, result)
                     finally:
-                        ticket.ended = self.clock.monotonic()
+                        turn.ended = self.clock.monotonic()
                     if isinstance(result, TokenResponse):
                         return result
                     failed = result
@@ -208,7 +232,7 @@ class TokenFetch:
                         number,
                         self._elapsed(began, deadline),
                         failed.status,
-                        failed.problem.passing,
+                        failed.problem.transient,
                         failed.retry_after,
                         connected,
                         gone,
@@ -232,12 +256,12 @@ class TokenFetch:
         deadline.count()
         return max(0.0, self.clock.monotonic() - began - deadline.queued - deadline.blocked)
 
-    async def _wait_for_turn(self, ticket: Ticket, deadline: _Deadline) -> None:
+    async def _wait_for_turn(self, turn: HostTurn, deadline: _Deadline) -> None:
         # `wait` pauses only the time-outs of a flight, and a fetch may run without one.
         deadline.pause()
         try:
             queued, held = await self.backoff.wait(
-                ticket, self.clock, self.policy.fetch_deadline - deadline.held
+                turn, self.clock, self.policy.fetch_deadline - deadline.held
             )
         finally:
             deadline.resume()
@@ -246,7 +270,7 @@ class TokenFetch:
 
     def _hold_off(self, failed: _FailedAttempt) -> None:
         """Hold off the host's other slots, too, if the response has a `Retry-After`."""
-        if failed.retry_after is not None and failed.problem.passing:
+        if failed.retry_after is not None and failed.problem.transient:
             self.backoff.hold_off(
                 self.clock.monotonic() + min(failed.retry_after, self.policy.max_retry_after)
             )
@@ -280,7 +304,7 @@ class TokenFetch:
 
     async def _build_with_file(self, file: FileRequest, fetch_request: FetchRequest) -> _Request:
         """Return the request that contains a file's content, which is read for each attempt."""
-        # Most hosts need no file.
+        # Imported here, because most hosts need no file.
         from aiomsi._credentials.key_file import read_file
 
         content = await read_file(file)
@@ -326,7 +350,7 @@ class TokenFetch:
                 longest = (
                     self.policy.read_timeout if failed.connected else self.policy.connect_timeout
                 )
-                return attrs.evolve(failed, loop_blocked=left - deadline.seconds < longest / 2)
+                failed.loop_blocked = left - deadline.seconds < longest / 2
             return failed
         if size > MAX_BODY:
             return _FailedAttempt(self.host.make_impostor_error(TOO_LARGE), response.status)
@@ -338,18 +362,21 @@ class TokenFetch:
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
         took = received.monotonic - sent
-        answer = TokenHttpResponse(response.status, response.headers, body, received, took)
-        result = self.host.parse(answer)
+        http_response = TokenHttpResponse(response.status, response.headers, body, received, took)
+        result = self.host.parse(http_response)
         if isinstance(result, TokenResponse):
             return result
-        return self._describe_error(request, answer, result)
+        return self._describe_error(request, http_response, result)
 
     def _describe_error(
-        self, request: TokenRequest, answer: TokenHttpResponse, result: TokenError | FileRequest
+        self,
+        request: TokenRequest,
+        http_response: TokenHttpResponse,
+        result: TokenError | FileRequest,
     ) -> TokenResponse | _FailedAttempt:
         """Return the failed attempt of a response, without the secrets of its request."""
-        masked = mask_echo(request, answer)
-        if masked is not answer:
+        masked = mask_echo(request, http_response)
+        if masked is not http_response:
             parsed = self.host.parse(masked)
             if isinstance(parsed, TokenResponse):
                 return parsed
@@ -359,8 +386,8 @@ class TokenFetch:
         problem = mask_error(request, problem)
         return _FailedAttempt(
             problem,
-            answer.status,
-            parse_retry_after(masked.headers, answer.received.wall),
+            http_response.status,
+            parse_retry_after(masked.headers, http_response.received.wall),
             request_id=read_request_id_header(masked.headers) or problem.request_id,
             file=file,
         )
@@ -371,7 +398,7 @@ class TokenFetch:
         plain = decompress_body(body, response.headers)
         if not isinstance(plain, TokenError):
             return plain
-        if not plain.passing:
+        if not plain.transient:
             plain = self.host.make_impostor_error(plain.message)
         return _FailedAttempt(plain, response.status)
 
@@ -379,7 +406,7 @@ class TokenFetch:
         host, problem = self.host, failed.problem
         kind, error = _classify_attempt(failed)
         # A server with a wrong certificate may be in place of the host, so the host may exist.
-        is_nowhere = error is HostUnreachableError and problem.passing
+        is_nowhere = error is HostUnreachableError and problem.transient
         details = {
             "host": host.kind,
             "endpoint": host.endpoint,
@@ -397,7 +424,7 @@ class TokenFetch:
             self._summarize(failed, number, elapsed).rstrip("."),
             problem.help or (host.unreachable_help if error is HostUnreachableError else ""),
             details,
-            permanent=not problem.passing,
+            permanent=not problem.transient,
             retry_after=failed.retry_after,
             from_host=True,
         )
@@ -424,13 +451,13 @@ def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError
         return "unsent", TokenUnavailableError
     if not failed.connected:
         return "unreachable", HostUnreachableError
-    if not failed.problem.passing:
+    if not failed.problem.transient:
         return "refused", TokenRefusedError
     return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
 
 
 def _choose_tls(request: TokenRequest) -> SSLContext:
-    # Most token endpoints are plain http.
+    # Imported here, because most token endpoints are plain http.
     from aiomsi._credentials.pinned_tls import make_context
 
     return make_context(request.thumbprint)
@@ -442,15 +469,21 @@ def _describe_unsent(
     """Return the attempt that lacks a file, or that failed for lack of one."""
     if isinstance(request, FileRequest):
         return _FailedAttempt(_describe_refused(request), unsent=True, file=request)
-    return attrs.evolve(before or _FailedAttempt(request, unsent=True), problem=request)
+    if before is None:
+        return _FailedAttempt(request, unsent=True)
+    failed = copy(before)
+    failed.problem = request
+    return failed
 
 
-def _describe_refused(file: FileRequest, answer: TokenHttpResponse | None = None) -> TokenError:
-    said = f"the host did not accept {file.purpose}, {file.path}"
-    if answer is None:
-        return TokenError(said)
-    code, text = read_error(read_object(answer.body), answer.body)
-    return TokenError(f"{said}: {text}", code)
+def _describe_refused(
+    file: FileRequest, http_response: TokenHttpResponse | None = None
+) -> TokenError:
+    refusal = f"the host did not accept {file.purpose}, {file.path}"
+    if http_response is None:
+        return TokenError(refusal)
+    code, text = read_error(read_object(http_response.body), http_response.body)
+    return TokenError(f"{refusal}: {text}", code)
 
 
 def _describe_end(error: OSError, failed: _FailedAttempt) -> _FailedAttempt:
@@ -475,7 +508,7 @@ def _describe_lost_request(error: BaseException) -> _FailedAttempt:
         words = f"{words}: {without_secrets(str(error))}"
     cause = find_local_cause(read_error_number(error))
     if cause is not None and (cause.kind == EXHAUSTED or not connected):
-        problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
+        problem = TokenError(f"{cause.message} ({words})", transient=True, help=cause.help)
         return _FailedAttempt(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
     hint = _UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
-    return _FailedAttempt(TokenError(words, passing=True, help=hint), connected=connected)
+    return _FailedAttempt(TokenError(words, transient=True, help=hint), connected=connected)

@@ -54,10 +54,8 @@ _Rule = Callable[[GateState, float, float], tuple[float | None, GateState]]
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 """Longest first pause until the lock of the turns is tried again, and the limit of its doubling."""
 _SPREAD = 0.25
-"""Fraction of the patience, up to which a process that gives up waits for a further random time.
-
-It has the effect that processes which started together do not send together.
-"""
+"""A process that gives up waits for a further random time, up to this fraction of its patience, so
+that processes that started together do not send together."""
 _LONGEST_TEXT = 64
 _RESOLUTION = time.get_clock_info("monotonic").resolution
 

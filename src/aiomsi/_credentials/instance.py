@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._credentials.fetch import TokenFetch
-from aiomsi._errors import ConfigurationError, TokenUnavailableError, without_loop
+from aiomsi._errors import ConfigurationError, TokenUnavailableError, make_no_loop_error
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.instance import (
     INSTANCE,
@@ -73,7 +73,7 @@ async def instance_metadata(*, timeout: float | None = 30.0) -> InstanceMetadata
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        raise without_loop() from None
+        raise make_no_loop_error() from None
     try:
         async with asyncio.timeout(timeout):
             instance = await _read(imds, INSTANCE)
@@ -96,6 +96,8 @@ async def _read(imds: Imds, path: str) -> Secret:
 
 
 def _check_timeout(timeout: object) -> None:
-    if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
         msg = f"timeout= takes seconds, more than 0, and not {timeout!r}"
         raise ConfigurationError(msg)

@@ -32,7 +32,7 @@ async def read_file(wanted: FileRequest) -> SecretBytes | TokenError:
         return await asyncio.to_thread(read_checked, wanted)
     except RuntimeError as error:
         # Neither a new thread nor an executor that was shut down can run the function.
-        return _refuse(wanted, f"can't be read: {error}", passing=True)
+        return _refuse(wanted, f"can't be read: {error}", transient=True)
 
 
 def read_checked(wanted: FileRequest) -> SecretBytes | TokenError:
@@ -108,33 +108,33 @@ def find_path_defect(
     kind = PureWindowsPath if platform == "win32" else PurePosixPath
     normcase = ntpath.normcase if platform == "win32" else posixpath.normcase
     if not kind(path).is_relative_to(directory):
-        return f"resolves to {_shown(path)}, which does not lie in {directory}"
+        return f"resolves to {_show_path(path)}, which does not lie in {directory}"
     if not normcase(path).endswith(suffix):
-        return f"resolves to {_shown(path)}, whose name does not end in {suffix}"
+        return f"resolves to {_show_path(path)}, whose name does not end in {suffix}"
     return None
 
 
 def _describe_error(wanted: FileRequest, error: OSError | ValueError) -> TokenError:
     text = getattr(error, "strerror", None) or str(error)
-    said = f"can't be read: {type(error).__name__}: {text}"
+    defect = f"can't be read: {type(error).__name__}: {text}"
     cause = find_local_cause(read_error_number(error))
     if cause is not None and cause.kind == EXHAUSTED:
-        return _refuse(wanted, said, passing=True, advice=cause.help)
+        return _refuse(wanted, defect, transient=True, advice=cause.help)
     if getattr(error, "winerror", None) in _IN_USE:
-        return _refuse(wanted, said, passing=True)
+        return _refuse(wanted, defect, transient=True)
     if isinstance(error, FileNotFoundError):
-        return _refuse(wanted, said, advice=_MISSING)
-    return _refuse(wanted, said, advice=wanted.help if isinstance(error, PermissionError) else "")
+        return _refuse(wanted, defect, advice=_MISSING)
+    return _refuse(wanted, defect, advice=wanted.help if isinstance(error, PermissionError) else "")
 
 
 def _refuse(
-    wanted: FileRequest, defect: str, *, passing: bool = False, advice: str = ""
+    wanted: FileRequest, defect: str, *, transient: bool = False, advice: str = ""
 ) -> TokenError:
     return TokenError(
-        f"{wanted.purpose}, {_shown(wanted.path)}, {defect}", passing=passing, help=advice
+        f"{wanted.purpose}, {_show_path(wanted.path)}, {defect}", transient=transient, help=advice
     )
 
 
-def _shown(path: str) -> str:
+def _show_path(path: str) -> str:
     """Return a path for a message; a response may have named it."""
     return without_secrets("".join(char if char.isprintable() else "?" for char in path))[:300]

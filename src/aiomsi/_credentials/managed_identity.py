@@ -10,15 +10,15 @@ from weakref import WeakSet
 
 from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._clouds import resource_of
+from aiomsi._clouds import parse_resource
 from aiomsi._credentials.base import SlotCredential, refuse_claims
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import describe_choice
 from aiomsi._hosts.detect import make_host
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._tokens.access_token import AccessToken
-from aiomsi._tokens.failure import Origin
+from aiomsi._tokens.failure import SlotOrigin
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
@@ -85,11 +85,11 @@ class ManagedIdentityCredential(SlotCredential):
         policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
-        self._identity = Identity.of(client_id, object_id, resource_id)
+        self._identity = RequestedIdentity.of(client_id, object_id, resource_id)
         self._named_host = host
         self._host = make_host(MaskedMapping(os.environ), self._identity, host=host)
         choice = describe_choice(self._host.kind, self._host.chosen_by)
-        self._origin = Origin(self._host.kind, self._host.endpoint, choice)
+        self._origin = SlotOrigin(self._host.kind, self._host.endpoint, choice)
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
@@ -127,8 +127,8 @@ class ManagedIdentityCredential(SlotCredential):
         if held is None:
             held = self._hold(scopes)
         slot, fetch = held
-        # `SharedCredential.get_token` repeats the rest, because a warm call may start only few
-        # functions.
+        # `SharedCredential.get_token` has the same statements: a common function would make each
+        # warm call slower.
         token = slot.token
         if token is None or claims or not token.is_fresh(self._wall(), self._monotonic()):
             if claims and not isinstance(claims, str):
@@ -154,7 +154,7 @@ class ManagedIdentityCredential(SlotCredential):
     def _hold(self, scopes: tuple[str, ...]) -> tuple[Slot, Fetch]:
         if len(scopes) != 1 or not isinstance(scopes[0], str):
             _refuse_scopes(scopes)
-        resource = resource_of(scopes[0])
+        resource = parse_resource(scopes[0])
         name = f"{self._host.kind} {resource}"
         users: WeakSet[object] = WeakSet((self,))
         make = partial(
@@ -177,7 +177,7 @@ class ManagedIdentityCredential(SlotCredential):
         return held
 
     def _label(self, key: str) -> str:
-        return resource_of(key)
+        return parse_resource(key)
 
     def _describe(self, identities: list[TokenIdentity]) -> str:
         host = f"{self._host.kind} ({self._host.chosen_by}; host= chooses another)"
@@ -194,7 +194,7 @@ class ManagedIdentityCredential(SlotCredential):
 
 
 def _make_gate(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
-    # Most credentials have no gate, so they do without this import.
+    # Imported here, because most credentials have no gate.
     with late_import:
         from aiomsi._credentials.gate import make_gate
 

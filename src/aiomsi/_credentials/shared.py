@@ -76,7 +76,7 @@ class SharedCredential(SlotCredential):
             a call passes them (a further option only if the function has a parameter for it), and
             whose awaited result is a token: an object with `token` and
             `expires_on` (seconds since the epoch), or a pair of these.
-        policy: the times of refreshes, and the limits of waits. `deadline` bounds one fetch.
+        policy: the times of refreshes, and the limits of waits. `fetch_deadline` limits one fetch.
         clock: the source of the time; for tests.
 
     Raises:
@@ -188,11 +188,11 @@ class SharedCredential(SlotCredential):
         shared_key = (audiences, tenant_id, enable_cae, frozen)
         slot = self._table.attach(self._owner, shared_key, self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
-        asked = {**{name: value for name, value in options.items() if value}, **further}
+        passed = {**{name: value for name, value in options.items() if value}, **further}
         held = self._held[key] = (
             slot,
             WrappedFetch(
-                self._shared.inner, scopes, asked, self._policy, self._clock, slot.backoff
+                self._shared.inner, scopes, passed, self._policy, self._clock, slot.backoff
             ),
         )
         return held

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from aiomsi._clouds import resource_of
+from aiomsi._clouds import parse_resource
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.shared import SharedCredential
 
@@ -29,7 +29,7 @@ def token_provider(
             credential. The function raises the errors of `get_token`.
 
     """
-    resource_of(scope)
+    parse_resource(scope)
     shared: SlotCredential = (
         credential
         if isinstance(credential, SlotCredential) and not credential.is_overridden

@@ -49,7 +49,7 @@ from aiomsi._hosts.base import parse_retry_after
 from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
-from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
+from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
@@ -59,7 +59,7 @@ from aiomsi._util.secret import Secret, read_secret
 
 logger = logging.getLogger("aiomsi")
 
-_PASSING = frozenset({404, 408, 410, 429})
+_TRANSIENT = frozenset({404, 408, 410, 429})
 _CLOSING = 5.0
 """Most seconds that a token waits for the closing of the credential that returned it."""
 _EPOCH_LEAST = 1e8
@@ -119,6 +119,7 @@ class WrappedInstance:
     # The loop, with its process. At most one entry; a dictionary, because `setdefault` is atomic if
     # two threads start the first fetch.
     _home: dict[None, tuple[asyncio.AbstractEventLoop, int]] = attrs.field(factory=dict, init=False)
+    # The methods that returned an awaitable before. They are called without a thread.
     _proven: set[str] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -285,14 +286,14 @@ class WrappedFetch:
         options = dict(self.options)
         if fetch_request.claims is not None:
             options["claims"] = fetch_request.claims
-        loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
+        loop, scope, turn = asyncio.get_running_loop(), asyncio.timeout(None), HostTurn()
         timeout = RunningTimeout(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
         for flight in current_flights.get()[-1:]:
             flight.timeouts.append(timeout)
         try:
             async with scope:
-                if self.backoff.take(ticket, self.clock.monotonic()):
-                    await self.backoff.wait(ticket, self.clock, self.policy.fetch_deadline)
+                if self.backoff.take(turn, self.clock.monotonic()):
+                    await self.backoff.wait(turn, self.clock, self.policy.fetch_deadline)
                 result = await self.inner.get_token(
                     self.scopes,
                     options,
@@ -328,7 +329,7 @@ class WrappedFetch:
     def _failure(self, error: Exception | None, text: str) -> Failure:
         status = getattr(error, "status_code", None) or getattr(error, "status", None)
         headers = getattr(getattr(error, "response", None), "headers", None)
-        refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
+        refused = isinstance(status, int) and 400 <= status < 500 and status not in _TRANSIENT
         kind, cls = (
             ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
         )

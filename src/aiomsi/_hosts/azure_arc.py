@@ -151,8 +151,8 @@ class AzureArc(EndpointHost):
         header = response.headers.get("WWW-Authenticate")
         if header is None:
             code, text = read_error(read_object(response.body), response.body)
-            said = f"a 401 without WWW-Authenticate names no key file, and says: {text}"
-            return TokenError(said, code, help=_NOT_AGENT)
+            message = f"a 401 without WWW-Authenticate names no key file, and says: {text}"
+            return TokenError(message, code, help=_NOT_AGENT)
         found = _CHALLENGE.fullmatch(header)
         path = "" if found is None else (found[1] or found[2]).strip()
         if not path or not path.isprintable():

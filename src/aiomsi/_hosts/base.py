@@ -5,9 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import attrs
-
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
@@ -61,7 +59,6 @@ class FileRequest:
         self.most_bytes, self.purpose, self.help = most_bytes, purpose, help
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenRequest:
     """A request for a token, ready to be sent.
 
@@ -75,14 +72,21 @@ class TokenRequest:
 
     """
 
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: SecretBytes | None = None
-    thumbprint: str | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = ("body", "headers", "method", "thumbprint", "url")
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: SecretBytes | None = None,
+        thumbprint: str | None = None,
+    ) -> None:
+        self.method, self.url, self.headers = method, url, headers
+        self.body, self.thumbprint = body, thumbprint
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenHttpResponse:
     """A token endpoint's response.
 
@@ -95,33 +99,49 @@ class TokenHttpResponse:
 
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: SecretBytes
-    received: Now
-    took: float
+    # Each import creates this class, so it is plain.
+    __slots__ = ("body", "headers", "received", "status", "took")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: SecretBytes,
+        received: Now,
+        took: float,
+    ) -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self.received, self.took = received, took
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenError:
     """The error of a response without a usable token.
 
     Attributes:
         message: the error text of the body, or the defect of the body.
         code: the body's error code, or None.
-        passing: whether a repeated request may succeed.
+        transient: whether a repeated request may succeed.
         help: the remedy, or an empty string.
         request_id: the endpoint's id of the request, if the body has one.
         no_identity: whether the host has no such identity, or is not on Azure.
 
     """
 
-    message: str
-    code: str | None = None
-    passing: bool = False
-    help: str = ""
-    no_identity: bool = attrs.field(default=False, kw_only=True)
-    request_id: str | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = ("code", "help", "message", "no_identity", "request_id", "transient")
+
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        transient: bool = False,
+        help: str = "",  # noqa: A002 (the attribute's name is the field's term)
+        request_id: str | None = None,
+        *,
+        no_identity: bool = False,
+    ) -> None:
+        self.message, self.code, self.transient, self.help = message, code, transient, help
+        self.request_id, self.no_identity = request_id, no_identity
 
 
 class HostSetting:
@@ -142,7 +162,7 @@ class HostSetting:
     def __init__(
         self,
         environment: Mapping[str, str],
-        identity: Identity,
+        identity: RequestedIdentity,
         *,
         chosen_by: str,
         surroundings: str,
@@ -246,16 +266,16 @@ def read_token_response(
     `Date` of the response is used instead.
     """
     if document is None:
-        return TokenError("the response is not a JSON object", passing=True)
+        return TokenError("the response is not a JSON object", transient=True)
     given = document.get("access_token")
     if not isinstance(given, Secret) or not given:
-        return TokenError("the response has no access_token", passing=True)
+        return TokenError("the response has no access_token", transient=True)
     secret = read_secret(given)
     if not isinstance(secret, Secret):
         return TokenError(f"the access_token in the response {secret}")
     token_type = document.get("token_type") or BEARER
     if not isinstance(token_type, str) or token_type.lower() != BEARER.lower():
-        return TokenError(f"the token is of the type {_quoted(token_type)}, not {BEARER}")
+        return TokenError(f"the token is of the type {_quote(token_type)}, not {BEARER}")
     expiry = _read_expiry(document, response)
     if isinstance(expiry, TokenError):
         return expiry
@@ -266,7 +286,7 @@ def read_token_response(
         life=life,
         expires_on=None if expires_on is None else int(expires_on),
         refresh_in=None if refresh_in is None else parse_number(refresh_in),
-        # Of another type it is no GUID, and so no id that was asked for.
+        # The text of a value of another type equals no requested id.
         client_id=str(client_id)[:_MAX_QUOTED] if client_id else None,
     )
 
@@ -281,14 +301,14 @@ def _read_expiry(
         expires_on = parse_date(given["expires_on"])
     if expires_in is None and expires_on is None:
         unread = [
-            f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")
+            f"{name} {_quote(value)}" for name, value in given.items() if value not in (None, "")
         ]
         if unread:
             return TokenError(
                 f"the response's {' and '.join(unread)} can't be read as a time in seconds "
                 "or a date with a zone"
             )
-        return TokenError("the response has neither expires_in nor expires_on", passing=True)
+        return TokenError("the response has neither expires_in nor expires_on", transient=True)
     lives = []
     if expires_in is not None:
         lives.append(expires_in - response.took)
@@ -301,7 +321,7 @@ def _read_expiry(
     return min(lives), expires_on
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     """Return a non-secret field of a response, quoted and shortened."""
     text = without_secrets(
         str(value) if isinstance(value, int | float | str) else type(value).__name__
@@ -361,6 +381,6 @@ def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
         document, inner = inner, None
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
     names = ("error_description", "message", "Message", "ExceptionMessage")
-    said = next((value for name in names if (value := document.get(name))), None)
-    text = without_secrets(str(said)) if said else "the response has no error text"
+    found = next((value for name in names if (value := document.get(name))), None)
+    text = without_secrets(str(found)) if found else "the response has no error text"
     return (None if code is None else without_secrets(str(code))), text

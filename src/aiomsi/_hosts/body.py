@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, quote
 
-import attrs
 from multidict import CIMultiDict
 
 from aiomsi._hosts.base import TokenError, TokenHttpResponse, TokenRequest
@@ -34,7 +33,7 @@ def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretByte
         # 32 accepts gzip's header and zlib's.
         plain = SecretBytes(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1))
     except zlib.error:
-        return TokenError(f"the response is not the {coding} that it says it is", passing=True)
+        return TokenError(f"the response is not the {coding} that it says it is", transient=True)
     return TokenError(TOO_LARGE) if len(plain) > MAX_BODY else plain
 
 
@@ -53,7 +52,7 @@ def mask_echo(request: TokenRequest, response: TokenHttpResponse) -> TokenHttpRe
             )
     if body is response.body and headers is response.headers:
         return response
-    return attrs.evolve(response, body=body, headers=headers)
+    return TokenHttpResponse(response.status, headers, body, response.received, response.took)
 
 
 def mask_error(request: TokenRequest, error: TokenError) -> TokenError:
@@ -68,11 +67,13 @@ def mask_error(request: TokenRequest, error: TokenError) -> TokenError:
             text = text.replace(secret, _MASK)
         return text
 
-    return attrs.evolve(
-        error,
-        message=mask(error.message),
-        code=error.code and mask(error.code),
-        request_id=error.request_id and mask(error.request_id),
+    return TokenError(
+        mask(error.message),
+        error.code and mask(error.code),
+        error.transient,
+        error.help,
+        error.request_id and mask(error.request_id),
+        no_identity=error.no_identity,
     )
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host, HostSetting, describe_choice
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._util.lazy import late_import
 
 _AUTHORITY = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
@@ -72,7 +72,7 @@ _REQUIRED = {
 _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy")
 
 
-class Choice:
+class HostChoice:
     """The chosen host.
 
     Attributes:
@@ -90,7 +90,7 @@ class Choice:
 
 def detect(
     environment: Mapping[str, str], *, platform: str, exists: Callable[[str], bool]
-) -> Choice:
+) -> HostChoice:
     """Return the choice of a host by its environment and the file that marks an Arc agent.
 
     An empty variable counts as unset.
@@ -110,13 +110,13 @@ def detect(
     has = {name for name, value in environment.items() if value}
     name = _match(has)
     if name != "imds":
-        return Choice(name, HOSTS[name].why)
+        return HostChoice(name, HOSTS[name].why)
     if _AUTHORITY in has:
-        return Choice(name, f"{_AUTHORITY} is set")
+        return HostChoice(name, f"{_AUTHORITY} is set")
     agent = _find_arc_agent(environment, platform)
     if exists(agent):
-        return Choice("azure-arc", f"the file {agent} exists", _ARC_LEFT_OVER)
-    return Choice(name, HOSTS[name].why)
+        return HostChoice("azure-arc", f"the file {agent} exists", _ARC_LEFT_OVER)
+    return HostChoice(name, HOSTS[name].why)
 
 
 def _match(has: set[str]) -> str:
@@ -151,7 +151,7 @@ def _find_arc_agent(environment: Mapping[str, str], platform: str) -> str:
 
 def make_host(
     environment: Mapping[str, str],
-    identity: Identity,
+    identity: RequestedIdentity,
     *,
     host: str | None = None,
     platform: str = sys.platform,
@@ -174,7 +174,7 @@ def make_host(
     if host is None:
         choice = detect(environment, platform=platform, exists=exists)
     else:
-        choice = Choice(_check_name(host), f"host={host!r}")
+        choice = HostChoice(_check_name(host), f"host={host!r}")
     kind = HOSTS[choice.name]
     with late_import:
         module = import_module(f"aiomsi._hosts.{kind.module}")

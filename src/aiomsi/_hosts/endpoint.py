@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
-from aiomsi._clouds import is_host, masked_url
+from aiomsi._clouds import is_host, mask_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     FileRequest,
@@ -27,7 +27,7 @@ from aiomsi._hosts.base import (
     read_request_id,
     read_token_response,
 )
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.foreign import without_secrets
@@ -61,14 +61,14 @@ class EndpointHost(ABC):
     limits: ClassVar[RequestLimits | None] = None
 
     url: str
-    identity: Identity
+    identity: RequestedIdentity
     chosen_by: str
     surroundings: str = ""
 
     @property
     def endpoint(self) -> str:
         """The URL of the token endpoint, without its query."""
-        return masked_url(self.url)
+        return mask_url(self.url)
 
     @property
     def throttle_key(self) -> tuple[str, str]:
@@ -121,9 +121,9 @@ class EndpointHost(ABC):
         code, text = read_error(document, response.body)
         # App Service repeats the status in the body.
         code = None if code == str(status) else code
-        passing, request_id = status == 429 or status >= 500, read_request_id(document)
-        if passing:
-            return TokenError(text, code, passing=True, request_id=request_id)
+        transient, request_id = status == 429 or status >= 500, read_request_id(document)
+        if transient:
+            return TokenError(text, code, transient=True, request_id=request_id)
         advice, absent = self._find_help(status, code, text), self.is_absent(status, code, text)
         return TokenError(text, code, help=advice, request_id=request_id, no_identity=absent)
 
@@ -164,7 +164,7 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
         or not url.lower().startswith(tuple(f"{scheme}://" for scheme in schemes))
     ):
         form = " or ".join(f"'{scheme}://host[:port]/path'" for scheme in schemes)
-        found = repr(masked_url(url)) if url else "not set"
+        found = repr(mask_url(url)) if url else "not set"
         msg = f"{variable} must look like {form} and is {found}"
         raise ConfigurationError(msg, help=f"Correct {variable}, or unset it" if url else "")
     return url
@@ -190,7 +190,9 @@ def read_header(environment: Mapping[str, str], variable: str) -> Secret:
     raise ConfigurationError(msg)
 
 
-def refuse_id(kind: str, identity: Identity, remedy: str, *, accepted: Iterable[str] = ()) -> None:
+def refuse_id(
+    kind: str, identity: RequestedIdentity, remedy: str, *, accepted: Iterable[str] = ()
+) -> None:
     """Raise an error if the identity is named by an id that the kind of host does not accept.
 
     Raises:

@@ -1,14 +1,11 @@
-"""`Identity`, the identity of the host whose tokens a credential requests."""
+"""`RequestedIdentity`, the identity of the host whose tokens a credential requests."""
 
 from uuid import UUID
-
-import attrs
 
 from aiomsi._errors import ConfigurationError
 
 
-@attrs.frozen(eq=False, repr=False)
-class Identity:
+class RequestedIdentity:
     """An identity of the host: the system-assigned one, or a user-assigned one, by one id.
 
     Attributes:
@@ -18,8 +15,11 @@ class Identity:
 
     """
 
-    kind: str | None = None
-    value: str = ""
+    # Each import creates this class, so it is plain.
+    __slots__ = ("kind", "value")
+
+    def __init__(self, kind: str | None = None, value: str = "") -> None:
+        self.kind, self.value = kind, value
 
     @property
     def key(self) -> tuple[str | None, str]:
@@ -29,7 +29,7 @@ class Identity:
     @classmethod
     def of(
         cls, client_id: str | None, object_id: str | None, resource_id: str | None
-    ) -> "Identity":
+    ) -> "RequestedIdentity":
         """Create the identity that a credential's arguments name.
 
         Raises:
@@ -48,10 +48,10 @@ class Identity:
         return cls(kind, value)
 
 
-SYSTEM_ASSIGNED = Identity()
+SYSTEM_ASSIGNED = RequestedIdentity()
 
 
-def read_client_id(client_id: str, variable: str) -> Identity:
+def read_client_id(client_id: str, variable: str) -> RequestedIdentity:
     """Return the identity that a variable of the environment names.
 
     Raises:
@@ -59,7 +59,7 @@ def read_client_id(client_id: str, variable: str) -> Identity:
 
     """
     try:
-        return Identity.of(client_id, None, None)
+        return RequestedIdentity.of(client_id, None, None)
     except ConfigurationError as error:
         msg = f"{variable} is malformed: {error.args[0]}"
         raise ConfigurationError(msg) from None

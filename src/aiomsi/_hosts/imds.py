@@ -6,9 +6,7 @@ https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/ho
 
 from urllib.parse import quote
 
-import attrs
-
-from aiomsi._clouds import masked_url, split_endpoint
+from aiomsi._clouds import mask_url, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     HostSetting,
@@ -22,7 +20,7 @@ from aiomsi._hosts.base import (
     read_object,
     read_token_response,
 )
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -33,7 +31,7 @@ DEFAULT_AUTHORITY = "http://169.254.169.254"
 _PATH = "/metadata/identity/oauth2/token"
 _API_VERSION = "2018-02-01"
 _PARAMETERS = {"client_id": "client_id", "object_id": "object_id", "resource_id": "msi_res_id"}
-PASSING = frozenset({404, 408, 410, 429})
+TRANSIENT = frozenset({404, 408, 410, 429})
 
 _ASSIGN = (
     "Assign the identity to this VM (Azure portal: the VM's Identity page; "
@@ -56,7 +54,6 @@ _WRONG_AUTHORITY = (
 _EMULATOR = "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
 
 
-@attrs.frozen(eq=False, repr=False)
 class Imds:
     """IMDS at an authority such as ``http://169.254.169.254``, with requests for one identity.
 
@@ -68,15 +65,24 @@ class Imds:
 
     """
 
-    authority: str = DEFAULT_AUTHORITY
-    identity: Identity = SYSTEM_ASSIGNED
-    surroundings: str = attrs.field(default="", kw_only=True)
-    chosen_by: str = attrs.field(default="", kw_only=True)
+    # Each import creates this class on a VM, so it is plain.
+    __slots__ = ("authority", "chosen_by", "identity", "surroundings")
 
     kind = "IMDS"
     # IMDS allows a VM 5 requests at once. One is reserved, because IMDS may still serve a request
     # that its client has cancelled.
     limits = RequestLimits(per_second=20, at_once=4)
+
+    def __init__(
+        self,
+        authority: str = DEFAULT_AUTHORITY,
+        identity: RequestedIdentity = SYSTEM_ASSIGNED,
+        *,
+        surroundings: str = "",
+        chosen_by: str = "",
+    ) -> None:
+        self.authority, self.identity = authority, identity
+        self.surroundings, self.chosen_by = surroundings, chosen_by
 
     @property
     def unreachable_help(self) -> str:
@@ -134,8 +140,8 @@ class Imds:
         if response.status == 200:
             return read_token_response(document, response)
         code, text = read_error(document, response.body)
-        if response.status in PASSING or response.status >= 500:
-            return TokenError(text, code, passing=True)
+        if response.status in TRANSIENT or response.status >= 500:
+            return TokenError(text, code, transient=True)
         return TokenError(
             text, code, help=self._help(code, text), no_identity=is_absent(code, text)
         )
@@ -193,7 +199,7 @@ def _check_authority(authority: str) -> None:
     if not is_well_formed:
         msg = (
             f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, "
-            f"and is {masked_url(authority)!r}"
+            f"and is {mask_url(authority)!r}"
         )
         raise ConfigurationError(
             msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"

@@ -23,7 +23,7 @@ from aiomsi._hosts.base import (
 )
 from aiomsi._hosts.detect import HOSTS, detect, make_host
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED
-from aiomsi._hosts.imds import PASSING, Imds
+from aiomsi._hosts.imds import TRANSIENT, Imds
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -137,9 +137,9 @@ class MetadataHost:
         if (other := describe_impostor(response, document)) is not None:
             return self.make_impostor_error(other)
         if response.status == 200:
-            return TokenError(f"the response has no {' and no '.join(missing)}", passing=True)
+            return TokenError(f"the response has no {' and no '.join(missing)}", transient=True)
         code, text = read_error(document, response.body)
-        return TokenError(text, code, response.status in PASSING or response.status >= 500)
+        return TokenError(text, code, response.status in TRANSIENT or response.status >= 500)
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""

@@ -78,10 +78,12 @@ def _is_foreign_body(response: TokenHttpResponse) -> bool:
         return response.status != 200 or body[:1] != b"{"
     if not body:
         return response.status in (401, 403, 405, 407, 511)
-    passing = response.status >= 500 or response.status in (404, 408, 410, 429)
+    transient = response.status >= 500 or response.status in (404, 408, 410, 429)
     if _is_html(response, body):
-        return not (passing and response.headers.get("Server", "").lower().startswith(_OWN_SERVERS))
-    return body[:1] != b"{" and (not passing or response.status == 404)
+        return not (
+            transient and response.headers.get("Server", "").lower().startswith(_OWN_SERVERS)
+        )
+    return body[:1] != b"{" and (not transient or response.status == 404)
 
 
 def _is_html(response: TokenHttpResponse, body: bytes) -> bool:
@@ -93,15 +95,15 @@ def _describe_body(response: TokenHttpResponse) -> str:
     body = SecretBytes(response.body[:_MAX_READ])
     title = _TITLE.search(body) if _is_html(response, body.lstrip()) else None
     if body.find(b"access_token") >= 0:
-        said = "a text with a token in it, which is not shown"
+        shown = "a text with a token in it, which is not shown"
     elif title is not None:
-        said = f"an HTML page, {_shorten(title[1].decode('utf-8', 'replace'))!r}"
+        shown = f"an HTML page, {_shorten(title[1].decode('utf-8', 'replace'))!r}"
     else:
         text = body.decode("utf-8", "replace")
-        said = _shorten(_TAG.sub(" ", text) if _is_html(response, body.lstrip()) else text)
-        said = f"the text {said!r}" if said else "no text at all"
+        shown = _shorten(_TAG.sub(" ", text) if _is_html(response, body.lstrip()) else text)
+        shown = f"the text {shown!r}" if shown else "no text at all"
     server = response.headers.get("Server")
-    return said if not server else f"{said} (server {_shorten(server)!r})"
+    return shown if not server else f"{shown} (server {_shorten(server)!r})"
 
 
 def _shorten(text: str) -> str:

@@ -42,13 +42,13 @@ def parse_date(text: str) -> float | None:
     """
     text = text.strip()
     try:
-        date = _us_date(text) or datetime.fromisoformat(text)
+        date = _parse_us_date(text) or datetime.fromisoformat(text)
         return date.timestamp() if date.tzinfo else None
     except (ValueError, OverflowError):
         return parse_http_date(text)
 
 
-def _us_date(text: str) -> datetime | None:
+def _parse_us_date(text: str) -> datetime | None:
     found = re.fullmatch(_US_DATE, text)
     if found is None:
         return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from aiomsi._clouds import masked_url, same_audience, split_endpoint
+from aiomsi._clouds import mask_url, same_audience, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     FileRequest,
@@ -18,7 +18,7 @@ from aiomsi._hosts.base import (
     compare_client_id,
 )
 from aiomsi._hosts.endpoint import EndpointHost, make_form_request, refuse_id
-from aiomsi._hosts.identity import Identity, read_client_id
+from aiomsi._hosts.identity import RequestedIdentity, read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
@@ -100,7 +100,7 @@ def _read_authority(given: str) -> str:
     """Return the authority as ``https://host[:port]``; a name alone means https."""
     authority = (given if "://" in given else f"https://{given}").rstrip("/")
     if split_endpoint(authority, _AUTHORITY).scheme != "https":
-        msg = f"{_AUTHORITY} must be https and is {masked_url(given)!r}"
+        msg = f"{_AUTHORITY} must be https and is {mask_url(given)!r}"
         raise ConfigurationError(
             msg, help="In Azure's public cloud it is 'https://login.microsoftonline.com/'"
         )
@@ -114,7 +114,7 @@ def _read_tenant(tenant: str) -> str:
     return tenant
 
 
-def _find_client(environment: Mapping[str, str], identity: Identity) -> Identity:
+def _find_client(environment: Mapping[str, str], identity: RequestedIdentity) -> RequestedIdentity:
     if identity.kind is not None:
         return identity
     client_id = environment.get(_CLIENT)

@@ -5,8 +5,8 @@ Theory of operation
 
 A `Slot` stands for one token. It decides and publishes. It holds the `SlotState`, the `Flight` that
 fetches the next token, and counts. The `SlotState` is the token and the results of its fetches; its
-values and pure functions are in `state`. A flight is one fetch, from its task's creation to that
-task's end. A `Waiter` is one caller that waits for a flight, in the caller's event loop.
+values and pure functions are in `state`. A flight is one fetch, with its task and the callers that
+wait for it. A `Waiter` is one of those callers, in the caller's event loop.
 
 **States.** A slot has a flight or has none; that is its whole state of concurrency. `state.decide`
 alone decides on the next step of a caller. The step depends on the flight and on the token's
@@ -28,10 +28,10 @@ A slot is *starved* after `RefreshPolicy.max_unattended_losses` flights in a row
 waiting caller. Each event loop ended before the host responded, as with one `asyncio.run` per job.
 The next caller waits, and so keeps its loop alive until the token arrives. If that flight is lost
 as well and no caller still waits for it, for example because of the caller's own time-out, waiting
-did not help, and counting starts again. If only the flight's event loop ended, while callers wait
-in other loops, counting does not start again. If a starved slot has no usable token, its flight
-waits for the back-off before it fetches. Otherwise callers with short time-outs would cause one
-request each.
+did not help: the slot is no longer starved, and counts unattended losses from 0 again. If callers
+in other loops still wait for a usable token's refresh, the slot stays starved. If a starved slot
+has no usable token, its flight waits for the back-off before it fetches. Otherwise callers with
+short time-outs would cause one request each.
 
 "If allowed" means: after the back-off of the last failure, and after a `Retry-After` of the host
 (`HostBackoff`). A caller without a usable token starts a flight during a `Retry-After` that fits
@@ -87,8 +87,8 @@ there while they wait. It notices a closed loop at once, and a silent loop after
 
 **Uncounted time.** The last deadline is postponed by the time in which the flight's loop was
 blocked, and by the time that the fetch waits for a turn at its host. A `RunningTimeout` measures
-both; the fetch adds it to `Flight.timeouts`. A waiters' loop that was itself
-blocked draws no conclusion from an unanswered ping, and pings again.
+both; the fetch adds it to `Flight.timeouts`. If the waiters' own loop was blocked, an unanswered
+ping shows no loss, and the flight's loop is pinged again.
 
 **Invariants.** At most one fetch per slot and generation; a flight that has left the slot does not
 publish; a flight that has ended has no waiters; no error while a usable token is held; failed
@@ -99,7 +99,7 @@ fetches are at least the back-off apart.
 - A fetch that blocks its loop's thread can't be stopped, only abandoned.
 - An event loop that is closed under a running fetch, without its tasks being cancelled, leaves
   asyncio's own warning about the flight's task.
-- A count that is kept without the lock may, in rare cases, miss a call.
+- `SlotStats.served_stale` is mostly counted without the lock, so it may miss a call.
 - A fetch that calls `get_token` for its own token raises, however many other fetches lie between.
   Two fetches that were started by different callers and then wait for each other do not raise:
   their deadlines end them.

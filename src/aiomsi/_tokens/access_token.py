@@ -1,4 +1,4 @@
-"""The public classes of access tokens, with azure-core's classes as bases for type checkers."""
+"""The public classes of access tokens; for type checkers, azure-core's are their bases. No I/O."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
@@ -6,7 +6,8 @@ from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
-    # Without azure-core these are unknown to a type checker, which reports that in no other module.
+    # If azure-core is not installed, a type checker reports these imports, and no further line of
+    # this package.
     from azure.core.credentials import AccessToken as AzureAccessToken
     from azure.core.credentials import AccessTokenInfo as AzureAccessTokenInfo
 

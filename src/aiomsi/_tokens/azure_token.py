@@ -1,4 +1,4 @@
-"""Tokens as instances of azure-core's classes, which are tuples or have their own constructor."""
+"""Tokens as instances of azure-core's classes, one of which is a tuple. No I/O."""
 
 from functools import lru_cache
 from typing import Any, NoReturn, Self

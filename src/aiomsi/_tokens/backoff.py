@@ -1,4 +1,4 @@
-"""Pure decisions about retries: within one fetch, and between a failed fetch and the next."""
+"""Decisions about retries: within one fetch, and between a failed fetch and the next. No I/O."""
 
 import math
 
@@ -15,7 +15,7 @@ class Attempt:
         number: 1 for the first request of the fetch.
         elapsed: seconds since the fetch started.
         status: the HTTP status, None without a response.
-        passing: whether the host's table of errors classifies this one as transient.
+        transient: whether the host's table of errors classifies this one as transient.
         retry_after: the `Retry-After` of the response, in seconds.
         connected: whether any request of this fetch got a connection or a response.
         gone: whether any response of this fetch was 410.
@@ -30,9 +30,9 @@ class Attempt:
         "gated",
         "gone",
         "number",
-        "passing",
         "retry_after",
         "status",
+        "transient",
     )
 
     def __init__(
@@ -40,7 +40,7 @@ class Attempt:
         number: int,
         elapsed: float,
         status: int | None = None,
-        passing: bool = True,
+        transient: bool = True,
         retry_after: float | None = None,
         connected: bool = True,
         gone: bool = False,
@@ -49,7 +49,7 @@ class Attempt:
         self.number = number
         self.elapsed = elapsed
         self.status = status
-        self.passing = passing
+        self.transient = transient
         self.retry_after = retry_after
         self.connected = connected
         self.gone = gone
@@ -76,7 +76,7 @@ def decide_delay(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> f
     Source:
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
     """
-    if not attempt.passing:
+    if not attempt.transient:
         return None
     if attempt.gone:
         if attempt.elapsed >= policy.gone_retry_for:

@@ -1,4 +1,4 @@
-"""`Failure`, a failed fetch as a value, and the failures that this package itself detects."""
+"""`Failure`, a failed fetch as a value, and the failures of this package itself. No I/O."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ class Failure:
         return self.error(self.summary, help=self.help, retry_after=retry_after, **self.details)
 
 
-class Origin:
+class SlotOrigin:
     """The host of a slot, for the errors that the slot raises.
 
     Attributes:

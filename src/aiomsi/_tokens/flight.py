@@ -35,13 +35,13 @@ class NoResult(enum.Enum):
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[TokenResponse | Failure]]
 Result: TypeAlias = TokenResponse | Failure | NoResult
 """The end of a flight."""
-Outcome: TypeAlias = Token | Failure | NoResult
+WaitOutcome: TypeAlias = Token | Failure | NoResult
 """The end of a caller's wait."""
 
 
-# The three classes below keep the default repr. asyncio's debug mode calls the repr for each
-# cancelled timer, in any thread and under the slot's lock too. A repr by the attributes would list
-# every waiter.
+# `Flight`, `Waiter` and `LoopWaiters` keep the default repr. asyncio's debug mode calls the repr
+# for each cancelled timer, in any thread and under the slot's lock too. A repr by the attributes
+# would list every waiter.
 
 
 class Flight:
@@ -282,19 +282,19 @@ class Waiter:
 
     def __init__(
         self,
-        future: asyncio.Future[Outcome],
+        future: asyncio.Future[WaitOutcome],
         credential: object,
         flight: Flight,
         loop_waiters: LoopWaiters,
         bound: float | None = None,
     ) -> None:
-        self.future: asyncio.Future[Outcome] = future
+        self.future: asyncio.Future[WaitOutcome] = future
         self.credential: object = credential
         self.flight: Flight = flight
         self.loop_waiters: LoopWaiters = loop_waiters
         self.bound: float | None = bound
 
-    async def wait(self) -> Outcome:
+    async def wait(self) -> WaitOutcome:
         """Return the outcome of the flight, or `NoResult.TIMED_OUT` after `bound` seconds."""
         timer = None
         if self.bound is not None:
@@ -331,7 +331,7 @@ class LoopWaiters:
         self.waiters: dict[Waiter, None] = {} if waiters is None else waiters
         self.ping_timer: asyncio.TimerHandle | None = None
 
-    def wake(self, outcome: Outcome) -> None:
+    def wake(self, outcome: WaitOutcome) -> None:
         """Set the outcome of all waiters. Called in this loop."""
         if self.ping_timer is not None:
             self.stop_ping()
@@ -376,7 +376,7 @@ def call_threadsafe(
     return True
 
 
-def wake(groups: Iterable[LoopWaiters], outcome: Outcome) -> None:
+def wake(groups: Iterable[LoopWaiters], outcome: WaitOutcome) -> None:
     """Set the outcome of these waiters, each in the thread of its loop."""
     try:
         here = asyncio.get_running_loop()

@@ -25,12 +25,12 @@ class HeldOffError(Exception):
     """The host's `Retry-After` lasts for longer than the fetch may wait."""
 
 
-class Ticket:
-    """The place of one request in the queue, owned by the fetch that sends it.
+class HostTurn:
+    """The turn of one request to be sent to a host, owned by the fetch that sends it.
 
     Attributes:
-        due: the time of the next decision about a ticket that waits.
-        sent: the time at which the turn of the ticket came.
+        due: the time of the next decision about a turn that has not come yet.
+        sent: the time at which the turn came, and the request was sent.
         ended: the time at which the response was received, or the fetch gave up waiting for it;
             the fetch sets it.
 
@@ -44,7 +44,7 @@ class Ticket:
 class HostBackoff:
     """The state of a host, which its slots share in any event loop and thread.
 
-    The lock is held for the decision only. A ticket is given back without the lock, because the
+    The lock is held for the decision only. A turn is ended without the lock, because the
     garbage collector may finalize a fetch of a closed loop on a thread that holds the lock.
 
     Attributes:
@@ -58,8 +58,8 @@ class HostBackoff:
         self.limits = limits
         self.retry_at: float = float("-inf")
         self._lock = threading.RLock()
-        self._waiting: dict[Ticket, None] = {}
-        self._sent: dict[Ticket, None] = {}
+        self._waiting: dict[HostTurn, None] = {}
+        self._sent: dict[HostTurn, None] = {}
         _all.add(self)
 
     def hold_off(self, until: float) -> None:
@@ -70,8 +70,8 @@ class HostBackoff:
         """Forget the host's `Retry-After`."""
         self.retry_at = float("-inf")
 
-    def take(self, ticket: Ticket, now: float) -> float:
-        """Take the ticket's turn and return 0.0, or return the seconds until the next check."""
+    def take(self, turn: HostTurn, now: float) -> float:
+        """Take the turn and return 0.0, or return the seconds until the next check."""
         limits = self.limits
         with self._lock:
             delay = max(0.0, self.retry_at - now)
@@ -80,24 +80,24 @@ class HostBackoff:
                 and limits is not None
                 and (self._waiting or len(self._sent) >= limits.at_once)
             ):
-                delay = get_request_delay(self._load(ticket, now), limits, now)
+                delay = get_request_delay(self._load(turn, now), limits, now)
             if delay:
-                ticket.due = now + delay
-                self._waiting[ticket] = None
+                turn.due = now + delay
+                self._waiting[turn] = None
                 return delay
-            self._waiting.pop(ticket, None)
+            self._waiting.pop(turn, None)
             if limits is not None:
-                ticket.sent = now
-                self._sent[ticket] = None
+                turn.sent = now
+                self._sent[turn] = None
             return 0.0
 
-    async def wait(self, ticket: Ticket, clock: Clock, patience: float) -> tuple[float, float]:
-        """Wait for the ticket's turn, and take it.
+    async def wait(self, turn: HostTurn, clock: Clock, patience: float) -> tuple[float, float]:
+        """Wait for a turn, and take it.
 
         The waiting time does not count for the fetches and flights that this task belongs to.
 
         Args:
-            ticket: the ticket of this request.
+            turn: the turn of the request.
             clock: the clock to wait by.
             patience: the longest wait in seconds for a `Retry-After`.
 
@@ -112,7 +112,7 @@ class HostBackoff:
         held = 0.0
         try:
             with _pause_timeouts():
-                while delay := self.take(ticket, now):
+                while delay := self.take(turn, now):
                     pause = max(0.0, self.retry_at - now)
                     if held + pause > patience:
                         raise HeldOffError
@@ -120,14 +120,14 @@ class HostBackoff:
                     now = clock.monotonic()
                     held += pause
         finally:
-            self._waiting.pop(ticket, None)
+            self._waiting.pop(turn, None)
         return now - came, held
 
-    def _load(self, ticket: Ticket, now: float) -> Load:
+    def _load(self, turn: HostTurn, now: float) -> Load:
         ahead, sent, responses = 0, [], []
-        # Copies, because a ticket may be returned meanwhile.
+        # Copies, because a fetch may end its turn meanwhile.
         for other in list(self._waiting):
-            if other is ticket:
+            if other is turn:
                 break
             ahead += now < other.due + GRACE
             if now >= other.due + LEASE:
@@ -143,7 +143,7 @@ class HostBackoff:
         return Load(ahead, len(sent), now - max(sent, default=now), tuple(sorted(responses)))
 
     def _after_fork(self) -> None:
-        """Reset in a forked child, where the tickets belong to the parent."""
+        """Reset in a forked child, where all turns belong to the parent."""
         self._lock = threading.RLock()
         self._waiting, self._sent = {}, {}
 

@@ -1,4 +1,4 @@
-"""The numbers behind every decision about tokens, in one value that can be replaced."""
+"""The numbers behind every decision about tokens, in one value that can be replaced. No I/O."""
 
 import math
 

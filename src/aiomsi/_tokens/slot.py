@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import CredentialClosedError, CredentialError, UsageError, without_loop
+from aiomsi._errors import CredentialClosedError, CredentialError, UsageError, make_no_loop_error
 from aiomsi._tokens.failure import (
     LOST_FAILURE,
     UNSETTLED_FAILURE,
     Failure,
-    Origin,
+    SlotOrigin,
     make_held_off_failure,
 )
 from aiomsi._tokens.flight import (
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomsi")
 
 _MOST_ROUNDS = 12
-"""The most decisions of one call. It decides again after a loss, a rejection, or a clock's jump."""
+"""The most decisions of one call, as after a loss, a rejection or a clock's jump."""
 
 
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
@@ -97,7 +97,7 @@ class Slot:
         backoff: HostBackoff | None = None,
         private: bool = False,
         users: weakref.WeakSet[object] | None = None,
-        origin: Origin | None = None,
+        origin: SlotOrigin | None = None,
     ) -> None:
         self.origin = origin
         self.name: str = name
@@ -169,6 +169,7 @@ class Slot:
                 case NoResult.TIMED_OUT:
                     patient = False
                 case _ if self._is_usable():
+                    # The flight failed or was lost. The next decision returns the token held.
                     patient = False
                 case NoResult.LOST:
                     raise self._exception(LOST_FAILURE)
@@ -250,6 +251,7 @@ class Slot:
     # Decisions, all of them synchronous
 
     def _now(self) -> Now:
+        # The way of a cold token has this expression in place of a call.
         return Now(self.clock.wall(), self.clock.monotonic())
 
     def _is_usable(self) -> bool:
@@ -279,7 +281,7 @@ class Slot:
         try:
             loop, policy = asyncio.get_running_loop(), self.policy
         except RuntimeError:
-            raise without_loop() from None
+            raise make_no_loop_error() from None
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
             flight.end(NoResult.LOST)
         started: Flight | None = None
@@ -320,6 +322,7 @@ class Slot:
             and outcome.flight.loop is not loop
             and outcome.loop_waiters.ping_timer is None
         ):
+            # The flight's loop may end, or has ended, without an event in this loop.
             outcome.flight.ping(outcome.loop_waiters)
         return outcome
 

@@ -1,4 +1,4 @@
-"""`SlotState` and its transitions: values and pure functions without a clock, lock or loop."""
+"""`SlotState` and its transitions: values, and pure functions of (state, now). No I/O."""
 
 import enum
 import json
@@ -39,7 +39,6 @@ class FetchRequest:
 _PLAIN = FetchRequest()
 
 
-@attrs.frozen(eq=False, repr=False)
 class ReissuedToken:
     """The host's response to a rejection. Until `until`, a further rejection starts no fetch.
 
@@ -50,20 +49,29 @@ class ReissuedToken:
         until: a time on the monotonic clock.
         span: seconds from the response to `until`.
         same: whether the response held the rejected token again.
-        ended: the `span` of the response before, if that one held the rejected token again and this
-            one holds a new token; else 0. If the new token is rejected at once, the next span is
-            at least twice as long as `ended`.
+        ended: the `span` of the response before, which this response ended: that one held the
+            rejected token again, and this one holds a new token. Else 0. If the new token is
+            rejected at once, the next span is at least twice as long as `ended`.
         repeated: whether the response before was one to a rejection of the same kind.
 
     """
 
-    rejected: str | None
-    claims: str | None
-    until: float
-    span: float
-    same: bool
-    ended: float = 0.0
-    repeated: bool = False
+    # Each import creates this class, so it is plain.
+    __slots__ = ("claims", "ended", "rejected", "repeated", "same", "span", "until")
+
+    def __init__(
+        self,
+        rejected: str | None,
+        claims: str | None,
+        until: float,
+        span: float,
+        same: bool,
+        ended: float = 0.0,
+        repeated: bool = False,
+    ) -> None:
+        self.rejected, self.claims = rejected, claims
+        self.until, self.span = until, span
+        self.same, self.ended, self.repeated = same, ended, repeated
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -223,9 +231,9 @@ def _decide_span(
 ) -> tuple[float, float]:
     """Return `span` and `ended` of the response to a rejection.
 
-    The first new token may be rejected at once. The rejection of its predecessor does not show that
-    the service refuses every token, whether the predecessor was new or the host had returned it
-    again.
+    The span is 0 after the first new token, so that a rejection of that token starts a fetch. One
+    rejection, that of the token before, does not show that the service refuses every token. Any
+    other response starts a span, which doubles with each further response of the same kind.
 
     Args:
         before: the response before, if it was one to a rejection of the same kind; else None.
@@ -249,9 +257,10 @@ def _is_repeated(
 ) -> bool:
     """Return whether this rejection continues the one that `before` responded to.
 
-    A new token may be rejected as soon as its rejection can start a fetch. This shows that the
-    service refuses every token. A token that served for longer was revoked. The same holds for
-    claims that differ from the earlier ones in their times only.
+    `before.until` is the first time at which a rejection of its token starts a fetch. A rejection
+    soon after that shows that the service refuses every token, so it continues the one before. A
+    later one shows that the token was accepted in between and then revoked, so it is a new one. The
+    same holds for claims that differ from the earlier ones in their times only.
     """
     window = max(policy.rejection_hold_off, before.span)
     is_soon = now.monotonic <= before.until + window
@@ -297,9 +306,10 @@ def apply_loss(
     `RefreshPolicy.max_restarts` losses in close succession.
 
     The flight after `RefreshPolicy.max_unattended_losses` unattended losses had a waiting caller.
-    If its callers are gone with it, waiting did not help, and counting starts again. If some still
-    wait in other event loops, counting does not start again: the next caller after the back-off
-    waits too.
+    If its callers are gone with it, waiting did not help, and unattended losses are counted from 0
+    again. If some still wait in other event loops for the refresh of a usable token, the count
+    stays: the next caller after the back-off waits too. Without a usable token it never stays, so
+    that the next flight of the callers that wait has no delay (`get_fetch_delay`).
 
     Args:
         state: the state before.
@@ -311,8 +321,8 @@ def apply_loss(
     """
     losses = (state.losses if now.monotonic < state.retry_at_unusable else 0) + waited_for
     after, failure = apply_failure(state, LOST_FAILURE, now, policy, uniform)
-    waited_on = waited_for and get_freshness(state.token, now, policy).usable
-    is_in_vain = is_starved(state, policy) and not waited_on
+    still_starved = waited_for and get_freshness(state.token, now, policy).usable
+    is_in_vain = is_starved(state, policy) and not still_starved
     unattended = 0 if is_in_vain else state.unattended + (not waited_for)
     if losses > policy.max_restarts:
         return attrs.evolve(after, losses=losses, unattended=unattended), failure
@@ -372,7 +382,7 @@ def describe_trouble(
         )
     if outcome is None or reissued is None or not reissued.same:
         return None
-    # A longer span follows from a further response of the same kind.
+    # Log the first such response. Each further one of the same kind has a longer span.
     if reissued.span != policy.rejection_hold_off:
         return None
     return "the token endpoint returned the token again that a service had rejected"

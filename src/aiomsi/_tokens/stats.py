@@ -1,4 +1,4 @@
-"""`SlotStats`: the counts and the state of a slot, for the user."""
+"""`SlotStats`: the counts and the state of a slot, for the user. No I/O."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Access tokens and their freshness, as values and pure functions of (token, now)."""
+"""Access tokens and their freshness, as values and pure functions of (token, now). No I/O."""
 
 import enum
 import sys
@@ -73,7 +73,8 @@ class Token(AccessToken, AccessTokenInfo):
     described in `AccessToken`.
     """
 
-    # Viewers of attrs classes, such as rich's, read which fields are shown.
+    # This class has a repr already. `repr=False` hides a field from other code that displays attrs
+    # classes, such as rich's pretty printer.
     token: str = attrs.field(repr=False)
     expires_on: int
     refresh_on: int
@@ -81,12 +82,12 @@ class Token(AccessToken, AccessTokenInfo):
     authorization: Secret = attrs.field(repr=False, kw_only=True)
     _ends_wall: float = attrs.field(repr=False, kw_only=True)
     _ends_monotonic: float = attrs.field(repr=False, kw_only=True)
-    # The token is due for a refresh once it has this many seconds left. This is no point in time,
-    # because the seconds left can be read from both clocks.
+    # The token is due for a refresh once either clock shows this many seconds left, or fewer. One
+    # point in time would hold for one of the clocks only.
     _refresh_left: float = attrs.field(repr=False, kw_only=True)
     _client_id: str | None = attrs.field(repr=False, kw_only=True, default=None)
-    # The module `azure.core.credentials`, and this token as an instance of its class. The module is
-    # None until a caller needs that.
+    # The module `azure.core.credentials`, and this token as an instance of its class. Both are None
+    # until `to_azure_core` sets them.
     azure: tuple[ModuleType | None, AccessToken | None] = attrs.field(
         repr=False, init=False, default=(None, None)
     )
@@ -149,8 +150,8 @@ def draw_refresh_delay(
 ) -> float:
     """Return the seconds after which the token is due for a refresh. Random, so call it once.
 
-    A time that the host recommends moves only later, because all clients of that host received
-    the same one.
+    The random part only adds to a delay that the host recommends (`refresh_in`), because the host
+    may return the same token before that.
     """
     if same_again:
         return max(policy.reissued_min_delay, response.life * policy.refresh_share_long)
@@ -181,8 +182,8 @@ def date_token(
     """Create the token of a response that was received at `now`."""
     after = draw_refresh_delay(response, same_again=same_again, policy=policy, uniform=uniform)
     ends = now.wall + response.life
-    # 36 s for a token of one hour, a minute for a token of a day. When that is over, this package's
-    # own refresh is due on both clocks.
+    # 36 s for a token of one hour, 60 s for one of a day. A call at `refresh_on` is after this
+    # package's own refresh point, even if the two clocks differ by a little.
     grace = min(60.0, response.life * 0.01)
     return Token(
         token=str(response.secret),

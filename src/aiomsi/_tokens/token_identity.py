@@ -1,4 +1,4 @@
-"""`TokenIdentity`, the identity that a token was issued to, read from the token's claims."""
+"""`TokenIdentity`, the identity that a token was issued to, by the token's claims. No I/O."""
 
 import binascii
 import json

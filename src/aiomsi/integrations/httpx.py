@@ -53,12 +53,7 @@ class Bearer(_Auth):
     the other token.
 
     Args:
-        credential: a credential of this package, or whatever `SharedCredential` takes. A credential
-            of another library is put under a separate `SharedCredential`; to share its tokens
-            between several objects, pass all of them one `SharedCredential`.
-        scope: the scope of the tokens, for example ``"https://vault.azure.net/.default"``.
-        hosts: the hosts that may receive the token: ``"NAME.vault.azure.net"``, with or without a
-            port, or ``"https://..."``; ``"http://..."`` is for loopback only.
+        credential, scope, hosts: as those of `aiomsi.integrations.aiohttp.bearer`.
 
     Raises:
         ConfigurationError: the scope or a host is malformed, the credential is synchronous or no

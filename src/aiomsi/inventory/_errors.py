@@ -1,4 +1,4 @@
-"""The exceptions of an inventory."""
+"""The exceptions of an inventory. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The row of an inventory: its schema, and the conversion of a resource that ARM returned."""
+"""The row of an inventory: its schema, and the conversion of ARM's resources. No I/O."""
 
 from __future__ import annotations
 

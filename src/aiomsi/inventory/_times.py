@@ -1,4 +1,4 @@
-"""Times as text: RFC 3339 in UTC with six decimals, so that the order of texts is that of times."""
+"""Times as text: RFC 3339 in UTC with six decimals, so that texts sort like times. No I/O."""
 
 from __future__ import annotations
 

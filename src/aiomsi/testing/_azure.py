@@ -24,9 +24,9 @@ from aiomsi.testing._former_names import FormerNames
 from aiomsi.testing._hosts.controls import EmbeddedImds
 from aiomsi.testing._hosts.embedded_hosts import EmbeddedHosts, check_kinds
 from aiomsi.testing._hosts.host_maker import HostMaker
-from aiomsi.testing._hosts.imds import Imds
+from aiomsi.testing._hosts.imds import ImdsProtocol
 from aiomsi.testing._hosts.imds_limiter import ImdsLimiter
-from aiomsi.testing._hosts.token_source import TokenSource
+from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._limits.arm_limits import ArmLimits
 from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.counter import call_in_loop
@@ -150,7 +150,7 @@ class EmbeddedAzure(FormerNames):
         clock = clock or SYSTEM_CLOCK
         world = AzureState(_DEFAULT_WORLD if subscriptions is None else subscriptions)
         tokens = TokenAuthority(clock.wall)
-        issuer = TokenSource(world, tokens, clock.wall, resources)
+        issuer = TokenIssuer(world, tokens, clock.wall, resources)
         context = ServiceContext(RequestLog(recorded_requests), FaultQueue(), clock.wall)
         state = ArmState(
             azure=world,
@@ -176,7 +176,7 @@ class EmbeddedAzure(FormerNames):
         self._secure = secure
         arm_tls = self._certificates.server_context if self._certificates and secure else None
         limiter = None if imds_limits is None else ImdsLimiter(imds_limits, clock.monotonic)
-        imds_http = HttpService("imds", Imds(issuer), context, imds_latency, limiter)
+        imds_http = HttpService("imds", ImdsProtocol(issuer), context, imds_latency, limiter)
         arm_http = HttpService("arm", Arm(state, tokens), context, arm_latency)
         self._servers = Servers()
         self._servers.add("imds", Port(imds_http.handle, places[0], imds_port))

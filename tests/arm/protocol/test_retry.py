@@ -12,10 +12,10 @@ from multidict import CIMultiDict
 from aiomsi import ArmAttempt, ArmError, ArmResponse, ArmRetry
 from aiomsi._arm.protocol.attempts import (
     RetryDecision,
-    attempt_from_error,
-    attempt_without_response,
     decide_retry,
     is_successful_404,
+    make_attempt,
+    make_unanswered_attempt,
 )
 from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.retry import get_budget, is_read
@@ -131,7 +131,7 @@ def test_a_permanent_failure_is_not_repeated() -> None:
 def test_unreadable_response_to_a_write_is_checked_first(method: str, again: bool) -> None:
     """Check first whatever the rule returns, because ARM has seen the request."""
     found = decide_retry(
-        attempt_without_response(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0
+        make_unanswered_attempt(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0
     )
     assert (found is not None) is again
     assert found is None or found.check_first == (method in ("PUT", "PATCH"))
@@ -224,11 +224,11 @@ def test_reads_are_safe_verbs_and_reading_posts(method: str, path: str, only: bo
 
 
 def test_a_lost_request_is_described() -> None:
-    assert attempt_without_response("PUT", PATH, number=2, elapsed=3.0) == ArmAttempt("PUT", 2, 3.0)
-    assert attempt_without_response("PUT", PATH, number=2, elapsed=3.0).doubtful
-    assert not attempt_without_response("PUT", PATH, number=2, elapsed=3.0, arrived=False).doubtful
-    assert not attempt_without_response("GET", PATH, number=2, elapsed=3.0, repeats=2).doubtful
-    unsure = attempt_without_response("GET", PATH, number=1, elapsed=0.0, arrived=False)
+    assert make_unanswered_attempt("PUT", PATH, number=2, elapsed=3.0) == ArmAttempt("PUT", 2, 3.0)
+    assert make_unanswered_attempt("PUT", PATH, number=2, elapsed=3.0).doubtful
+    assert not make_unanswered_attempt("PUT", PATH, number=2, elapsed=3.0, arrived=False).doubtful
+    assert not make_unanswered_attempt("GET", PATH, number=2, elapsed=3.0, repeats=2).doubtful
+    unsure = make_unanswered_attempt("GET", PATH, number=1, elapsed=0.0, arrived=False)
     assert decide_retry(unsure, RULE) is not None
     assert decide_retry(attrs.evolve(unsure, untrusted=True), RULE) is None
 
@@ -248,23 +248,19 @@ def error(
 
 
 def test_an_error_is_described() -> None:
-    found = attempt_from_error(error(504, "GatewayTimeout"), number=2, elapsed=3.0)
+    found = make_attempt(error(504, "GatewayTimeout"), number=2, elapsed=3.0)
     assert found == ArmAttempt("PUT", 2, 3.0, status=504, code="GatewayTimeout", retry_after=7.0)
     assert found.doubtful
-    assert attempt_from_error(
-        error(504, "GatewayTimeout", method="GET"), number=1, elapsed=0.0
-    ).reads
-    assert attempt_from_error(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
+    assert make_attempt(error(504, "GatewayTimeout", method="GET"), number=1, elapsed=0.0).reads
+    assert make_attempt(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
 
 
 def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
-    assert attempt_from_error(
-        error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0
-    ).locked
-    assert not attempt_from_error(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
-    assert attempt_from_error(error(429, "RetryableError"), number=1, elapsed=0.0).locked
-    assert not attempt_from_error(error(503, "RetryableError"), number=1, elapsed=0.0).locked
-    assert not attempt_from_error(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked
+    assert make_attempt(error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0).locked
+    assert not make_attempt(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
+    assert make_attempt(error(429, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not make_attempt(error(503, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not make_attempt(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked
 
 
 @pytest.mark.parametrize(
@@ -279,12 +275,12 @@ def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
 def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: bool) -> None:
     text = "The supported api-versions are '2017-09-01-preview, 2018-05-01'."
     assert (
-        attempt_from_error(
+        make_attempt(
             error(400, "NoRegisteredProviderFound", text, query=query), number=1, elapsed=0.0
         ).listed
         is listed
     )
-    assert not attempt_from_error(
+    assert not make_attempt(
         error(400, "SomethingElse", text, query=query), number=1, elapsed=0.0
     ).listed
 

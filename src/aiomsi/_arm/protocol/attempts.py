@@ -6,8 +6,8 @@ import re
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import is_in_progress, is_locked
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.retry import CHECKED_WRITES, TEMPORARY_STATUSES, RetryRule, is_read
 from aiomsi._errors import ApiVersionError, ArmError
 
@@ -73,7 +73,7 @@ class ArmAttempt:
         return self.arrived if self.status is None else self.status in TEMPORARY_STATUSES
 
 
-def attempt_without_response(
+def make_unanswered_attempt(
     method: str,
     path: str,
     *,
@@ -102,7 +102,7 @@ def attempt_without_response(
     )
 
 
-def attempt_from_error(
+def make_attempt(
     error: ArmError,
     *,
     number: int,
@@ -152,8 +152,8 @@ class RetryDecision:
 def decide_retry(attempt: ArmAttempt, rule: RetryRule) -> RetryDecision | None:
     """Return how to repeat the call after a failed request; None if the error is raised."""
     if attempt.unreadable and not attempt.reads and attempt.method not in CHECKED_WRITES:
-        # ARM has responded to the write, so that it is not sent a second time without a GET of
-        # the resource, whatever the rule returns.
+        # ARM has seen the write. Without a GET of the resource, which shows its effect for PUT and
+        # PATCH only, it is not sent a second time, whatever the rule returns.
         return None
     delay = rule(attempt)
     return (

@@ -11,16 +11,16 @@ from typing import Any, Self
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, find_detail, parse_detail, read_detail
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, find_detail, parse_detail, read_detail
 from aiomsi._arm.protocol.links import is_same_path
-from aiomsi._arm.protocol.operations.state import Outcome
+from aiomsi._arm.protocol.operations.state import OperationOutcome
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._util.json import get_member, loads
 
 _MAX_PERCENT = 1e6
 """The highest plausible value: services count to 1 or to 100. NaN is rejected, too."""
 
-FINAL_STATES: dict[str, Outcome] = {
+FINAL_STATES: dict[str, OperationOutcome] = {
     "succeeded": "succeeded",
     "completed": "succeeded",
     "failed": "failed",
@@ -289,12 +289,12 @@ class Poll:
         return self.record_state is not None and is_record(self.document)
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> OperationOutcome | None:
         """The operation's outcome by its record's state; None while the operation continues."""
         return None if self.record_state is None else FINAL_STATES.get(self.record_state.lower())
 
     @property
-    def resource_outcome(self) -> Outcome | None:
+    def resource_outcome(self) -> OperationOutcome | None:
         """The outcome of the resource's change by the resource's state.
 
         None while the change continues, and without a state.

@@ -21,7 +21,7 @@ import attrs
 
 from aiomsi._arm.protocol.throttling import parse_duration, parse_instant
 
-Scope: TypeAlias = Literal["subscription", "global", "tenant", "provider", "resource", "user"]
+BucketScope: TypeAlias = Literal["subscription", "global", "tenant", "provider", "resource", "user"]
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ class Bucket:
 
     """
 
-    scope: Scope
+    scope: BucketScope
     operations: str
     window: float | None = None
 
@@ -62,7 +62,7 @@ class Remaining:
     resets_after: float | None = None
 
 
-_SCOPES: dict[str, Scope] = {
+_SCOPES: dict[str, BucketScope] = {
     "": "provider",
     "subscription-": "subscription",
     "subscription-global-": "global",

@@ -17,7 +17,7 @@ import attrs
 
 from aiomsi import _errors
 from aiomsi._arm.protocol.body import FINAL_STATES, get_text, has_error
-from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
 from aiomsi._arm.protocol.links import resolve_link
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud

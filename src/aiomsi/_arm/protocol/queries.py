@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.paging import Page, check_no_error, make_broken_error, make_no_page_error
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import ArmError

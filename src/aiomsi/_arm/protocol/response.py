@@ -58,7 +58,7 @@ class ArmResponse:
             return loads(self.body, self.headers.get("Content-Type"))
         except ValueError as error:
             with late_import:
-                from aiomsi._arm.protocol.errors.body import to_plain_text
+                from aiomsi._arm.protocol.errors.detail import to_plain_text
                 from aiomsi._util.foreign import without_frames
 
             cause, text = without_frames(error), to_plain_text(self.body)

@@ -3,7 +3,7 @@
 ARM does not carry out a request that it rejects with 429, or with 409 because of another operation
 in progress, so every verb is repeated after those. After a lost connection, 408 or 5xx the call may
 have been carried out: reads and DELETE are repeated; PUT and PATCH after a GET of the resource
-(`aiomsi._arm.protocol.write_check`); POST is not. A 401 is left to `refusal_of`.
+(`aiomsi._arm.protocol.write_check`); POST is not. A 401 is left to `find_refusal`.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,

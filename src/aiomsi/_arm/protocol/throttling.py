@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, iter_quoted_objects
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, iter_quoted_objects
 from aiomsi._hosts.times import parse_http_date, parse_number
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -90,7 +90,7 @@ def _parse_wait(value: str | None, wall: float) -> float | None:
     if (lasting := parse_duration(text)) is not None:
         return lasting
     moment = parse_http_date(text)
-    return _seconds_until(text, wall) if moment is None else max(0.0, moment - wall)
+    return _count_seconds_until(text, wall) if moment is None else max(0.0, moment - wall)
 
 
 def _iter_quota_waits(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
@@ -110,16 +110,17 @@ def _iter_text_waits(status: int, detail: ErrorDetail, wall: float) -> Iterator[
             if (found := pattern.search(text)) is not None
         )
     yield from (
-        _seconds_until(found[1], wall)
+        _count_seconds_until(found[1], wall)
         for text in texts
         if (found := _UNTIL.search(text)) is not None
     )
     yield from (
-        _seconds_until(document.get("endTime"), wall) for document in iter_quoted_objects(detail)
+        _count_seconds_until(document.get("endTime"), wall)
+        for document in iter_quoted_objects(detail)
     )
 
 
-def _seconds_until(value: object, wall: float) -> float | None:
+def _count_seconds_until(value: object, wall: float) -> float | None:
     moment = parse_instant(value)
     return None if moment is None else max(0.0, moment - wall)
 

@@ -27,7 +27,7 @@ from aiomsi._arm.protocol.body import (
     is_deleted,
     is_running,
 )
-from aiomsi._arm.protocol.errors.body import parse_detail
+from aiomsi._arm.protocol.errors.detail import parse_detail
 from aiomsi._util.json import get_member
 
 _MAX_DEPTH = 64

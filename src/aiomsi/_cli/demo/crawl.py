@@ -14,7 +14,7 @@ import attrs
 from rich.console import Console
 
 from aiomsi._arm.session import ArmSession
-from aiomsi._cli.demo.report import DemoFailedError, Gauge, make_table, say, show_progress
+from aiomsi._cli.demo.report import DemoFailedError, ProgressLevel, make_table, say, show_progress
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi.testing import ArmBucket, ArmBuckets, ArmLimits, ArmUsage, EmbeddedAzure
 
@@ -66,7 +66,7 @@ async def crawl(
         ManagedIdentityCredential() as credential,
         ArmSession(credential, pacing=pacing) as arm,
     ):
-        gauge = Gauge("reads", int(bucket.size), lambda: _read_count(arm, subscription))
+        gauge = ProgressLevel("reads", int(bucket.size), lambda: _read_count(arm, subscription))
         await credential.warm_up()
         began = time.monotonic()
         outcomes = arm.fan_out(

@@ -34,7 +34,7 @@ def make_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Tab
 
 
 @attrs.frozen
-class Gauge:
+class ProgressLevel:
     """A level that is shown beside the progress.
 
     Attributes:
@@ -51,7 +51,7 @@ class Gauge:
 
 @contextmanager
 def show_progress(
-    console: Console, total: int, gauge: Gauge | None = None
+    console: Console, total: int, gauge: ProgressLevel | None = None
 ) -> Iterator[Callable[[], None]]:
     """Show bars on a terminal, elsewhere a line for each quarter.
 
@@ -84,7 +84,7 @@ class _Quarters:
 
     console: Console
     total: int
-    gauge: Gauge | None = None
+    gauge: ProgressLevel | None = None
     done: int = 0
 
     def __call__(self) -> None:

@@ -35,7 +35,7 @@ _ASSIGN = (
 
 @attrs.frozen(eq=False, repr=False)
 class ArmAnswer:
-    """What ARM said.
+    """ARM's response, or its lack.
 
     Attributes:
         endpoint: ARM's endpoint.

@@ -10,11 +10,11 @@ import attrs
 
 from aiomsi._cli.doctor.check import OK, WARNING, Check, fail
 from aiomsi._cli.phrases import translate
-from aiomsi._clouds import masked_url
+from aiomsi._clouds import mask_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.detect import HOSTS, describe_left_over
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.instance import InstanceMetadata
 
 
@@ -36,7 +36,9 @@ def check_machine(machine: InstanceMetadata) -> Check:
     return Check("machine", OK, text, facts=facts)
 
 
-def check_variables(environment: Mapping[str, str], identity: Identity, kind: str) -> Check:
+def check_variables(
+    environment: Mapping[str, str], identity: RequestedIdentity, kind: str
+) -> Check:
     """Return the variables that another tool or host has left behind.
 
     Args:
@@ -78,7 +80,7 @@ def check_proxy(environment: Mapping[str, str], endpoint: str) -> Check:
     return Check(
         "proxy",
         WARNING,
-        f"{applying[0]} is set ({masked_url(environment[applying[0]])}) and NO_PROXY does not "
+        f"{applying[0]} is set ({mask_url(environment[applying[0]])}) and NO_PROXY does not "
         f"list {host}: aiomsi reaches it directly, and other clients send token requests and "
         "their secrets to the proxy",
         f"For other programs add {host} to NO_PROXY",

@@ -27,7 +27,7 @@ from aiomsi._cli.doctor.token import (
     read_issued,
 )
 from aiomsi._cli.options import Target
-from aiomsi._clouds import Cloud, masked_url
+from aiomsi._clouds import Cloud, mask_url
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.instance import instance_metadata
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, CredentialError
@@ -117,7 +117,7 @@ async def _ask_arm(credential: SlotCredential, cloud: Cloud, subscription: str) 
         paths = ["/subscriptions", *([f"/subscriptions/{subscription}"] if subscription else [])]
         try:
             proxy, _ = find_proxy(answer.endpoint)
-            answer = attrs.evolve(answer, proxy=masked_url(proxy) if proxy else "")
+            answer = attrs.evolve(answer, proxy=mask_url(proxy) if proxy else "")
             for number, path in enumerate(paths):
                 response = await arm.request(
                     "GET", path, api_version=_API_VERSION, timeout=_ARM_TIMEOUT

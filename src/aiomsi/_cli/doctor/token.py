@@ -6,7 +6,7 @@ from aiomsi._cli.credentials import EXAMPLE
 from aiomsi._cli.doctor.check import FAILED, OK, SKIPPED, TOKEN, WARNING, Check, fail
 from aiomsi._errors import CredentialError, HostUnreachableError
 from aiomsi._hosts.base import Host
-from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.token_identity import read_claims, read_identity
 
@@ -35,7 +35,7 @@ def check_token(resource: str, error: CredentialError | None) -> Check:
     return fail(TOKEN, error)
 
 
-def check_identity(token: str, named: Identity, host_kind: str) -> Check:
+def check_identity(token: str, named: RequestedIdentity, host_kind: str) -> Check:
     """Return the identity that the token was issued to, by claims that are not verified.
 
     Args:

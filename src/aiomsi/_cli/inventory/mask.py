@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._errors import AiomsiError, ArmError
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.plan import Plan

@@ -22,7 +22,7 @@ _WRITE = "write_with_length"
 _READ_IN_PARTS = (IOBasePayload, MultipartWriter)
 
 
-class Source(enum.Enum):
+class BodySource(enum.Enum):
     """Where the bytes of a body come from."""
 
     MEMORY = "memory"
@@ -30,18 +30,18 @@ class Source(enum.Enum):
     STREAM = "a stream that is read once"
 
 
-def classify_body(body: object) -> Source:
+def classify_body(body: object) -> BodySource:
     """Return the source of a request's body, as aiohttp holds it: a payload, or ``b""``."""
     if isinstance(body, bytes | BytesPayload):
-        return Source.MEMORY
+        return BodySource.MEMORY
     if isinstance(body, MultipartWriter):
         sources = {classify_body(part) for part, _, _ in body}
-        if Source.STREAM in sources or body.consumed:
-            return Source.STREAM
-        return Source.FILE if Source.FILE in sources else Source.MEMORY
+        if BodySource.STREAM in sources or body.consumed:
+            return BodySource.STREAM
+        return BodySource.FILE if BodySource.FILE in sources else BodySource.MEMORY
     if isinstance(body, IOBasePayload) and not body.consumed and _can_rewind(body):
-        return Source.FILE
-    return Source.STREAM
+        return BodySource.FILE
+    return BodySource.STREAM
 
 
 def _can_rewind(body: IOBasePayload) -> bool:
@@ -69,9 +69,9 @@ class BodyWatch:
     def is_repeatable(self) -> bool:
         """Whether a second request would send the same bytes."""
         source = classify_body(self._body)
-        if source is Source.FILE:
+        if source is BodySource.FILE:
             return self.sent or not self.begun
-        return source is Source.MEMORY
+        return source is BodySource.MEMORY
 
     def __enter__(self) -> None:
         if isinstance(self._body, _READ_IN_PARTS):

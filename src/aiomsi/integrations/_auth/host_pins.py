@@ -15,7 +15,7 @@ from urllib.parse import SplitResult
 
 import attrs
 
-from aiomsi._clouds import masked_url, split_endpoint
+from aiomsi._clouds import mask_url, split_endpoint
 from aiomsi._errors import ConfigurationError
 
 _SCHEMES = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
@@ -101,7 +101,7 @@ def _check_name(host: str, parts: SplitResult) -> None:
 
 
 def _refuse(parts: SplitResult, help: str) -> NoReturn:  # noqa: A002 (as in AiomsiError)
-    msg = f"an entry of hosts= names no single host: {masked_url(parts.geturl())!r}"
+    msg = f"an entry of hosts= names no single host: {mask_url(parts.geturl())!r}"
     raise ConfigurationError(msg, help=help)
 
 

@@ -1,4 +1,4 @@
-"""Which bodies of httpx and httpx2 can be sent twice. It imports neither.
+"""Which bodies of httpx and httpx2 can be sent twice. It imports neither. No I/O.
 
 httpx names its streams in private modules, so they are recognised by their names; an unknown one
 is not sent twice. httpx sends a whole body before it reads the response.

@@ -1,4 +1,4 @@
-"""`is_seekable`: whether a body's file can be sent a second time from its beginning."""
+"""`is_seekable`: whether a body's file can be sent a second time from its beginning. No I/O."""
 
 from __future__ import annotations
 

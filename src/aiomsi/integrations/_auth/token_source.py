@@ -11,9 +11,9 @@ from typing import Any
 
 import attrs
 
-from aiomsi._arm.protocol.errors.classify import Refusal, find_refusal
+from aiomsi._arm.protocol.errors.classify import TokenRefusal, find_refusal
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._clouds import resource_of
+from aiomsi._clouds import parse_resource
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.shared import SharedCredential
 from aiomsi._errors import CredentialError
@@ -49,7 +49,7 @@ class TokenSource:
         return await self.credential.get_token(self.scope)
 
     async def renew(
-        self, refused: AccessToken, refusal: Refusal, *, repeatable: bool
+        self, refused: AccessToken, refusal: TokenRefusal, *, repeatable: bool
     ) -> AccessToken | None:
         """Return another token after a refusal; None if the request is not to be sent again.
 
@@ -89,7 +89,7 @@ def make_token_source(credential: Any, scope: str, hosts: Iterable[str]) -> Toke
             no credential.
 
     """
-    resource_of(scope)
+    parse_resource(scope)
     pins = parse_hosts(hosts)
     if isinstance(credential, SlotCredential) and not credential.is_overridden:
         return TokenSource(credential, scope, pins)
@@ -111,6 +111,6 @@ def is_short(headers: Mapping[str, str]) -> bool:
     )
 
 
-def read_refusal(headers: Mapping[str, str], body: bytes) -> Refusal | None:
+def read_refusal(headers: Mapping[str, str], body: bytes) -> TokenRefusal | None:
     """Return the refusal in a 401 to a request that had a token, None without one."""
     return find_refusal(ArmResponse("", "", 401, headers, body), of_arm=False)

@@ -216,7 +216,7 @@ class ArmRequestSpan(HttpSpan):
 
 def _find_code(response: ArmResponse) -> str:
     # A successful response needs no parser of errors.
-    from aiomsi._arm.protocol.errors.body import read_detail
+    from aiomsi._arm.protocol.errors.detail import read_detail
 
     code = read_detail(response.body, response.headers.get("Content-Type")).code
     return check_code(code) or str(response.status)

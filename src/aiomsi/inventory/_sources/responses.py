@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from typing import Any
 
-from aiomsi._arm.connection import closed_error
+from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.fan_out import iter_lists, iter_outcomes
 from aiomsi._arm.pager import ListOptions, iter_list
 from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
@@ -103,4 +103,4 @@ def check_open(arm: ArmSession, error: BaseException | None) -> None:
     if isinstance(error, UsageError):
         raise error
     if error is not None and arm._connection.closed:  # noqa: SLF001 (of this package)
-        raise closed_error(ours=True)
+        raise make_closed_error(ours=True)

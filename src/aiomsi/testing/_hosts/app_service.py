@@ -9,9 +9,9 @@ from __future__ import annotations
 import uuid
 
 from aiomsi.testing._hosts.embedded_host import (
+    GrantRequest,
     RefusedRequestError,
     TokenEndpoint,
-    TokenRequest,
     check_secret,
     require_version,
 )
@@ -40,7 +40,7 @@ class EmbeddedAppService(TokenEndpoint):
             raise RefusedRequestError(401, "unauthorized", text)
         require_version(asked, ("2019-08-01",))
 
-    def _document(self, request: TokenRequest) -> dict[str, object]:
+    def _document(self, request: GrantRequest) -> dict[str, object]:
         issued = self._tokens.issue(request.identity, request.resource)
         return {
             "access_token": issued.token,

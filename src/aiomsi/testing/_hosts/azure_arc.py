@@ -10,14 +10,14 @@ import uuid
 from pathlib import Path
 
 from aiomsi.testing._hosts.embedded_host import (
+    GrantRequest,
     RefusedRequestError,
     TokenEndpoint,
-    TokenRequest,
     require_metadata,
     require_version,
 )
 from aiomsi.testing._hosts.imds import make_token_document
-from aiomsi.testing._hosts.token_source import TokenSource
+from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._server.messages import Asked
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import ServiceContext
@@ -48,7 +48,7 @@ class EmbeddedAzureArc(TokenEndpoint):
         self,
         context: ServiceContext,
         servers: Servers,
-        tokens: TokenSource,
+        tokens: TokenIssuer,
         key_directory: Path | None,
     ) -> None:
         super().__init__(context, servers, tokens)
@@ -106,7 +106,7 @@ class EmbeddedAzureArc(TokenEndpoint):
     def _identity(self, asked: Asked) -> Identity:
         return self._tokens.find_identity() if self._old_agent else super()._identity(asked)
 
-    def _document(self, request: TokenRequest) -> dict[str, object]:
+    def _document(self, request: GrantRequest) -> dict[str, object]:
         named = {
             name: str(getattr(request.identity, kind))
             for name, kind in self.by_parameter.items()

@@ -6,9 +6,9 @@ Source: https://learn.microsoft.com/azure/cloud-shell/msi-authorization
 from __future__ import annotations
 
 from aiomsi.testing._hosts.embedded_host import (
+    GrantRequest,
     RefusedRequestError,
     TokenEndpoint,
-    TokenRequest,
     parse_form,
     require_metadata,
 )
@@ -36,7 +36,7 @@ class EmbeddedCloudShell(TokenEndpoint):
             raise RefusedRequestError(400, "InvalidRequest", text)
         return resource
 
-    def _document(self, request: TokenRequest) -> dict[str, object]:
+    def _document(self, request: GrantRequest) -> dict[str, object]:
         return make_token_document(self._tokens, request.identity, request.resource)
 
     def _error(self, refused: RefusedRequestError) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-from aiomsi.testing._hosts.token_source import TokenSource
+from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._server.endpoint import Endpoint
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import ServiceContext
@@ -26,7 +26,7 @@ class EmbeddedImds(Endpoint):
         self,
         context: ServiceContext,
         servers: Servers,
-        tokens: TokenSource,
+        tokens: TokenIssuer,
     ) -> None:
         super().__init__("imds", context, servers)
         self._tokens = tokens

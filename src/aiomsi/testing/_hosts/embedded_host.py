@@ -12,15 +12,15 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from aiomsi.testing._hosts.token_source import (
+from aiomsi.testing._hosts.token_issuer import (
     IdKind,
     NoIdentityError,
-    TokenSource,
+    TokenIssuer,
     describe_unknown_resource,
 )
 from aiomsi.testing._server.endpoint import Endpoint
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
-from aiomsi.testing._server.request_log import HostCounts, HostKind
+from aiomsi.testing._server.request_log import HostCounts, HostName
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._state.azure_state import Identity
@@ -45,7 +45,7 @@ class RefusedRequestError(Exception):
 
 
 @attrs.frozen(eq=False)
-class TokenRequest:
+class GrantRequest:
     """A request for a token that a host grants.
 
     Attributes:
@@ -69,15 +69,15 @@ class EmbeddedHost(Endpoint, ABC):
     # With builtin types, because `get_type_hints` cannot resolve those of a late import.
     kind: str = ""
 
-    def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenSource) -> None:
-        super().__init__(cast(HostKind, self.kind), context, servers)
+    def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenIssuer) -> None:
+        super().__init__(cast(HostName, self.kind), context, servers)
         self._tokens = tokens
         self._secret = uuid.uuid4().hex.upper()
 
     @property
     def counts(self) -> HostCounts:
         """The counts since the start, or since `EmbeddedAzure.reset_counts`."""
-        return self._context.request_log.count_host(cast(HostKind, self.kind))
+        return self._context.request_log.count_host(cast(HostName, self.kind))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -153,7 +153,7 @@ class TokenEndpoint(EmbeddedHost):
         if not self._tokens.knows(resource):
             status, code = self.bad_resource
             raise RefusedRequestError(status, code, describe_unknown_resource(resource))
-        return json_answer(200, self._document(TokenRequest(asked, identity, resource)))
+        return json_answer(200, self._document(GrantRequest(asked, identity, resource)))
 
     def _resource(self, asked: Asked) -> str:
         resource = asked.parameter("resource")
@@ -183,7 +183,7 @@ class TokenEndpoint(EmbeddedHost):
         """Raise RefusedRequestError for a request with wrong headers or api-version."""
 
     @abstractmethod
-    def _document(self, request: TokenRequest) -> dict[str, object]:
+    def _document(self, request: GrantRequest) -> dict[str, object]:
         """Return the body of a response with a token."""
 
 

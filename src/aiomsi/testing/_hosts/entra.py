@@ -14,9 +14,9 @@ from pathlib import Path
 import attrs
 
 from aiomsi.testing._hosts.embedded_host import EmbeddedHost, RefusedRequestError, parse_form
-from aiomsi.testing._hosts.token_source import (
+from aiomsi.testing._hosts.token_issuer import (
     NoIdentityError,
-    TokenSource,
+    TokenIssuer,
     describe_unknown_resource,
 )
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
@@ -41,7 +41,7 @@ class EmbeddedWorkloadIdentity(EmbeddedHost):
         self,
         context: ServiceContext,
         servers: Servers,
-        tokens: TokenSource,
+        tokens: TokenIssuer,
         certificates: Certificates,
     ) -> None:
         super().__init__(context, servers, tokens)

@@ -14,8 +14,8 @@ from aiomsi.testing._hosts.embedded_host import EmbeddedHost
 from aiomsi.testing._hosts.entra import EmbeddedWorkloadIdentity
 from aiomsi.testing._hosts.machine_learning import EmbeddedMachineLearning
 from aiomsi.testing._hosts.service_fabric import EmbeddedServiceFabric
-from aiomsi.testing._hosts.token_source import TokenSource
-from aiomsi.testing._server.request_log import HostKind
+from aiomsi.testing._hosts.token_issuer import TokenIssuer
+from aiomsi.testing._server.request_log import HostName
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import HttpService, ServiceContext
 from aiomsi.testing._server.thread import Port
@@ -39,7 +39,7 @@ class HostMaker:
 
     context: ServiceContext
     servers: Servers
-    tokens: TokenSource
+    tokens: TokenIssuer
     certificates: Certificates | None
     key_directory: Path | None
     address: str
@@ -68,6 +68,6 @@ class HostMaker:
                 tls = self.certificates.server_context
                 address = self.entra
                 host = EmbeddedWorkloadIdentity(*parts, self.certificates)
-        service = HttpService(cast(HostKind, host.kind), host, self.context, latency)
+        service = HttpService(cast(HostName, host.kind), host, self.context, latency)
         self.servers.add(host.kind, Port(service.handle, address, port, tls))
         return host

@@ -10,10 +10,10 @@ from __future__ import annotations
 import attrs
 
 from aiomsi.testing._hosts.instance_metadata import METADATA_PATHS, answer_metadata
-from aiomsi.testing._hosts.token_source import (
+from aiomsi.testing._hosts.token_issuer import (
     IdKind,
     NoIdentityError,
-    TokenSource,
+    TokenIssuer,
     describe_unknown_resource,
 )
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
@@ -29,10 +29,10 @@ _NAMED_BY: dict[str, IdKind] = {
 """The kind of each id, by the name of the query parameter."""
 
 
-class Imds:
+class ImdsProtocol:
     """IMDS's protocol: checks requests and responds. `HttpService` adds limits and faults."""
 
-    def __init__(self, tokens: TokenSource) -> None:
+    def __init__(self, tokens: TokenIssuer) -> None:
         self._tokens = tokens
 
     def answer(self, asked: Asked) -> Answer:
@@ -82,7 +82,7 @@ class Imds:
 
 
 def make_token_document(
-    tokens: TokenSource, identity: Identity, resource: str
+    tokens: TokenIssuer, identity: Identity, resource: str
 ) -> dict[str, object]:
     """Return the body of a response with a token, as IMDS and Azure Arc have it."""
     issued = tokens.issue(identity, resource)

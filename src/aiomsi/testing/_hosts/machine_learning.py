@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from aiomsi.testing._hosts.embedded_host import (
+    GrantRequest,
     RefusedRequestError,
     TokenEndpoint,
-    TokenRequest,
     check_secret,
     require_version,
 )
-from aiomsi.testing._hosts.token_source import TokenSource
+from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._server.messages import Asked
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import ServiceContext
@@ -32,7 +32,7 @@ class EmbeddedMachineLearning(TokenEndpoint):
     path = "/msi/token"
     by_parameter: dict[str, str] = {"clientid": "client_id"}  # noqa: RUF012  # the base class declares it
 
-    def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenSource) -> None:
+    def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenIssuer) -> None:
         super().__init__(context, servers, tokens)
         self._date_form: DateForm = "text"
 
@@ -66,7 +66,7 @@ class EmbeddedMachineLearning(TokenEndpoint):
             raise RefusedRequestError(401, "Unauthorized", text)
         require_version(asked, ("2017-09-01",), "UnsupportedApiVersion")
 
-    def _document(self, request: TokenRequest) -> dict[str, object]:
+    def _document(self, request: GrantRequest) -> dict[str, object]:
         issued = self._tokens.issue(request.identity, request.resource)
         return {
             "access_token": issued.token,

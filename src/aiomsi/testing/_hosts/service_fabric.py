@@ -8,13 +8,13 @@ from __future__ import annotations
 import uuid
 
 from aiomsi.testing._hosts.embedded_host import (
+    GrantRequest,
     RefusedRequestError,
     TokenEndpoint,
-    TokenRequest,
     check_secret,
     require_version,
 )
-from aiomsi.testing._hosts.token_source import TokenSource
+from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._server.messages import Asked
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import ServiceContext
@@ -38,7 +38,7 @@ class EmbeddedServiceFabric(TokenEndpoint):
         self,
         context: ServiceContext,
         servers: Servers,
-        tokens: TokenSource,
+        tokens: TokenIssuer,
         certificate: SelfSigned,
     ) -> None:
         super().__init__(context, servers, tokens)
@@ -68,7 +68,7 @@ class EmbeddedServiceFabric(TokenEndpoint):
     def _missing_code(self) -> str:
         return "ArgumentNullOrEmpty"
 
-    def _document(self, request: TokenRequest) -> dict[str, object]:
+    def _document(self, request: GrantRequest) -> dict[str, object]:
         refused = request.asked.parameter("token_sha256_to_refresh")
         issued = self._tokens.issue(request.identity, request.resource, refused)
         return {

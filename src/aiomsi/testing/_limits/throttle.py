@@ -51,7 +51,7 @@ class ArmUsage:
 
 
 @attrs.define
-class Tally:
+class UsageTally:
     """The counts of `ArmUsage` for one subscription, region and class, while they grow."""
 
     requests: int = 0
@@ -72,7 +72,7 @@ class _Account:
 
     buckets: tuple[TokenBucket, ...]
     names: tuple[str, ...]
-    tally: Tally
+    tally: UsageTally
 
 
 class Charge(NamedTuple):
@@ -89,7 +89,7 @@ class Charge(NamedTuple):
     region: str
     headers: Mapping[str, str]
     refusal: Answer | None
-    tally: Tally
+    tally: UsageTally
 
 
 class Throttle:
@@ -102,7 +102,7 @@ class Throttle:
         self._monotonic = monotonic
         self._wall = wall
         self._buckets: dict[tuple[str, str, str, str], TokenBucket] = {}
-        self._tallies: dict[tuple[str, str, BucketKind], Tally] = {}
+        self._tallies: dict[tuple[str, str, BucketKind], UsageTally] = {}
         self.set_limits(limits)
 
     @property
@@ -203,7 +203,7 @@ class Throttle:
             account = self._accounts[key] = _Account(
                 tuple(named.values()),
                 tuple(REMAINING_PREFIX + name for name in named),
-                self._tallies.setdefault((subscription, region, kind), Tally()),
+                self._tallies.setdefault((subscription, region, kind), UsageTally()),
             )
         return account
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import attrs
 from multidict import CIMultiDictProxy
 
-HostKind = Literal[
+HostName = Literal[
     "app-service",
     "azure-ml",
     "azure-arc",
@@ -16,9 +16,9 @@ HostKind = Literal[
     "cloud-shell",
     "workload-identity",
 ]
-HOST_KINDS: tuple[HostKind, ...] = get_args(HostKind)
+HOST_KINDS: tuple[HostName, ...] = get_args(HostName)
 """The hosts besides IMDS, as `aiomsi.ManagedIdentityCredential` names them."""
-Service = Literal["imds", "arm"] | HostKind
+Service = Literal["imds", "arm"] | HostName
 SERVICES: tuple[Service, ...] = ("imds", "arm")
 """The services that every embedded Azure has."""
 RECORDED = 20_000
@@ -160,7 +160,7 @@ class RequestLog:
             counted = dict(self._counts)
         return Counts(**{name: counted[name] for name in _COUNTED if name in counted})
 
-    def count_host(self, kind: HostKind) -> HostCounts:
+    def count_host(self, kind: HostName) -> HostCounts:
         """Return a snapshot of the counts of a host."""
         with self._lock:
             requests, most = (self._counts[name] for name in _NAMES[kind])

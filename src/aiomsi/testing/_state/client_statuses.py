@@ -27,7 +27,7 @@ _SECTION = re.compile(r"^\[(.+)\]\n", re.MULTILINE)
 
 
 @attrs.frozen
-class Place:
+class ClientScope:
     """A scope in which a client addresses a type.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place:
     names: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> ClientScope:
         """Parse a place of the file."""
         scope, _, names = text.partition(":")
         return cls(scope, tuple(names.split("/")) if names else ())
@@ -73,7 +73,7 @@ class ClientRequest:
     version: str
     is_default: bool
     statuses: frozenset[int]
-    places: tuple[Place, ...]
+    places: tuple[ClientScope, ...]
 
 
 def list_namespaces() -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def _parse_line(line: str) -> Iterator[ClientRequest]:
             version.rstrip("*"),
             version.endswith("*"),
             frozenset(map(int, statuses.split(","))),
-            tuple(map(Place.parse, places.split(","))),
+            tuple(map(ClientScope.parse, places.split(","))),
         )
 
 

@@ -1,8 +1,8 @@
 """Long-running operations: the requests that start one, and the progress of each.
 
 Only polls move an operation: a GET of its record, of its result, or of its resource. The first
-`LongRunning.polls` of them find it running, and so does each one before `LongRunning.seconds` have
-passed on the embedded Azure's clock; the next one ends it.
+`OperationRule.polls` of them find it running, and so does each one before `OperationRule.seconds`
+have passed on the embedded Azure's clock; the next one ends it.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """

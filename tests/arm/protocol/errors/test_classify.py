@@ -26,7 +26,7 @@ from aiomsi import (
     ThrottledError,
     WrongTenantError,
 )
-from aiomsi._arm.protocol.errors.classify import Refusal, find_refusal, make_error
+from aiomsi._arm.protocol.errors.classify import TokenRefusal, find_refusal, make_error
 from aiomsi._util import json as _json
 
 URL = "https://management.azure.com/subscriptions/s/resourceGroups/DevTest?api-version=2021-04-01&s=signed"
@@ -259,7 +259,7 @@ def challenge(rest: str, scheme: str = "Bearer") -> str:
     ],
 )
 def test_a_claims_challenge_is_decoded(said: str) -> None:
-    assert find_refusal(answer(401, WWW_Authenticate=said)) == Refusal(CLAIMS)
+    assert find_refusal(answer(401, WWW_Authenticate=said)) == TokenRefusal(CLAIMS)
 
 
 def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
@@ -269,7 +269,7 @@ def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
             ("www-authenticate", challenge(f'error="insufficient_claims", claims="{ENCODED}"')),
         ]
     )
-    assert find_refusal(attrs.evolve(answer(401), headers=headers)) == Refusal(CLAIMS)
+    assert find_refusal(attrs.evolve(answer(401), headers=headers)) == TokenRefusal(CLAIMS)
 
 
 @pytest.mark.parametrize("claims", ["", "=", "A", "!!!!", "gICA", "%%%"])
@@ -280,7 +280,7 @@ def test_claims_without_content_are_a_plain_401(claims: str) -> None:
     )
     assert (
         find_refusal(answer(401, error("InvalidAuthenticationToken", "x"), WWW_Authenticate=said))
-        == Refusal()
+        == TokenRefusal()
     )
 
 
@@ -309,7 +309,7 @@ def test_401_rejects_the_token_by_code_and_challenge(
     code: str | None, said: str, refused: bool
 ) -> None:
     response = answer(401, error(code, "x"), WWW_Authenticate=said)
-    assert find_refusal(response) == (Refusal() if refused else None)
+    assert find_refusal(response) == (TokenRefusal() if refused else None)
 
 
 @pytest.mark.parametrize(
@@ -325,4 +325,4 @@ def test_401_rejects_the_token_by_code_and_challenge(
 )
 def test_401_of_another_service_needs_no_error(code: str | None, said: str, refused: bool) -> None:
     response = answer(401, error(code, "x"), WWW_Authenticate=said)
-    assert find_refusal(response, of_arm=False) == (Refusal() if refused else None)
+    assert find_refusal(response, of_arm=False) == (TokenRefusal() if refused else None)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from recorded.traffic import FOLDER, exchanges
 
-from aiomsi._arm.protocol.errors.body import parse_detail, read_detail
+from aiomsi._arm.protocol.errors.detail import parse_detail, read_detail
 from aiomsi._arm.protocol.pacing.kinds import Kinds, Limit, ScopedKind
 from aiomsi._arm.protocol.pacing.refusals import find_refusing_limit
 from aiomsi._arm.protocol.throttling import read_wait

@@ -15,7 +15,6 @@ from urllib.parse import unquote
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.codes import (
     asks_for_registration,
     find_namespace,
@@ -25,6 +24,7 @@ from aiomsi._arm.protocol.errors.codes import (
     is_about_version,
     is_wrong_tenant,
 )
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.hints import suggest_help
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_wait
@@ -33,7 +33,7 @@ _MAX_SUMMARY = 2_000
 
 
 @attrs.frozen
-class Refusal:
+class TokenRefusal:
     """A 401 that rejects the token itself.
 
     Attributes:
@@ -64,7 +64,7 @@ _CLAIMS = re.compile(r'claims="([^"]+)"', re.IGNORECASE)
 _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 
 
-def find_refusal(response: ArmResponse, *, of_arm: bool = True) -> Refusal | None:
+def find_refusal(response: ArmResponse, *, of_arm: bool = True) -> TokenRefusal | None:
     """Return the refusal if a 401 means that the token is invalid, expired or lacks claims.
 
     None if another token would not help: a token of the wrong tenant or audience is valid, and a
@@ -83,13 +83,13 @@ def find_refusal(response: ArmResponse, *, of_arm: bool = True) -> Refusal | Non
     if (claims := _CLAIMS.search(challenge)) is not None and (
         decoded := _decode_claims(claims[1])
     ) is not None:
-        return Refusal(decoded)
+        return TokenRefusal(decoded)
     code = read_detail(response.body, response.headers.get("Content-Type")).code
     if code in _REJECTING:
-        return Refusal()
+        return TokenRefusal()
     error = _CHALLENGE_ERROR.search(challenge)
     invalid = not of_arm if error is None else error[1].lower() == "invalid_token"
-    return Refusal() if invalid and code not in _NOT_REJECTING else None
+    return TokenRefusal() if invalid and code not in _NOT_REJECTING else None
 
 
 def _decode_claims(text: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.resource_ids import read_path
 
 _REGISTRATION = frozenset({"missingsubscriptionregistration", "missingregistrationforlocation"})

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import (
     asks_for_registration,
     is_about_version,
@@ -19,6 +18,7 @@ from aiomsi._arm.protocol.errors.codes import (
     is_locked,
     is_wrong_tenant,
 )
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.resource_ids import read_path
 from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES
 

@@ -21,10 +21,11 @@ is ignored.
 A failed poll does not mean a failed operation. Consecutive failures are counted, some with a weight
 above one; polling stops at a count of `MAX_FAILED_POLLS`, or at once if the failure is permanent
 (`Progress.gave_up`). If a record is missing, forbidden or has no state, the resource is read in its
-place (`Progress.fallback`): its state ends a creation; an update only if the resource also holds
-the members that were sent, because the state may be from before; and only its 404 ends a DELETE of
-which no poll could be read. The outcome of a POST is not in the resource. A record that stays
-missing, or is forbidden, is replaced by a `Location` if the response had one.
+place (`Progress.fallback`). The state of the resource ends a creation. It ends an update only if
+the resource also holds the members that were sent, because the state may be from before. A DELETE
+of which no poll could be read ends only by the resource's 404. The outcome of a POST is not in the
+resource. A record that stays missing, or is forbidden, is replaced by a `Location` if the response
+had one.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -45,8 +46,8 @@ from aiomsi._arm.protocol.body import (
     is_running,
     read_reason,
 )
-from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.classify import make_error
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.links import get_path, is_operation_url
 from aiomsi._arm.protocol.operations.sources import (
     READERS,
@@ -298,7 +299,7 @@ def make_unreadable_error(
     return _errors.OperationUnreadableError(
         f"{_describe_request(progress)}, but {_describe_unread(progress)} could not be read: "
         f"{summary}",
-        help=f"{_help_to_resume(progress)}. {advice}".rstrip(". "),
+        help=f"{_suggest_resuming(progress)}. {advice}".rstrip(". "),
         status=response.status,
         response=response.portable(),
         retry_after=retry_after,
@@ -313,7 +314,7 @@ def explain_poll_error(progress: Progress, error: AiomsiError) -> AiomsiError:
     error.args = (text,)
     # The help for a lost request is about writes, and a GET changes no resource.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
-    error.help = f"{_help_to_resume(progress)}. {own}".rstrip(". ")
+    error.help = f"{_suggest_resuming(progress)}. {own}".rstrip(". ")
     return error
 
 
@@ -352,7 +353,7 @@ def _describe_unread(progress: Progress) -> str:
     return "its result" if progress.reads == "result" else "the state of its operation"
 
 
-def _help_to_resume(progress: Progress) -> str:
+def _suggest_resuming(progress: Progress) -> str:
     state = "has succeeded" if progress.reads == "result" else "may continue"
     return (
         f"The operation {state}; wait for it again, "

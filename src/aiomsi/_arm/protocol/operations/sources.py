@@ -28,14 +28,14 @@ from aiomsi._arm.protocol.body import (
     read_percent,
     sounds_final,
 )
-from aiomsi._arm.protocol.errors.body import parse_detail
+from aiomsi._arm.protocol.errors.detail import parse_detail
 from aiomsi._arm.protocol.links import (
     is_operation_url,
     is_same_except_signature,
     is_same_path,
     resolve_link,
 )
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Outcome, Progress
+from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, OperationOutcome, Progress
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
@@ -47,7 +47,8 @@ WRITES = frozenset({"PUT", "PATCH"})
 _MISSING = MAX_FAILED_POLLS // 10
 """The weight of a poll that finds no record.
 
-At the client's own pace it may be missing for longer than a minute, the contract's default pause.
+With the waits of `get_wait`, ten such polls take longer than a minute, which is the contract's
+default pause before the first poll.
 """
 _MISSING_BESIDE_LOCATION = MAX_FAILED_POLLS // 5
 _MAX_FALLBACKS = 3
@@ -248,7 +249,7 @@ class PollReader:
     def _compare(self) -> bool | None:
         return None if self.contains is None else self.contains(self.poll.document)
 
-    def _end(self, outcome: Outcome) -> Progress:
+    def _end(self, outcome: OperationOutcome) -> Progress:
         ended = attrs.evolve(
             self.progress, status=self.poll.resource_state or "Succeeded", fallback=0
         )
@@ -381,7 +382,7 @@ def _finish_deletion(progress: Progress) -> Progress:
     return attrs.evolve(progress, outcome="succeeded", status="Succeeded", fallback=0)
 
 
-def finish(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:
+def finish(progress: Progress, outcome: OperationOutcome, response: ArmResponse) -> Progress:
     """Return the progress of an operation that ended with this response: a result or a failure."""
     return attrs.evolve(progress, outcome=outcome, final_response=response)
 

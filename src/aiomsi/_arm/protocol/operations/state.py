@@ -15,7 +15,7 @@ from aiomsi._clouds import Cloud
 from aiomsi._errors import ArmConnectionError, ArmError, ConfigurationError
 
 Reads = Literal["operation", "location", "resource", "result"]
-Outcome = Literal["succeeded", "failed", "canceled"]
+OperationOutcome = Literal["succeeded", "failed", "canceled"]
 FinalStateVia = Literal["azure-async-operation", "operation-location", "location", "original-uri"]
 
 MAX_FAILED_POLLS = 20
@@ -89,7 +89,7 @@ class Progress:
     failed_polls: int = 0
     fallback: int = 0
     rested: float = 0.0
-    outcome: Outcome | None = None
+    outcome: OperationOutcome | None = None
     final_response: ArmResponse | None = attrs.field(default=None, repr=False)
     uncertain_error: ArmError | ArmConnectionError | None = attrs.field(default=None, repr=False)
     pending: bool = False
@@ -180,7 +180,7 @@ class Progress:
             retry_after=_read_number(saved.get("asked")),
             polled=_read_number(saved.get("polled")),
             **{name: saved.get(name) is True for name in _SEEN},
-            outcome=None if outcome is None else _check_one_of(Outcome, outcome),
+            outcome=None if outcome is None else _check_one_of(OperationOutcome, outcome),
             final_response=None if response is None else _read_response(cloud, response),
             uncertain_error=None if uncertain is None else _read_error(cloud, uncertain),
             pending=uncertain is not None and saved.get("pending") is True,

@@ -87,7 +87,7 @@ class Turns:
 
 
 @attrs.define(eq=False, repr=False)
-class Group:
+class RateGroup:
     """The ready lanes that share one rate of the user, or that have none.
 
     The rate is not one of the lanes' meters: thousands of lanes share it, and each token would wake
@@ -139,7 +139,7 @@ class Lane:
         waiting: calls that wait.
         urgent_waiting: those of them that go before bulk.
         turns: the queue of ready lanes in which the lane stands; None if it is not ready.
-        wakes_at: the time at which the lane is looked at again; None for after a response.
+        wakes_at: the time at which the lane is looked at again; None if only a response wakes it.
         open_since: the time since which no meter has held the waiting calls back; infinite while
             one does.
         forgotten: whether the pacer has dropped the lane, so that another one may have its keys.
@@ -149,7 +149,7 @@ class Lane:
     keys: tuple[Hashable, ...]
     rate: str
     meters: tuple[Meter, ...]
-    group: Group
+    group: RateGroup
     waiting: int = attrs.field(default=0, init=False)
     urgent_waiting: int = attrs.field(default=0, init=False)
     turns: Turns | None = attrs.field(default=None, init=False)
@@ -168,7 +168,7 @@ class Lane:
         return max(self.open_since, self.group.open_since)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until all meters allow the next request; infinite if unknown."""
+        """Return the seconds until all meters allow a request; infinite as for `Meter.wait`."""
         longest = 0.0
         for meter in self.meters:
             # Without a call in the usual case, because each turn asks twice.

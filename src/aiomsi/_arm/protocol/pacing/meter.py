@@ -85,7 +85,7 @@ class Meter:
         self.full_window = self.rules.full_window
 
     def wait(self, now: float) -> float:
-        """Return the seconds until the next request: 0 for now, infinite for after a response."""
+        """Return the seconds until the next request; infinite if only a response can allow it."""
         if self.sent < self.open_to:
             return 0.0
         if now < self.paused_until:

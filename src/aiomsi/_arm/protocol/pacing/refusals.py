@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.codes import is_locked
+from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
 from aiomsi._arm.protocol.pacing.kinds import Limit, ScopedKind
 from aiomsi._arm.protocol.pacing.pacer import Count
 from aiomsi._arm.protocol.response import ArmResponse

@@ -1,4 +1,4 @@
-"""`Group` and `Batch`: scopes of a table of Resource Graph that share queries, while they are read.
+"""`Group` and `Batch`: scopes that share queries of a Resource Graph table while it is read.
 
 A group counts the rows of up to 300 subscriptions, and is then cut into batches, so that a batch
 has few pages. A batch goes through the phases rows, visible and counts:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail
+from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.paging import Page
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import ArmError

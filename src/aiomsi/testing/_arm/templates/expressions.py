@@ -54,7 +54,7 @@ class Access:
 Node = Literal | FunctionCall | Access
 
 
-class Scope(Protocol):
+class TemplateScope(Protocol):
     """The values of one deployment, from which expressions are evaluated."""
 
     def get_parameter(self, name: str) -> Any:
@@ -161,7 +161,7 @@ class _Parser:
         return TemplateError(f"The expression '{self._text}' is not valid.")
 
 
-def evaluate_node(node: Node, scope: Scope) -> Any:
+def evaluate_node(node: Node, scope: TemplateScope) -> Any:
     """Return the value of an expression.
 
     Raises:
@@ -207,7 +207,7 @@ def _get_member(value: Any, key: Any) -> Any:
     raise TemplateError(f"The expression's value has no member '{key}'.")
 
 
-def evaluate_value(value: Any, scope: Scope) -> Any:
+def evaluate_value(value: Any, scope: TemplateScope) -> Any:
     """Return a value of a template in which all expressions are evaluated.
 
     Raises:

@@ -55,7 +55,7 @@ class TemplateResource:
 
 
 class Values:
-    """The values of a deployment: the `Scope` of its expressions.
+    """The values of a deployment: the `TemplateScope` of its expressions.
 
     Args:
         template: the template.

@@ -1,4 +1,4 @@
-"""`TokenSource`: the identities of the embedded machine and their tokens, for all of its hosts."""
+"""`TokenIssuer`: the identities of the embedded machine and their tokens, for all of its hosts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NoIdentityError(Exception):
     text: str
 
 
-class TokenSource:
+class TokenIssuer:
     """The issuer of the machine's tokens.
 
     Attributes:

@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from aiomsi import AdditionalInfo, ErrorDetail
-from aiomsi._arm.protocol.errors import body as _failures
-from aiomsi._arm.protocol.errors.body import (
+from aiomsi._arm.protocol.errors import detail as _failures
+from aiomsi._arm.protocol.errors.detail import (
     iter_quoted_objects,
     parse_detail,
     read_detail,
