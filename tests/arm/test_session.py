@@ -1555,8 +1555,8 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(
             assert text not in shown(value)
             try:
                 pickled = pickle.dumps(value)
-            except (TypeError, AttributeError, pickle.PicklingError):
-                continue
+            except (TypeError, AttributeError, pickle.PicklingError, DeprecationWarning):
+                continue  # the warning is that of itertools.count, on Python 3.12 and 3.13
             assert text.encode() not in pickled
     assert embedded_azure.counts.imds_requests == 1
 
