@@ -1561,6 +1561,11 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(
     assert embedded_azure.counts.imds_requests == 1
 
 
+def test_pickle_of_a_session_names_the_credential_instead() -> None:
+    with pytest.raises(TypeError, match="pickle its credential, and open a session"):
+        pickle.dumps(ArmSession())
+
+
 @pytest.mark.anyio
 async def test_the_error_of_a_call_survives_a_pickle(embedded_azure: EmbeddedAzure) -> None:
     async with ArmSession(retry=None) as arm:

@@ -441,7 +441,7 @@ def test_properties_and_filters_choose_the_rows(
 ) -> None:
     said = run(
         *("inventory", "-o", "x.jsonl", "--progress", "none", "--properties"),
-        *("--type", "Microsoft.Compute/disks", "--where", "location != 'nowhere'"),
+        *("--type", "Microsoft.Compute/disks, Contoso.X/ys", "--where", "location != 'nowhere'"),
     )
 
     assert said.code == 0
@@ -457,6 +457,7 @@ def test_kinds_locations_and_groups_choose_the_rows(
     said = run(
         *("inventory", "-o", "x.jsonl", "--progress", "none", "--location", "West Europe"),
         *("--kinds", "Microsoft.Network/virtualNetworks, Microsoft.Web/sites", "--no-count"),
+        *("--kinds", "Microsoft.Compute/disks"),
     )
 
     assert said.code == 0
@@ -465,6 +466,7 @@ def test_kinds_locations_and_groups_choose_the_rows(
     assert {row["type"] for row in rows if row["source"] == "types"} <= {
         "microsoft.network/virtualnetworks",
         "microsoft.web/sites",
+        "microsoft.compute/disks",
     }
     group = next(row["resource_group"] for row in rows)
     assert isinstance(group, str)

@@ -83,6 +83,9 @@ def test_signal_ends_a_run_that_can_be_resumed(
     assert lines[-1] == advice
     assert not [path for path in tmp_path.iterdir() if path != child.parts]
     assert not list(child.parts.glob("*.tmp-*"))
+    interrupted = read_manifest(child.parts / "manifest.json")
+    assert interrupted.completeness == "interrupted"
+    assert "pending" in {result.state for result in interrupted.results}
 
     embedded_azure.clear_faults()
     before = len(embedded_azure.arm.requests)
@@ -177,6 +180,11 @@ def test_first_signal_ends_the_run_with_what_is_known(
     asyncio.run(main())
     assert finish(run, Console(file=sys.stderr, width=200)) == 130
     assert shown in capsys.readouterr().err
+    path = tmp_path / "x.jsonl.parts" / "manifest.json"
+    assert path.exists() == (run.manifest is not None)
+    if run.manifest is not None:
+        assert read_manifest(path) == run.manifest
+        assert run.manifest.completeness == "interrupted"
 
 
 def test_second_signal_ends_the_process() -> None:
