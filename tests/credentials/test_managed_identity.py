@@ -329,6 +329,7 @@ async def test_warming_up_leaves_nothing_to_fetch(embedded_azure: EmbeddedAzure)
     assert (requests, embedded_azure.counts.imds_requests) == (2, 2)
 
 
+@pytest.mark.slow
 def test_eight_threads_with_a_loop_each_make_one_request(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential()
     with embedded_azure.imds.hold() as hold, ThreadPoolExecutor(8) as pool:
@@ -663,6 +664,7 @@ async def test_retry_after_holds_for_every_credential_of_the_host(
 # How long slots are kept
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.usefixtures("embedded_azure")
 async def test_a_thousand_scopes_are_forgotten() -> None:

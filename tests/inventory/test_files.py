@@ -244,6 +244,7 @@ def test_part_without_rows_is_read(tmp_path: Path) -> None:
     assert list(PartFolder(tmp_path).iter_chunks(SCOPE)) == []
 
 
+@pytest.mark.slow
 def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
     finish(tmp_path, row_of(1), row_of(2))
     path = tmp_path / "0000.list.part"
@@ -371,6 +372,7 @@ with FolderLock(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_folder_is_locked_until_the_process_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

@@ -119,6 +119,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
 def test_file_that_can_not_grow_leaves_the_earlier_output(
     tmp_path: Path, parts: Path, output: str
@@ -338,6 +339,7 @@ except BrokenPipeError:
 """
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_without_a_word(parts: Path) -> None:
     write_run(parts, make_rows(2_000))
     command = [sys.executable, "-c", WRITE, str(parts)]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
+import pytest
 from example_program import (
     DEVELOPMENT,
     EXAMPLES,
@@ -21,6 +21,8 @@ from example_program import (
 from loops import PATIENCE, when
 
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
+
+yaml: Any = pytest.importorskip("yaml")
 
 EXAMPLE = EXAMPLES / "embedded-azure"
 COMPOSE = yaml.safe_load((EXAMPLE / "compose.yaml").read_text(encoding="utf-8"))

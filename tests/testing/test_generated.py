@@ -109,6 +109,7 @@ def test_unknown_ids_are_not_found(tenant: GeneratedTenant) -> None:
     assert tenant.list_below(item.id) == ()
 
 
+@pytest.mark.slow
 def test_lists_by_group_and_type_make_up_the_whole(tenant: GeneratedTenant) -> None:
     for one in tenant.subscriptions:
         items = one.list_resources()
@@ -230,6 +231,7 @@ def test_generated_subscriptions_are_read_only(
         azure.arm.add_resource_groups(one.subscription_id, ["new"])
 
 
+@pytest.mark.slow
 def test_stored_subscriptions_stay_as_they_are(azure: EmbeddedAzure) -> None:
     vault = (
         f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
@@ -245,6 +247,7 @@ def test_stored_subscriptions_stay_as_they_are(azure: EmbeddedAzure) -> None:
     assert azure.arm.subscription_ids == (DEFAULT_SUBSCRIPTION_ID, *ids)
 
 
+@pytest.mark.slow
 def test_graph_pages_through_generated_rows(azure: EmbeddedAzure, tenant: GeneratedTenant) -> None:
     ids = [item.id for one in tenant.subscriptions for item in one.list_resources()]
     rows = query_all(azure, "Resources | extend size = name | project id, size | order by id asc")
@@ -256,6 +259,7 @@ def test_graph_pages_through_generated_rows(azure: EmbeddedAzure, tenant: Genera
     assert [row["id"] for row in containers] == sorted(row["id"] for row in containers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "number"),
     [

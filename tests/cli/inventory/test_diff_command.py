@@ -43,6 +43,7 @@ def edit(path: str) -> tuple[str, str, str]:
     return first["id"], second["id"], f"{first['id']}-new"
 
 
+@pytest.mark.slow
 def test_equal_inventories_are_exit_code_0(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
@@ -53,6 +54,7 @@ def test_equal_inventories_are_exit_code_0(run: Run, ids: tuple[str, ...]) -> No
     assert said.err == "aiomsi: 0 added, 0 removed, 0 changed, 0 unknown\n"
 
 
+@pytest.mark.slow
 def test_differences_are_exit_code_4_as_json(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
@@ -73,6 +75,7 @@ def test_differences_are_exit_code_4_as_json(run: Run, ids: tuple[str, ...]) -> 
     assert said.err == "aiomsi: 1 added, 1 removed, 1 changed, 0 unknown\n"
 
 
+@pytest.mark.slow
 def test_differences_are_a_table_for_people(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
@@ -87,6 +90,7 @@ def test_differences_are_a_table_for_people(run: Run, ids: tuple[str, ...]) -> N
     assert "-> {'env': 'prod'}" in line
 
 
+@pytest.mark.slow
 def test_missing_scope_is_exit_code_3_without_removals(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...]
 ) -> None:
@@ -102,6 +106,7 @@ def test_missing_scope_is_exit_code_3_without_removals(
     assert said.err.splitlines()[-1] == f"aiomsi: not read whole in both: {ids[0]}.list"
 
 
+@pytest.mark.slow
 def test_filtered_inventory_hides_differences(run: Run, ids: tuple[str, ...]) -> None:
     take(run, "a.jsonl")
     take(run, "b.jsonl", "--location", "westeurope")
@@ -112,6 +117,7 @@ def test_filtered_inventory_hides_differences(run: Run, ids: tuple[str, ...]) ->
     assert {json.loads(line)["change"] for line in said.out.splitlines()} == {"unknown"}
 
 
+@pytest.mark.slow
 def test_many_missing_scopes_are_counted(run: Run, ids: tuple[str, ...]) -> None:
     take(run, "a.jsonl")
     take(run, "b.jsonl", "--subscription", ids[0])
@@ -157,6 +163,7 @@ def test_unreadable_inventory_is_exit_code_2(
     assert said.complaint[0].startswith(f"aiomsi: {message}")
 
 
+@pytest.mark.slow
 def test_scope_with_ignored_code_gives_no_removals(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...]
 ) -> None:
@@ -171,6 +178,7 @@ def test_scope_with_ignored_code_gives_no_removals(
     assert f"not read whole in both: {ids[0]}.list" in said.err
 
 
+@pytest.mark.slow
 def test_file_that_was_cut_gives_no_removals(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
