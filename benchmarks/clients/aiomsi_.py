@@ -1,6 +1,8 @@
 """aiomsi, as its README shows it."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ session = aiomsi.ArmSession()
 
 _LOOK_AHEAD = 16_384
 """The default `limit` of `fan_out`."""
+_COUNT_IDS = Path(__file__).parents[1] / "count_ids.py"
 
 
 def credential(job: Job) -> aiomsi.ManagedIdentityCredential:
@@ -89,18 +92,22 @@ async def crawls(job: Job) -> AsyncIterator[Crawl]:
 
 @asynccontextmanager
 async def inventories(job: Job, name: str = "x.jsonl") -> AsyncIterator[TakeInventory]:
-    """Take inventories of all subscriptions to a file, whose parts are on the same disk."""
+    """Take an inventory of all subscriptions to a file, whose parts are on the same disk.
+
+    Once it is measured, another process reads the file, so that its memory does not count.
+    """
     from aiomsi import inventory
 
-    async with session(job) as arm:
+    with TemporaryDirectory(prefix="aiomsi-bench-") as folder:
+        output = Path(folder, name)
+        async with session(job) as arm:
 
-        async def take() -> int:
-            with TemporaryDirectory(prefix="aiomsi-bench-") as folder:
+            async def take() -> int:
                 plan = await inventory.plan(arm)
                 await inventory.run_shard(arm, plan, plan.scopes, folder)
-                output = Path(folder, name)
                 manifest = await asyncio.to_thread(inventory.assemble, plan, folder, output)
-            assert manifest.completeness == "complete", manifest.errors[:3]
-            return sum(each.rows for each in manifest.results if each.scope.source == "list")
+                assert manifest.completeness == "complete", manifest.errors[:3]
+                return sum(each.rows for each in manifest.results if each.scope.source == "list")
 
-        yield take
+            yield take
+        await asyncio.to_thread(subprocess.run, [sys.executable, _COUNT_IDS, output], check=True)
