@@ -42,10 +42,11 @@ MEASURED = "3.13"
 THOROUGH = ("3.11", MEASURED, "3.15")
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
-# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well, and runs
-# the asynchronous ones on one event loop.
+# All tests except those marked `crowd`, on the measured Python; `pytest` alone leaves out the slow
+# ones as well, and runs the asynchronous ones on one event loop.
 ALL = ("-m", "not crowd")
-FAST = ("-m", "not crowd and not slow")
+THOROUGHLY = ("-m", "not crowd and not once")
+FAST = ("-m", "not crowd and not once and not slow")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
@@ -169,7 +170,7 @@ def tests(session: nox.Session) -> None:
     else:
         install(session, "cli,testing,speed,gate", "test")
         lack(session, *OF_MEASURED)
-        chosen = ALL if session.python in THOROUGH else FAST
+        chosen = THOROUGHLY if session.python in THOROUGH else FAST
         session.run("python", *PYTEST, *chosen, *session.posargs)
 
 

@@ -51,7 +51,8 @@ def tracer() -> Iterator[Any]:
 
 def test_call_without_an_sdk(tracer: Any, capsys: pytest.CaptureFixture[str]) -> None:
     get = _trace_verb(_get, "get", tracer)
-    call = Call("GET", _URL, _HEADERS, None, 0.0, attempts=1)
+    call = Call("GET", _URL, _HEADERS, None, 0.0)
+    call.attempts = 1
     response = ArmResponse("GET", _URL, 200, {}, b"{}")
     queue: Any = None
 

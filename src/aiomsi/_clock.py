@@ -1,10 +1,10 @@
 """`Clock`, by which the whole library reads the time and sleeps."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
 import attrs
 
 
@@ -18,14 +18,14 @@ class Clock:
         wall: seconds since the epoch, as `time.time`; may jump.
         monotonic: seconds from an arbitrary start, as `time.monotonic`; never goes back, may stop
             while the machine sleeps.
-        sleep: waits that many seconds, as `anyio.sleep`.
+        sleep: waits that many seconds, as `asyncio.sleep`.
         shared: private to this package: the tokens that credentials with this clock object share.
 
     """
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     shared: dict[str, Any] = attrs.field(factory=dict, init=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -30,6 +30,7 @@ from arm_server import (
     session,
 )
 from loops import until
+from time_outs import TimeOuts
 
 from aiomsi import (
     ArmAttempt,
@@ -583,17 +584,22 @@ async def test_call_has_its_own_id_and_the_sessions_correlation_id() -> None:
 # Time-outs
 
 
-async def test_the_time_out_is_for_all_requests_of_a_call_together() -> None:
-    held = asyncio.Event()
+async def test_the_time_out_is_for_all_requests_of_a_call_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, time_outs = asyncio.Event(), TimeOuts(monkeypatch)
 
     async def hold(_: Asked) -> Says:
+        time_outs.expire()
         await held.wait()
         return Says()
 
     answer: Callable[[Asked], Awaitable[Says]] = hold
     async with canned(BUSY, answer) as arm, session(arm, retry=lambda _: 0.0) as own:
-        with pytest.raises(ArmConnectionError, match=r"no answer within 0\.2 s") as raised:
-            await send(own, "GET", timeout=0.2)
+        with pytest.raises(
+            ArmConnectionError, match=f"no answer within {time_outs.SECONDS} s"
+        ) as raised:
+            await send(own, "GET", timeout=time_outs.SECONDS)
         held.set()
     assert (raised.value.attempts, raised.value.arrived) == (2, True)
 

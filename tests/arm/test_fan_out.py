@@ -369,6 +369,7 @@ async def test_large_answers_reduce_the_calls_under_way() -> None:
         assert 33 <= hold.held <= 32 + 3
 
 
+@pytest.mark.slow
 async def test_large_answers_to_posts_stop_the_sending() -> None:
     def answer(_: Asked) -> Says:
         return Says(body={"rows": "x" * 20_000})
@@ -389,6 +390,7 @@ async def test_large_answers_to_posts_stop_the_sending() -> None:
     assert len(server.asked) == 200
 
 
+@pytest.mark.slow
 async def test_lists_start_fewer_calls_than_named_resources() -> None:
     hold = Hold()
 
@@ -426,6 +428,7 @@ async def test_query_by_post_is_expected_to_be_as_large_as_a_list() -> None:
     assert hold.held == 50
 
 
+@pytest.mark.slow
 async def test_small_answers_raise_the_calls_under_way() -> None:
     hold = Hold(*(f"g{number}" for number in range(60, 161)))
     most = 50 * FIRST_SINGLE
@@ -456,6 +459,7 @@ async def test_each_answer_allows_more_calls() -> None:
         await anext(found)
 
 
+@pytest.mark.slow
 async def test_slow_first_answers_hold_back_the_others_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -1105,6 +1109,7 @@ async def test_next_page_waits_for_the_consumer_and_the_budget() -> None:
     assert len(ends) == 2
 
 
+@pytest.mark.slow
 async def test_lists_over_the_budget_wait_for_their_next_pages() -> None:
     hold, answer = Hold(), paged(3)
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from arm_server import VAULT, VERSION, Asked, Says, Slept, Tokens, canned, error, session
 from loops import until
+from time_outs import TimeOuts
 
 from aiomsi import (
     AiomsiError,
@@ -214,6 +215,7 @@ FAULTS = [
 UPDATE = {"location": "westus", "properties": {"a": 2}}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", ["azure-async-operation", "location"])
 @pytest.mark.parametrize("fault", FAULTS)
@@ -240,6 +242,7 @@ async def test_polls_that_go_wrong_end_no_operation(
     assert {one.status for one in embedded_azure.arm.operations} == {"Succeeded"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_operation_ends_by_its_resource_where_no_poll_goes_well(
@@ -267,6 +270,7 @@ async def test_operation_ends_by_its_resource_where_no_poll_goes_well(
             await arm.head(VAULT)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("fault", ["missing", "stateless", "forbidden"])
 async def test_update_that_the_resource_does_not_show_is_no_success(
@@ -394,6 +398,7 @@ async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure
                 await arm.put(VAULT, json=BODY)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted"])
 async def test_type_with_a_word_of_its_own_ends_the_wait(
@@ -441,10 +446,13 @@ async def test_polls_that_fail_are_forgiven() -> None:
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
 
 
-async def test_a_poll_has_the_time_out_and_a_new_token_where_needed() -> None:
-    held = asyncio.Event()
+async def test_a_poll_has_the_time_out_and_a_new_token_where_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, time_outs = asyncio.Event(), TimeOuts(monkeypatch)
 
     async def hold(_: Asked) -> Says:
+        time_outs.expire()
         await held.wait()
         return RUNNING
 
@@ -453,7 +461,9 @@ async def test_a_poll_has_the_time_out_and_a_new_token_where_needed() -> None:
         canned(BEGUN, hold, refused, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
         session(arm, Tokens(("a", "b"))) as own,
     ):
-        assert await own.put(VAULT, api_version=VERSION, json=BODY, timeout=0.2) == DONE
+        assert (
+            await own.put(VAULT, api_version=VERSION, json=BODY, timeout=time_outs.SECONDS) == DONE
+        )
         held.set()
     assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer a"] * 3 + [
         "Bearer b"

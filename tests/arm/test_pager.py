@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from arm_server import GROUP, VERSION, Asked, Canned, Says, Slept, canned, error, session
 from loops import until
+from time_outs import TimeOuts
 
 from aiomsi import (
     ArmConnectionError,
@@ -173,16 +174,17 @@ async def test_what_is_no_page_is_an_error() -> None:
             await all_of(own)
 
 
-async def test_each_page_has_the_time_out() -> None:
-    held = asyncio.Event()
+async def test_each_page_has_the_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, time_outs = asyncio.Event(), TimeOuts(monkeypatch)
 
     async def hold(_: Asked) -> Says:
+        time_outs.expire()
         await held.wait()
         return page(2)
 
     async with canned(page(1, to="/a"), hold) as arm, session(arm, retry=None) as own:
-        with pytest.raises(ArmConnectionError, match=r"within 0\.5 s"):
-            await all_of(own, timeout=0.5)
+        with pytest.raises(ArmConnectionError, match=f"within {time_outs.SECONDS} s"):
+            await all_of(own, timeout=time_outs.SECONDS)
         held.set()
 
 

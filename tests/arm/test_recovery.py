@@ -10,6 +10,7 @@ import attrs
 import pytest
 from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Slept, canned, error, session
 from loops import until
+from time_outs import TimeOuts
 
 from aiomsi import (
     AiomsiError,
@@ -262,18 +263,19 @@ async def test_post_without_response_is_uncertain_if_it_writes(path: str, uncert
     assert raised.value.uncertain is uncertain
 
 
-async def test_timeout_carries_the_doubt() -> None:
-    held = asyncio.Event()
+async def test_timeout_carries_the_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, time_outs = asyncio.Event(), TimeOuts(monkeypatch)
 
     async def hold(_: Asked) -> Says:
+        time_outs.expire()
         await held.wait()
         return Says()
 
     async with canned(GONE, hold) as arm, session(arm, retry=ArmRetry(first_delay=0.0)) as own:
         with pytest.raises(
-            ArmConnectionError, match=r"no answer within 0\.2 s.*GatewayTimeout"
+            ArmConnectionError, match=f"no answer within {time_outs.SECONDS} s.*GatewayTimeout"
         ) as raised:
-            await put(own, timeout=0.2)
+            await put(own, timeout=time_outs.SECONDS)
         held.set()
     assert isinstance(raised.value.earlier, ServiceError)
 

@@ -151,6 +151,7 @@ HEADERS: dict[str, Callable[[dict[str, str]], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_is_read_in_linear_time(name: str) -> None:
     for piece in PIECES:
@@ -164,6 +165,7 @@ def test_the_name_of_a_header_is_read_in_linear_time() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_link_is_read_in_linear_time() -> None:
     def follow(text: str) -> Any:
         for link in (
@@ -185,6 +187,7 @@ def test_a_link_is_read_in_linear_time() -> None:
         check_scaling(follow, piece)
 
 
+@pytest.mark.slow
 def test_a_header_is_masked_in_linear_time() -> None:
     for piece in PIECES:
         check_scaling(output._mask, piece)

@@ -90,6 +90,7 @@ async def serve(handle: Handle) -> set[str]:
     return tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("habit", HABITS)
 def test_habit_sends_one_request_a_day_and_logs_no_warning(
     habit: Callable[[Clock], Handle],

@@ -64,6 +64,9 @@ FILES = sorted(
     ]
 )
 AWAITS = read(*FILES, package="aiomsi", home=SOURCE)
+EACH_LOOP = [
+    pytest.param(kind, marks=() if kind == "debug" else pytest.mark.loops) for kind in LOOPS
+]
 
 NEVER_SUSPENDS = {
     "fetch TokenFetch.__call__: async with scope: enter": "has no timer of its own",
@@ -909,7 +912,7 @@ class Played:
         )
 
 
-@pytest.fixture(scope="module", params=LOOPS)
+@pytest.fixture(scope="module", params=EACH_LOOP)
 def played(
     request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory
 ) -> Played:

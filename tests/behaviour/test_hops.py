@@ -140,7 +140,7 @@ def test_warm_get_costs_twenty_own_calls_and_three_frames(
     pacing: bool, most: int, classes: str
 ) -> None:
     if classes != "ours":
-        # `_own_world` has taken the module out of `sys.modules`, so this imports it again.
+        # `tests/conftest.py` has taken the module out of `sys.modules`, so this imports it again.
         pytest.importorskip("azure.core.credentials")
 
     async def main() -> Hops:

@@ -82,6 +82,7 @@ def test_names_of_faults_differ() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     "name", ["a 429 pauses only its call", "all calls go at once after a pause"]
 )
@@ -91,6 +92,7 @@ def test_fault_in_the_core_is_found(name: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_fault_that_changes_nothing_survives() -> None:
     same = Change("_arm/protocol/pacing/rules", "caution: float = 2.0", "caution: float = 2.0 + 0")
     assert mutants.run(Mutant("nothing", same), 10, FOLDER) == (False, "survived 10 seeds")

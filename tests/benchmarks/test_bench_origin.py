@@ -37,6 +37,7 @@ def token_headers(origin: Origin) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "x-ms-client-request-id": "an-id"}
 
 
+@pytest.mark.slow
 def test_origin_beyond_its_bucket_answers_as_arm() -> None:
     with started("--buckets=2:0.001") as origin:
         headers = token_headers(origin)
@@ -58,6 +59,7 @@ def test_origin_beyond_its_bucket_answers_as_arm() -> None:
     assert sum(counts["arm_steps"]) == 3
 
 
+@pytest.mark.slow
 def test_origin_without_counts_has_none_even_in_a_429() -> None:
     with started("--buckets=1:0.001", "--no-counts") as origin:
         headers = token_headers(origin)
@@ -66,6 +68,7 @@ def test_origin_without_counts_has_none_even_in_a_429() -> None:
     assert not [name for _, fields, _ in found for name in fields if "remaining" in name]
 
 
+@pytest.mark.slow
 def test_begin_fills_the_buckets_and_may_lift_the_limits() -> None:
     with started("--buckets=1:0.001") as origin:
         headers, job = token_headers(origin), Job("throttle", origin.imds, origin.arm)
@@ -77,6 +80,7 @@ def test_begin_fills_the_buckets_and_may_lift_the_limits() -> None:
     assert statuses == [200, 429, 200, 200]
 
 
+@pytest.mark.slow
 def test_pages_link_to_each_other_and_hold_every_item() -> None:
     with started("--items=5", "--page-size=2", "--item-bytes=450") as origin:
         headers = token_headers(origin)
@@ -90,6 +94,7 @@ def test_pages_link_to_each_other_and_hold_every_item() -> None:
     assert sizes == {450}
 
 
+@pytest.mark.slow
 def test_each_listed_subscription_has_its_own_resources() -> None:
     options = ("--subscriptions=2", "--items=3", "--item-bytes=550")
     with started(*options) as origin:

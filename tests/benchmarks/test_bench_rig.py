@@ -11,6 +11,7 @@ from run import main
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("scenario", "size"), [("herd", "10"), ("warm", "1"), ("fanout", "1"), ("pages", "1")]
 )
@@ -27,6 +28,7 @@ def test_a_run_of_one_round(
     assert capsys.readouterr().out.startswith(said.partition("## What must hold")[0])
 
 
+@pytest.mark.slow
 def test_a_worker_refuses_an_origin_that_is_not_on_loopback() -> None:
     job = json.dumps(
         {"scenario": "herd", "imds": "http://192.0.2.1:80", "arm": "http://127.0.0.1:1"}

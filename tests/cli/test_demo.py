@@ -92,6 +92,7 @@ def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_tutorial_requests_and_responses_are_shown_unchanged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -116,6 +117,7 @@ def test_tutorial_requests_and_responses_are_shown_unchanged(
     assert "eyJ" not in out
 
 
+@pytest.mark.slow
 def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--calls", "24", "--compare"]) == 0
 
@@ -328,6 +330,7 @@ def test_crawl_beyond_the_bucket_gets_no_429() -> None:
     assert requests == "ARM requests: 40, 0 answers of 429"
 
 
+@pytest.mark.slow
 def test_crawl_without_pacing_shows_no_gauge() -> None:
     console = paper()
 
@@ -398,6 +401,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 def test_low_limit_of_open_files_limits_calls_under_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

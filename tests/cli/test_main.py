@@ -72,6 +72,7 @@ def test_wrong_usage_is_two_lines_and_exit_code_2(
     assert said.complaint[1] == pointer
 
 
+@pytest.mark.slow
 def test_python_m_aiomsi_is_the_same_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

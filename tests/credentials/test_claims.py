@@ -287,6 +287,7 @@ def test_concurrent_calls_of_arm_make_one_refresh(open_host: Callable[[str], Pla
     assert list_fields(place)[1]["token_sha256_to_refresh"] == sha256("token-0")
 
 
+@pytest.mark.slow
 def test_calls_of_arm_end_if_the_token_comes_again(open_host: Callable[[str], Place]) -> None:
     place = open_host("IMDS")
     place.said = issue("token-0")

@@ -154,6 +154,7 @@ def test_missing_filelock_is_an_error_with_the_remedy(
     assert not directory.exists()
 
 
+@pytest.mark.slow
 def test_filelock_is_imported_only_for_a_gate() -> None:
     code = (
         "import aiomsi, sys; print('filelock' in sys.modules); "
@@ -236,7 +237,9 @@ def test_without_a_place_it_tries_again_once_in_the_next_turn(
     assert len(sleeps) == 15
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
 def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, seed: int) -> None:
     """All sleeps of many tasks last too long; both limits count requests at their arrival."""
     rng, limits = random.Random(seed), ImdsLimits()
@@ -272,6 +275,7 @@ def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, see
     assert most <= limits.at_once
 
 
+@pytest.mark.slow
 def test_a_machine_that_stood_still_does_not_send_all_at_once(
     gate: HostGate, loop: VirtualLoop
 ) -> None:
@@ -637,6 +641,7 @@ def test_files_of_another_member_of_the_group_keep_their_mode(
     assert warnings(caplog) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["turns", "places", "queue", "send", "crowd"])
 def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     gate: HostGate, directory: Path, loop: VirtualLoop, what: str, caplog: pytest.LogCaptureFixture

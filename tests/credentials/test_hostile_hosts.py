@@ -246,6 +246,7 @@ def test_token_that_has_expired_is_an_error(any_place: Place) -> None:
     check_frames(raised.value, *SECRETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_is_not_followed(any_place: Place, status: int) -> None:
     with HostileServer(lambda _: GOOD, any_place.server.tls) as other:
@@ -453,6 +454,7 @@ def test_assertion_file_that_is_none_is_not_sent(entra: Place) -> None:
 # Secrets that come back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", WITH_SECRET, indirect=True)
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 500])
 def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: int) -> None:

@@ -19,6 +19,7 @@ CRASHERS = Path(__file__).parent / "crashers"
 EXAMPLES = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_parser_raises_documented_exceptions_alone(target: Target) -> None:
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)

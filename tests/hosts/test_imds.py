@@ -154,6 +154,11 @@ def understood(body: object, **options: object) -> TokenResponse | TokenError:
     return Imds().parse(answer(200, body, **options))  # type: ignore[arg-type]  # passed through
 
 
+def fields_of(found: TokenResponse | TokenError) -> tuple[object, ...]:
+    assert isinstance(found, TokenResponse)
+    return attrs.astuple(found)
+
+
 GOOD = {
     "access_token": "secret",
     "expires_in": "100",
@@ -184,13 +189,13 @@ def test_numbers_may_be_strings_and_most_fields_may_be_missing(changes: dict[str
 
 
 def test_life_is_counted_from_sending() -> None:
-    assert attrs.astuple(understood(GOOD, took=5.0)) == attrs.astuple(
+    assert fields_of(understood(GOOD, took=5.0)) == attrs.astuple(
         TokenResponse(Secret("secret"), 95.0, 1100)
     )
 
 
 def test_the_smaller_of_both_lives_counts() -> None:
-    assert attrs.astuple(understood({**GOOD, "expires_on": "1050"})) == attrs.astuple(
+    assert fields_of(understood({**GOOD, "expires_on": "1050"})) == attrs.astuple(
         TokenResponse(Secret("secret"), 50.0, 1050)
     )
 
@@ -198,7 +203,7 @@ def test_the_smaller_of_both_lives_counts() -> None:
 def test_clock_that_runs_ahead_is_corrected_by_the_date_header() -> None:
     date = "Thu, 01 Jan 1970 00:16:40 GMT"
     ahead = understood(GOOD, wall=9_000.0, Date=date)
-    assert attrs.astuple(ahead) == attrs.astuple(TokenResponse(Secret("secret"), 100.0, None))
+    assert fields_of(ahead) == attrs.astuple(TokenResponse(Secret("secret"), 100.0, None))
     without = understood(GOOD, wall=9_000.0)
     assert isinstance(without, TokenResponse)
     assert without.life < 0
@@ -282,7 +287,7 @@ def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted:
 
 
 def test_expiry_that_cannot_be_read_beside_a_good_one_is_ignored() -> None:
-    assert attrs.astuple(understood({**GOOD, "expires_in": "soon"})) == attrs.astuple(
+    assert fields_of(understood({**GOOD, "expires_in": "soon"})) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
 
@@ -291,7 +296,7 @@ def test_expiry_that_cannot_be_read_beside_a_good_one_is_ignored() -> None:
 def test_clock_ahead_by_nearly_a_life_is_corrected(left: int) -> None:
     body = {"access_token": "secret", "expires_on": 90_000}
     grant = understood(body, wall=90_000.0 - left, Date="Thu, 01 Jan 1970 01:00:00 GMT")
-    assert attrs.astuple(grant) == attrs.astuple(TokenResponse(Secret("secret"), 86_400.0, None))
+    assert fields_of(grant) == attrs.astuple(TokenResponse(Secret("secret"), 86_400.0, None))
 
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:01 GMT", "nonsense"])
@@ -325,16 +330,16 @@ def test_token_that_no_header_takes_is_refused(changes: dict[str, object], said:
     "changes", [{"access_token": "secret\r\n"}, {"token_type": "bearer"}, {"token_type": None}]
 )
 def test_white_space_and_spelling_of_the_type_do_not_matter(changes: dict[str, object]) -> None:
-    assert attrs.astuple(understood({**GOOD, **changes})) == attrs.astuple(
+    assert fields_of(understood({**GOOD, **changes})) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
 
 
 def test_byte_order_mark_does_not_matter() -> None:
-    assert attrs.astuple(understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())) == attrs.astuple(
+    assert fields_of(understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
-    assert attrs.astuple(understood(json.dumps(GOOD).encode("utf-16"))) == attrs.astuple(
+    assert fields_of(understood(json.dumps(GOOD).encode("utf-16"))) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
 

@@ -77,6 +77,7 @@ def test_refusal_of_the_embedded_arm_leads_to_another_token(
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_many_refused_requests_share_one_refresh(library: Any) -> None:
     async def main() -> None:
         issuer = Issuer()
@@ -89,6 +90,7 @@ def test_many_refused_requests_share_one_refresh(library: Any) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_many_claims_challenges_share_one_refresh(library: Any) -> None:
     async def main() -> None:
         issuer = Issuer()
@@ -628,6 +630,7 @@ def test_without_an_import_httpx2_comes_first(
     assert isinstance(auth, httpx2.Auth) is (expected is httpx2)
 
 
+@pytest.mark.slow
 def test_module_imports_neither_library() -> None:
     code = (
         "import sys, aiomsi, aiomsi.integrations.httpx; "

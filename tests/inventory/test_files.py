@@ -19,6 +19,7 @@ import attrs
 import pytest
 
 from aiomsi import ConfigurationError, UsageError
+from aiomsi._util import json as util_json
 from aiomsi.inventory import (
     COLUMNS,
     Choice,
@@ -31,6 +32,7 @@ from aiomsi.inventory import (
     read_plan,
 )
 from aiomsi.inventory._formats import csv as csv_format
+from aiomsi.inventory._formats import json_lines
 from aiomsi.inventory._formats.csv import CsvEncoder
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json, encode_lines
@@ -72,6 +74,21 @@ def test_json_line_has_the_columns_in_order() -> None:
 @pytest.mark.parametrize("value", ["\ud800", 1 << 70, {"a": ["\udc00"]}])
 def test_value_that_orjson_refuses_is_encoded(value: object) -> None:
     assert json.loads(encode_json(value)) == value
+
+
+@pytest.mark.parametrize("has_orjson", [True, False])
+def test_number_that_is_not_finite_is_null(
+    monkeypatch: pytest.MonkeyPatch, *, has_orjson: bool
+) -> None:
+    if not has_orjson:
+        monkeypatch.setattr(json_lines, "_dump_fast", util_json.dumps)
+    value = {"a": float("nan"), "b": [float("inf"), 1.5, 1 << 70], "c": "x"}
+    assert json.loads(encode_json(value)) == {"a": None, "b": [None, 1.5, 1 << 70], "c": "x"}
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        encode_json(deep)
 
 
 def test_csv_reads_back_the_same_cells() -> None:
@@ -186,6 +203,7 @@ def write(folder: Path, *rows: dict[str, Any]) -> PartWriter:
     writer = PartFolder(folder).make_writer(SCOPE)
     for row in rows:
         writer.add([row])
+        writer.end_page()
     return writer
 
 
@@ -226,6 +244,7 @@ def test_part_without_rows_is_read(tmp_path: Path) -> None:
     assert list(PartFolder(tmp_path).iter_chunks(SCOPE)) == []
 
 
+@pytest.mark.slow
 def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
     finish(tmp_path, row_of(1), row_of(2))
     path = tmp_path / "0000.list.part"
@@ -256,7 +275,7 @@ def test_part_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
     writer = write(tmp_path, row_of(1))
     PartFolder(tmp_path).remove_unfinished()
     with pytest.raises(FileNotFoundError):
-        writer.add([row_of(2)])
+        writer.end_page()
     assert names_in(tmp_path) == []
 
 
@@ -353,6 +372,7 @@ with FolderLock(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_folder_is_locked_until_the_process_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

@@ -171,6 +171,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
 async def test_filters_keep_the_same_rows_of_both_sources(embedded_azure: EmbeddedAzure) -> None:

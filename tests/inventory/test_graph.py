@@ -65,6 +65,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiomsi.inventory._sources.graph.batch.MAX_BATCH_ROWS", 100)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pages")
 async def test_rows_of_many_batches_are_those_of_the_lists(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.arm.generate(subscriptions=5, resources=150)
@@ -80,6 +81,7 @@ async def test_rows_of_many_batches_are_those_of_the_lists(embedded_azure: Embed
     assert all(row["properties"] for row in rows if row["source"] == "graph")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pages")
 async def test_graph_has_one_error_for_each_trouble(embedded_azure: EmbeddedAzure) -> None:
     ids = embedded_azure.arm.generate(subscriptions=18, resources=250)
@@ -105,6 +107,7 @@ async def test_graph_has_one_error_for_each_trouble(embedded_azure: EmbeddedAzur
     assert manifest.exit_code == 3
 
 
+@pytest.mark.slow
 async def test_one_unreadable_of_300_subscriptions_is_not_visible(
     embedded_azure: EmbeddedAzure, tmp_path: Path
 ) -> None:
@@ -159,6 +162,7 @@ async def test_total_above_the_rows_is_an_error(embedded_azure: EmbeddedAzure) -
     assert ids_of(rows, "graph") == []
 
 
+@pytest.mark.slow
 async def test_large_rows_need_smaller_pages_once(embedded_azure: EmbeddedAzure) -> None:
     (one,) = embedded_azure.arm.subscription_ids
     group = f"/subscriptions/{one}/resourceGroups/g/providers/Microsoft.Network"
@@ -334,6 +338,7 @@ async def test_session_closed_meanwhile_ends_the_queries(
     assert names_in(tmp_path) == ["plan.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pages")
 async def test_session_follows_the_quota_without_a_429(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.arm.generate(subscriptions=2, resources=400)

@@ -14,7 +14,7 @@ from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi.inventory import Scope, ScopeResult, Subscription
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.filters import Filters
-from aiomsi.inventory._sources.graph.batch import Batch, BatchContext, ScopeGroup, Step
+from aiomsi.inventory._sources.graph.batch import Batch, BatchContext, Group, Step
 from aiomsi.inventory._sources.graph.queries import cut_batches, make_queries
 from aiomsi.inventory._sources.graph.reconcile import reconcile
 from aiomsi.inventory._sources.reading import Reading, RowRules
@@ -64,7 +64,7 @@ class Stage:
             for one in subscriptions
             for scope in [Scope(one, "graph", "Resources")]
         }
-        self.work: ScopeGroup | Batch = Batch(self.context, self.readings)
+        self.work: Group | Batch = Batch(self.context, self.readings)
 
     def take(self, response: ArmResponse | ArmError) -> Step:
         request = self.work.make_request()
@@ -223,7 +223,7 @@ def test_error_without_a_response_has_no_status(tmp_path: Path) -> None:
 def test_group_is_cut_by_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiomsi.inventory._sources.graph.batch.MAX_BATCH_ROWS", 3)
     stage = Stage(tmp_path, A, B)
-    stage.work = ScopeGroup(stage.context, stage.readings)
+    stage.work = Group(stage.context, stage.readings)
     first, second = stage.take(count(a=2, b=2)).works
     assert first.make_request().json["subscriptions"] == [A]
     assert second.make_request().json["subscriptions"] == [B]
@@ -232,7 +232,7 @@ def test_group_is_cut_by_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("row", [5, {"subscriptionId": A}, {"subscriptionId": A, "rows": "1"}])
 def test_count_that_is_none_makes_no_scope_whole(tmp_path: Path, row: object) -> None:
     stage = Stage(tmp_path, A)
-    stage.work = ScopeGroup(stage.context, stage.readings)
+    stage.work = Group(stage.context, stage.readings)
     (batch,) = stage.take(respond([row])).works
     assert isinstance(batch, Batch)
     stage.take(respond([row_of(A, 1)]))
@@ -309,7 +309,7 @@ class Service:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_scope_is_exact_or_an_error(tmp_path: Path, seed: int) -> None:
     service, stage = Service(seed), Stage(tmp_path, A, B, C)
-    works: list[ScopeGroup | Batch] = [ScopeGroup(stage.context, stage.readings)]
+    works: list[Group | Batch] = [Group(stage.context, stage.readings)]
     results, steps = list[ScopeResult](), 0
     while works:
         steps += 1

@@ -119,6 +119,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size")
 def test_file_that_can_not_grow_leaves_the_earlier_output(
     tmp_path: Path, parts: Path, output: str
@@ -338,6 +339,7 @@ except BrokenPipeError:
 """
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_without_a_word(parts: Path) -> None:
     write_run(parts, make_rows(2_000))
     command = [sys.executable, "-c", WRITE, str(parts)]
@@ -433,3 +435,20 @@ def test_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         open_output(tmp_path / "x.jsonl").check()
     open_output(tmp_path / "y.jsonl").check()
     open_output("-").check()
+
+
+def test_missing_standard_output_is_refused_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, parts: Path
+) -> None:
+    open_output("-").check()
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ConfigurationError, match="standard output is closed"):
+        open_output("-").check()
+    with pytest.raises(ConfigurationError, match="standard output is closed"):
+        assemble(make_plan(), parts, "-")
+    # The command opens the null device.
+    monkeypatch.setattr(sys, "__stdout__", None)
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        with pytest.raises(ConfigurationError, match="standard output is closed"):
+            open_output("-").check()

@@ -271,3 +271,27 @@ async def test_session_closed_meanwhile_leaves_types_unread(tmp_path: Path) -> N
 def test_url_without_a_version_has_none() -> None:
     assert find_version("https://x/y?a=b") is None
     assert find_version("https://x/y?a=b&API-version=2020-01-01&c") == "2020-01-01"
+
+
+class PagedNetwork(Network):
+    """A list of three pages, whose first one has no items."""
+
+    def respond(self, asked: Asked) -> Says:
+        link = f"/subscriptions/{ID}/providers/Microsoft.Network/virtualNetworks?p="
+        if "/virtualnetworks?" not in asked.target.lower():
+            return super().respond(asked)
+        if "p=2" in asked.target:
+            return Says(body={"value": [{"id": f"{NETWORK}/v"}], "nextLink": f"{link}3"})
+        return (
+            super().respond(asked) if "p=3" in asked.target else Says(body={"nextLink": f"{link}2"})
+        )
+
+
+@pytest.mark.parametrize("last", [Says(200, {}), Says(200, []), Says(204)])
+async def test_later_page_without_items_is_no_end(last: Says) -> None:
+    kind = "Microsoft.Network/virtualNetworks"
+    rows, manifest = await PagedNetwork(virtualnetworks=last).read(kind)
+    assert rows == []
+    assert [(one.state, one.error is None) for one in manifest.results] == [("failed", False)]
+    rows, manifest = await PagedNetwork(virtualnetworks=[]).read(kind)
+    assert (len(rows), manifest.completeness) == (1, "complete")

@@ -4,11 +4,15 @@ import importlib
 import socket
 import subprocess
 import sys
+import threading
+import time
+import traceback
 from pathlib import Path
 
 import pytest
 import sitecustomize
-from loops import debug_loop
+from loops import PATIENCE, debug_loop
+from watchdog import Watchdog
 
 BLOCKED = ["203.0.113.7", "169.254.169.254", "2001:db8::1", "management.azure.com"]
 
@@ -95,3 +99,54 @@ def test_debug_mode_records_one_frame_of_each_stack() -> None:
         assert (loop.get_debug(), len(recorded)) == (True, 1)
     finally:
         loop.close()
+
+
+def test_whole_stacks_are_extracted_on_request() -> None:
+    whole = traceback.extract_stack(limit=None)
+    assert len(whole) > 2
+    assert [frame.name for frame in traceback.extract_stack()] == [whole[-1].name]
+    assert len(traceback.format_stack()) == len(whole)
+
+
+def test_watchdog_expires_once_at_its_deadline() -> None:
+    now = 0.0
+    expired: list[str] = []
+    watchdog = Watchdog(now=lambda: now)
+    watchdog.watch(180.0, lambda: expired.append("first"))
+    watchdog.watch(180.0, lambda: expired.append("second"))
+    now = 179.0
+    watchdog.check()
+    assert not expired
+    now = 180.0
+    watchdog.check()
+    watchdog.check()
+    assert expired == ["second"]
+
+
+def test_released_watchdog_does_not_expire() -> None:
+    now = 0.0
+    expired: list[str] = []
+    watchdog = Watchdog(now=lambda: now)
+    watchdog.watch(180.0, lambda: expired.append("test"))
+    watchdog.release()
+    now = 181.0
+    watchdog.check()
+    assert not expired
+
+
+def test_watchdog_has_a_thread() -> None:
+    expired = threading.Event()
+    watchdog = Watchdog()
+    watchdog.watch(0.0, expired.set)
+    watchdog.start()
+    assert expired.wait(PATIENCE)
+
+
+def test_watchdog_watches_over_this_test(request: pytest.FixtureRequest) -> None:
+    assert not hasattr(request.node, "cancel_timeout")  # pytest-timeout's timer
+    conftest = request.config.pluginmanager.getplugin(
+        str(Path(__file__).parents[1] / "conftest.py")
+    )
+    deadline, expire = conftest.WATCHDOG._watched
+    assert deadline > time.monotonic()
+    assert expire.args[0] is request.node

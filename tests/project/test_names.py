@@ -14,6 +14,8 @@ import pytest
 import aiomsi
 from aiomsi import inventory, testing
 
+pytestmark = pytest.mark.once
+
 HOME = Path(aiomsi.__file__).parent
 QUERIES = HOME / "testing" / "_kql"
 """A language of its own: its tree has the names that KQL's documentation uses."""

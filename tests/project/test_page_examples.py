@@ -175,6 +175,8 @@ def test_example_of_the_errors_explains_each(
     assert refused.startswith("IMDS 400")
 
 
+@pytest.mark.slow
+@pytest.mark.once
 def test_page_of_the_errors_is_that_of_the_classes() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "errors_page.py")],

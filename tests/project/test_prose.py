@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from project import prose
 
+pytestmark = pytest.mark.once
+
 HABITS = {
     "who + verb": "Whoever asks gets a token.",
     "what + clause": "Send what is left.",

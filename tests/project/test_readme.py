@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from pages import ROOT, find_block, read_blocks, read_page
 
 from aiomsi.testing import EmbeddedAzure
@@ -15,6 +16,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_example_runs_in_dev_mode_without_a_warning(embedded_azure: EmbeddedAzure) -> None:
     done = subprocess.run(
         [

@@ -133,6 +133,7 @@ def test_table_is_full_at_its_number_of_rows(monkeypatch: pytest.MonkeyPatch) ->
     assert table.is_full
 
 
+@pytest.mark.slow
 def test_table_is_full_at_its_size() -> None:
     draw = random.Random(1)
     table = Table()

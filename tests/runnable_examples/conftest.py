@@ -19,8 +19,9 @@ PLENTY = ArmLimits(buckets=ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)), e
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder, which start processes."""
+    folder = str(Path(__file__).parent) + os.sep
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if str(item.path).startswith(folder):
             item.add_marker(pytest.mark.slow)
 
 

@@ -1,7 +1,6 @@
 """The embedded Azure beside an application: README's commands, and those of the containers."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -10,11 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-from example_program import EXAMPLES, Start, find_free_port, make_variables, read_commands
+import pytest
+from example_program import (
+    DEVELOPMENT,
+    EXAMPLES,
+    Start,
+    find_free_port,
+    make_variables,
+    read_commands,
+)
 from loops import PATIENCE, when
 
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
+
+yaml: Any = pytest.importorskip("yaml")
 
 EXAMPLE = EXAMPLES / "embedded-azure"
 COMPOSE = yaml.safe_load((EXAMPLE / "compose.yaml").read_text(encoding="utf-8"))
@@ -84,17 +92,12 @@ class Containers:
 
     def variables(self, name: str) -> dict[str, str]:
         wanted = SERVICES[name].get("environment", {})
-        variables = make_variables(
-            self.environment, {key: self.place(value) for key, value in wanted.items()}
-        )
-        # As in the image, the environment of the shell has no other variables of Azure.
-        return {
-            key: value for key, value in variables.items() if key in wanted or key in os.environ
-        }
+        placed = {key: self.place(value) for key, value in wanted.items()}
+        return make_variables(self.environment, {**DEVELOPMENT, **placed})
 
-    def run(self, name: str) -> subprocess.CompletedProcess[str]:
+    def run(self, name: str, **changed: str) -> subprocess.CompletedProcess[str]:
         """Run a service to its end."""
-        return run(self.command(name), self.variables(name))
+        return run(self.command(name), {**self.variables(name), **changed})
 
     @contextmanager
     def start(self, name: str) -> Iterator[None]:
@@ -123,8 +126,7 @@ def test_containers_start_in_order_and_the_application_reads(
     with containers.start("azure"):
         assert list_subscriptions(containers.run("application")) == [DEFAULT_SUBSCRIPTION_ID]
         # Without the authority of the volume, ARM is not trusted.
-        assert SERVICES["application"]["environment"].pop("SSL_CERT_FILE")
-        refused = containers.run("application")
+        refused = containers.run("application", SSL_CERT_FILE="")
     assert (refused.returncode, "CERTIFICATE_VERIFY_FAILED" in refused.stderr) == (1, True)
 
 

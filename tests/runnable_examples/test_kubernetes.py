@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from example_program import DEVELOPMENT, EXAMPLES, make_variables, read_commands, start
 from loops import PATIENCE, when
 
 from aiomsi.inventory import read_manifest
 from aiomsi.testing import EmbeddedAzure
+
+yaml: Any = pytest.importorskip("yaml")
 
 EXAMPLE = EXAMPLES / "kubernetes"
 JOB, LAST = (

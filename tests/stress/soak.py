@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -80,10 +81,14 @@ def serve() -> None:
         for _line in sys.stdin:
             # The client sends a line at each of its ticks.
             sent = azure.counts.arm_requests
+            # Each fault waits for a request as those sent lately: of faults for whichever request
+            # comes next, one that is sent alone after a pause could meet five.
+            paths = [request.path_qs.partition("?")[0] for request in azure.arm.requests]
             for share, fault in FAULTS:
-                times = sum(chance.random() < share for _ in range(min(sent - before, 5_000)))
-                if times:
-                    azure.arm.inject(fault, times=times)
+                for _ in range(min(sent - before, 5_000)):
+                    if chance.random() < share:
+                        path = re.escape(chance.choice(paths))
+                        azure.arm.inject(fault, path=rf"^{path}\?")
             before = sent
             if time.monotonic() >= revoke_at:
                 azure.imds.revoke_tokens()

@@ -6,6 +6,7 @@ import dis
 import enum
 import functools
 import gc
+import inspect
 import math
 import threading
 import types
@@ -19,6 +20,9 @@ import attrs
 
 _KINDS = {0: "await", 1: "enter", 2: "exit"}
 """What the argument of GET_AWAITABLE says about where the instruction stems from."""
+
+_AWAITING = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+"""Flags of the code that may have the instruction."""
 
 _Place: TypeAlias = tuple[str, int, int | None, int, int | None]
 
@@ -155,21 +159,25 @@ class Awaits:
     def __init__(self, sources: Iterable[tuple[str, str]]) -> None:
         """Take modules as pairs of name and source."""
         self.points: list[Point] = []
-        self._at: dict[tuple[str, str, int], dict[int, Point]] = {}
+        self._read: list[tuple[str, str, _Reader, ast.AST]] = []
         for name, source in sources:
             reader = _Reader(name.rpartition(".")[2])
-            plain, telling = (
-                _compiled(ast.parse(source)),
-                _compiled(reader.visit(ast.parse(source))),
-            )
+            self._read.append((name, source, reader, reader.visit(ast.parse(source))))
             self.points += reader.points
-            for code, twin in zip(plain, telling, strict=True):
+
+    @functools.cached_property
+    def _at(self) -> dict[tuple[str, str, int], dict[int, Point]]:
+        # Compiled where a coroutine stands, and not by a process that only collects the tests.
+        found: dict[tuple[str, str, int], dict[int, Point]] = {}
+        for name, source, reader, tree in self._read:
+            for code, twin in zip(_compiled(ast.parse(source)), _compiled(tree), strict=True):
                 assert code.co_code == twin.co_code, (
                     f"the rewritten {code.co_qualname} of {name} is another function"
                 )
-                self._at[name, code.co_qualname, code.co_firstlineno] = dict(
-                    _offsets(twin, reader.places)
-                )
+                if code.co_flags & _AWAITING:
+                    offsets = dict(_offsets(twin, reader.places))
+                    found[name, code.co_qualname, code.co_firstlineno] = offsets
+        return found
 
     def stand(self, awaitable: object, awaited: object) -> Stand:
         """Tell where a coroutine stands that is suspended until `awaited` is done."""

@@ -6,9 +6,10 @@ import sys
 import threading
 import time
 import traceback
-from asyncio import constants
+from asyncio import constants, format_helpers
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -43,9 +44,24 @@ if sys.version_info >= (3, 12):
 
 
 # In debug mode asyncio and aiohttp record a stack for each future, handle and response, as text for
-# log lines. Whole stacks would take half of the time of such a test, so each has one frame.
+# log lines. Whole stacks would take half of the time of such a test, so each has one frame, whose
+# line is not read: `traceback` looks for changes of the file each time.
+_extract_stack = traceback.extract_stack
+
+
+def extract_frame(f: FrameType | None = None, limit: int | None = 1) -> traceback.StackSummary:
+    """Return a stack's innermost frame; with another limit, do as `traceback.extract_stack`."""
+    frame = f or sys._getframe(1)
+    if limit != 1:
+        return _extract_stack(frame, limit)
+    code, line = frame.f_code, frame.f_lineno
+    summary = traceback.FrameSummary(code.co_filename, line, code.co_name, lookup_line=False)
+    return traceback.StackSummary([summary])
+
+
 vars(constants)["DEBUG_STACK_DEPTH"] = 1  # final, says its stub
-traceback.extract_stack.__defaults__ = (None, 1)
+_extract_stack.__defaults__ = (None, 1)  # the futures in C call this function
+vars(traceback)["extract_stack"] = vars(format_helpers)["extract_stack"] = extract_frame
 
 LOOPS: dict[str, tuple[str, dict[str, object]]] = {"debug": ("asyncio", {"debug": True})}
 """The same as anyio's pytest plugin wants them."""

@@ -180,6 +180,7 @@ def region_of(reply: Reply) -> str:
     return region
 
 
+@pytest.mark.slow
 def test_regions_have_shares_and_buckets(stage: Start) -> None:
     one = stage(regions={"EASTUS": 0.75, "EASTUS2": 0.25}, seed=3)
     replies = [one.get() for _ in range(100)]

@@ -163,6 +163,7 @@ def world() -> Iterator[World]:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PUT"))
 def test_client_accepts_and_follows_put(world: World, kind: str) -> None:
     for one, place in requests(kind, "resource", "PUT"):
@@ -176,6 +177,7 @@ def test_client_accepts_and_follows_put(world: World, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PATCH"))
 def test_client_accepts_and_follows_patch(world: World, kind: str) -> None:
     for one, place in requests(kind, "resource", "PATCH"):
@@ -188,6 +190,7 @@ def test_client_accepts_and_follows_patch(world: World, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "DELETE"))
 def test_client_accepts_and_follows_delete(world: World, kind: str) -> None:
     for one, place in requests(kind, "resource", "DELETE"):
@@ -203,6 +206,7 @@ def test_client_accepts_and_follows_delete(world: World, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", with_requests(TYPES, "collection", "GET"))
 def test_client_accepts_lists(world: World, kind: str) -> None:
     for one, place in requests(kind, "collection", "GET"):
@@ -215,6 +219,7 @@ def test_client_accepts_lists(world: World, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("action", ACTIONS)
 def test_client_accepts_and_follows_actions(world: World, action: str) -> None:
     for one, place in requests(action, "action", "POST"):
@@ -360,6 +365,7 @@ class Writer:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", TYPES)
 def test_session_writes_and_deletes_each_type(
     world: World, kind: str, monkeypatch: pytest.MonkeyPatch

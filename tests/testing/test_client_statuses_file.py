@@ -157,6 +157,7 @@ def test_package_and_script_read_the_same_rows() -> None:
     ) == len(rows)
 
 
+@pytest.mark.slow
 def test_script_renews_the_file_from_installed_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def test_it_serves_code_that_runs_a_loop(embedded_azure: EmbeddedAzure) -> None:
     assert asyncio.run(main()).status == 200
 
 
+@pytest.mark.slow
 def test_tenant_fixture_has_subscriptions_with_resources(
     generated_tenant: tuple[str, ...], embedded_azure: EmbeddedAzure, azure_environment: object
 ) -> None:

@@ -109,6 +109,7 @@ def test_unknown_ids_are_not_found(tenant: GeneratedTenant) -> None:
     assert tenant.list_below(item.id) == ()
 
 
+@pytest.mark.slow
 def test_lists_by_group_and_type_make_up_the_whole(tenant: GeneratedTenant) -> None:
     for one in tenant.subscriptions:
         items = one.list_resources()
@@ -230,6 +231,7 @@ def test_generated_subscriptions_are_read_only(
         azure.arm.add_resource_groups(one.subscription_id, ["new"])
 
 
+@pytest.mark.slow
 def test_stored_subscriptions_stay_as_they_are(azure: EmbeddedAzure) -> None:
     vault = (
         f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
@@ -245,6 +247,7 @@ def test_stored_subscriptions_stay_as_they_are(azure: EmbeddedAzure) -> None:
     assert azure.arm.subscription_ids == (DEFAULT_SUBSCRIPTION_ID, *ids)
 
 
+@pytest.mark.slow
 def test_graph_pages_through_generated_rows(azure: EmbeddedAzure, tenant: GeneratedTenant) -> None:
     ids = [item.id for one in tenant.subscriptions for item in one.list_resources()]
     rows = query_all(azure, "Resources | extend size = name | project id, size | order by id asc")
@@ -256,6 +259,7 @@ def test_graph_pages_through_generated_rows(azure: EmbeddedAzure, tenant: Genera
     assert [row["id"] for row in containers] == sorted(row["id"] for row in containers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "number"),
     [
@@ -329,3 +333,63 @@ def test_lazy_sequence_computes_items_when_read() -> None:
     assert list(LazySequence.chain([])) == []
     with pytest.raises(IndexError):
         items[5]
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        "summarize rows = count() by subscriptionId, type",
+        "where type !in~ ('microsoft.compute/disks') | summarize rows = count() by subscriptionId",
+        "where type !~ 'microsoft.web/sites' | where type !endswith 'disks' | summarize count()",
+        "where type =~ 'microsoft.sql/servers' | summarize countif(type has 'sql') by type",
+        "where type !~ 'microsoft.web/sites' | count",
+        # Each row is computed for these.
+        "where type !~ 'microsoft.web/sites' | where location == 'eastus' | count",
+        "where name != '' | summarize rows = count() by type",
+        "summarize rows = count() by type, location",
+        "summarize rows = count(), dcount(id) by type",
+        "extend type = name | summarize rows = count() by type | count",
+    ],
+)
+def test_graph_counts_generated_rows_as_if_each_was_computed(
+    azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch, stages: str
+) -> None:
+    azure.arm.add_resource(
+        f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/g/providers/{DISKS}/d",
+        {"location": "eastus"},
+    )
+    text = f"Resources | {stages}"
+    found = query(azure, text).json["data"]
+    # The rows of a list have no counts by type.
+    monkeypatch.setattr("aiomsi.testing._kql.tables.find_alike", lambda _: None)
+    wanted = query(azure, text).json["data"]
+
+    def key(row: dict[str, Any]) -> list[str]:
+        return [str(value) for value in row.values()]
+
+    assert sorted(found, key=key) == sorted(wanted, key=key)
+
+
+def test_graph_counts_more_rows_than_it_scans() -> None:
+    with EmbeddedAzure() as azure:
+        azure.arm.generate(subscriptions=40, resources=300_000)
+        counted = query(azure, "Resources | summarize rows = count() by subscriptionId").json
+        kept = query(azure, "Resources | where type !~ 'microsoft.compute/disks' | count").json
+        paged = query(azure, "Resources | where type !~ 'microsoft.compute/disks' | project id")
+
+    assert sum(row["rows"] for row in counted["data"]) == 300_000
+    assert 200_000 < kept["data"][0]["Count"] < 300_000
+    assert paged.status == 400
+    assert "at most 100000" in paged.json["error"]["details"][1]["message"]
+
+
+def test_alike_items_are_counted_for_whole_sequences_only() -> None:
+    items = LazySequence(range(6), str)
+    items.count_alike = lambda: iter([("0", 6)])
+    chained = LazySequence.chain([items[:], ["x"]])
+    counts = chained.map(str.upper, alike=True).count_alike
+    assert counts is not None
+    assert list(counts()) == [("0", 6), ("X", 1)]
+    assert items[1:].count_alike is None
+    assert chained.map(str.upper).count_alike is None
+    assert LazySequence.chain([items[1:]]).count_alike is None

@@ -174,6 +174,7 @@ def test_tables_hold_readable_rows_only(azure: EmbeddedAzure) -> None:
     assert numbers == dict.fromkeys(numbers, 1)
 
 
+@pytest.mark.slow
 def test_generated_tenant_fills_every_table() -> None:
     with EmbeddedAzure() as azure:
         azure.arm.generate(subscriptions=3, resources=2_000, seed=4)

@@ -323,6 +323,7 @@ def test_arc_wants_the_key_of_the_named_file(azure: EmbeddedAzure, tmp_path: Pat
     assert ask(host.url, query, Metadata="true", Authorization=f"Basic {key}").status == 200
 
 
+@pytest.mark.slow
 def test_arc_keeps_few_key_files_and_removes_them(tmp_path: Path) -> None:
     with EmbeddedAzure(kinds="azure-arc", arc_key_directory=tmp_path) as azure:
         for _ in range(66):

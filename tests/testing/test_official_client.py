@@ -25,6 +25,7 @@ from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
 # The client's transport may be garbage collected before its connections are closed.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("azure_core"),
     pytest.mark.filterwarnings(
         "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"

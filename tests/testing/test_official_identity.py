@@ -53,6 +53,7 @@ def run(azure: EmbeddedAzure, kind: str, how: str, client_id: str, directory: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("how", ["sync", "aio"])
 @pytest.mark.parametrize("kind", HOST_KINDS)
 def test_official_credential_gets_a_token(kind: str, how: str, tmp_path: Path) -> None:
@@ -66,6 +67,7 @@ def test_official_credential_gets_a_token(kind: str, how: str, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("how", ["sync", "aio"])
 @pytest.mark.parametrize("kind", ["app-service", "azure-ml", "azure-arc", "workload-identity"])
 def test_official_credential_gets_the_token_of_a_client_id(

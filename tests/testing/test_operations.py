@@ -351,6 +351,7 @@ def test_poll_without_token_is_rejected(azure: EmbeddedAzure) -> None:
 # Behaviour of services that the contract does not mention
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "status", "body"),
     [

@@ -281,6 +281,7 @@ def test_waiting_for_a_turn_counts_in_no_deadline_of_its_flights(loop: VirtualLo
 # Real loops and a real host
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("azure_environment")
 def test_many_identities_of_several_loops_get_tokens_and_no_429(
     embedded_azure: EmbeddedAzure,

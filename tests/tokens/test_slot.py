@@ -47,7 +47,7 @@ async def many(slot: Slot, host: FakeHost, count: int) -> list[AccessToken | Bas
     )
 
 
-@pytest.mark.parametrize("count", [1, 1_000, 10_000])
+@pytest.mark.parametrize("count", [1, 1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_cold_callers_share_one_fetch(loop: VirtualLoop, count: int) -> None:
     slot, host = make_slot(loop), FakeHost()
     tokens = run(many(slot, host, count), loop)

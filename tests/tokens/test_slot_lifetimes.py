@@ -167,6 +167,7 @@ def test_fourth_job_waits_for_the_refresh_that_three_loops_lost() -> None:
     assert slot.stats().fetches == 5
 
 
+@pytest.mark.slow
 def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
     slot = stale(jobs, host)

@@ -12,12 +12,11 @@ import functools
 import itertools
 import platform
 import ssl as ssl_module
-from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -82,7 +81,6 @@ loop woke it late."""
 T = TypeVar("T")
 
 
-@attrs.define(eq=False, repr=False)
 class Connection:
     """The cloud, credentials, HTTP session and tasks of an `ArmSession`, in one event loop.
 
@@ -109,67 +107,95 @@ class Connection:
 
     """
 
-    cloud: Cloud
-    given_credentials: tuple[AsyncCredential, ...]
-    wrap_credential: Callable[[AsyncCredential], OwnCredential]
-    owns_credential: bool
-    budget: float
-    clock: Clock
-    user_agent: str
-    pacing: bool
-    rates: Mapping[str, float]
-    user_session: aiohttp.ClientSession | None
-    ssl: ssl_module.SSLContext | None
-    scope: str = attrs.field(init=False)
-    correlation_id: str = attrs.field(init=False)
-    http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
-    closed: bool = attrs.field(default=False, init=False)
-    credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
-    queue: CallQueue = attrs.field(init=False)
-    _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
-    _options: dict[str, Any] = attrs.field(factory=dict, init=False)
-    # Each session has its own random prefix, so that only the last digits differ by call.
-    _id_prefix: str = attrs.field(init=False)
-    _id_numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
-    _at_once: float = attrs.field(init=False, repr=False)
-    _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # `_waiting` holds the tasks that `close` has to wake, because the end of the HTTP session would
-    # not end their waits; `_woken` those that it has woken.
-    _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
-    _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
-    _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
-    # The number of responses of 401, each of which may have led to other tokens.
-    _renewals: int = attrs.field(default=0, init=False)
+    # Each import creates this class, so it is plain.
+    __slots__ = (
+        "_at_once",
+        "_build_url",
+        "_id_numbers",
+        "_id_prefix",
+        "_loop",
+        "_options",
+        "_renewals",
+        "_root",
+        "_root_end",
+        "_tasks",
+        "_usual_timeout",
+        "_waiting",
+        "_woken",
+        "budget",
+        "clock",
+        "closed",
+        "cloud",
+        "correlation_id",
+        "credentials",
+        "given_credentials",
+        "http",
+        "owns_credential",
+        "pacing",
+        "queue",
+        "rates",
+        "scope",
+        "ssl",
+        "user_agent",
+        "user_session",
+        "wrap_credential",
+    )
 
-    # The text before the path of usual URLs, where that path begins, and a function that creates
-    # such an URL of its path and query.
-    _root: str = attrs.field(init=False, repr=False)
-    _root_end: int = attrs.field(init=False, repr=False)
-    _build_url: Callable[..., URL] = attrs.field(init=False, repr=False)
+    correlation_id: str
+    queue: CallQueue
 
-    def __attrs_post_init__(self) -> None:
-        home = URL(self.cloud.resource_manager, encoded=True)
+    def __init__(
+        self,
+        *,
+        cloud: Cloud,
+        given_credentials: tuple[AsyncCredential, ...],
+        wrap_credential: Callable[[AsyncCredential], OwnCredential],
+        owns_credential: bool,
+        budget: float,
+        clock: Clock,
+        user_agent: str,
+        pacing: bool,
+        rates: Mapping[str, float],
+        user_session: aiohttp.ClientSession | None,
+        ssl: ssl_module.SSLContext | None,
+    ) -> None:
+        self.cloud = cloud
+        self.given_credentials = given_credentials
+        self.wrap_credential = wrap_credential
+        self.owns_credential = owns_credential
+        self.budget = budget
+        self.clock = clock
+        self.user_agent = user_agent
+        self.pacing = pacing
+        self.rates = rates
+        self.user_session = user_session
+        self.ssl = ssl
+        self.scope = f"{cloud.audience}/.default"
+        self.http: aiohttp.ClientSession | None = None
+        self.closed = False
+        self.credentials: list[OwnCredential] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._options: dict[str, Any] = {}
+        # Each session has its own random prefix, so that only the last digits differ by call.
+        self._id_prefix = make_request_id()[:-12]
+        self._id_numbers = itertools.count()
+        self._at_once = _AT_ONCE * budget
+        self._usual_timeout = find_timeout(budget)
+        # The text before the path of usual URLs, where that path begins, and a function that
+        # creates such an URL of its path and query.
+        home = URL(cloud.resource_manager, encoded=True)
         self._root = f"{home.scheme}://{home.raw_authority}/"
         self._root_end = len(self._root) - 1
-        self._build_url = functools.partial(
+        self._build_url: Callable[..., URL] = functools.partial(
             URL.build, scheme=home.scheme, authority=home.raw_authority, encoded=True
         )
-
-    @scope.default
-    def _default_scope(self) -> str:
-        return f"{self.cloud.audience}/.default"
-
-    @_id_prefix.default
-    def _default_id_prefix(self) -> str:
-        return make_request_id()[:-12]
-
-    @_at_once.default
-    def _default_at_once(self) -> float:
-        return _AT_ONCE * self.budget
-
-    @_usual_timeout.default
-    def _default_usual_timeout(self) -> aiohttp.ClientTimeout:
-        return find_timeout(self.budget)
+        # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks
+        # that `close` has woken.
+        self._waiting: set[asyncio.Task[Any] | None] = set()
+        self._woken: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # The number of responses of 401, each of which may have led to other tokens.
+        self._renewals = 0
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
         """Create a call.

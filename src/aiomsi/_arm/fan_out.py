@@ -205,9 +205,10 @@ class FanOut:
                     response,
                     item_name=names.items,
                     next_link_name=names.next_link,
-                    strict=names.strict,
+                    strict=names.strict or (names.strict_later and taken.pages > 0),
                 )
                 taken.items += len(page.items)
+                taken.pages += 1
                 items = RawPage(page.items, response.url) if self.options.raw else page.items
                 parts.append((taken.request, items))
                 url = taken.links.next_url(page, response)

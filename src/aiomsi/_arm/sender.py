@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import NoReturn
 
-import attrs
-
 from aiomsi._arm.call import Call, ProviderSupport
 from aiomsi._arm.connection import Connection
 from aiomsi._arm.protocol.request import check_seconds
@@ -20,7 +18,6 @@ from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES, RetryRule
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
 
 
-@attrs.define(eq=False, repr=False)
 class Sender:
     """The sender of a session's calls. It repeats a call until it succeeds or the rule gives up.
 
@@ -31,10 +28,19 @@ class Sender:
 
     """
 
-    connection: Connection
-    rule: RetryRule
-    make_provider_support: Callable[[Sender], ProviderSupport]
-    _provider_support: ProviderSupport | None = attrs.field(default=None, init=False)
+    # Each import creates this class, so it is plain.
+    __slots__ = ("_provider_support", "connection", "make_provider_support", "rule")
+
+    def __init__(
+        self,
+        connection: Connection,
+        rule: RetryRule,
+        make_provider_support: Callable[[Sender], ProviderSupport],
+    ) -> None:
+        self.connection = connection
+        self.rule = rule
+        self.make_provider_support = make_provider_support
+        self._provider_support: ProviderSupport | None = None
 
     @property
     def provider_support(self) -> ProviderSupport:

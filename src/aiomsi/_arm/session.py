@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import aiohttp
 
@@ -416,6 +416,13 @@ class ArmSession(Verbs):
         )
         credential = _show_credential(connection.given_credentials[0])
         return f"<ArmSession {connection.cloud.resource_manager}, {state}, credential={credential}>"
+
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "an ArmSession has the connections of one process and can't be pickled: "
+            "pickle its credential, and open a session in the other process"
+        )
+        raise TypeError(msg)
 
 
 def _show_credential(credential: object) -> str:

@@ -46,6 +46,7 @@ class TakenRequest:
         size: the bytes of the answer in the byte budget.
         links: the links of the list so far; None for a request that is no list.
         items: the number of the list's items that were given back.
+        pages: the number of the list's pages that were given back.
         attempts: as `Call.attempts`, of all its calls together.
         throttled: as `Call.throttled`, of all its calls together.
         received: bytes of the bodies of all its answers.
@@ -69,6 +70,7 @@ class TakenRequest:
     size: int = 0
     links: PageLinks | None = None
     items: int = 0
+    pages: int = 0
     attempts: int = 0
     throttled: int = 0
     received: int = 0

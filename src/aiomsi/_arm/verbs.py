@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
-
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection
 from aiomsi._arm.protocol.request import (
@@ -304,7 +302,7 @@ class Verbs:
         if options.api_version is not None or has_version(path, options):
             url = build_url(cloud, method, path, options)
             return self._connection.prepare(method, url, options)
-        url = build_url(cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
+        url = build_url(cloud, method, path, Options(_UNKNOWN_VERSION, options.params))
         with late_import:
             from aiomsi._arm.protocol.api_versions import find_resource_type
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import aiohttp
-import attrs
 from yarl import URL
 
 from aiomsi import _tracing
@@ -59,7 +59,6 @@ _Request: TypeAlias = TokenRequest | FileRequest | TokenError
 """A request, or the lack of one: the file that it needs, or the reason."""
 
 
-@attrs.frozen(eq=False, repr=False)
 class _FailedAttempt:
     """A request without a token as its result.
 
@@ -77,15 +76,40 @@ class _FailedAttempt:
 
     """
 
-    problem: TokenError
-    status: int | None = None
-    retry_after: float | None = None
-    connected: bool = True
-    request_id: str | None = None
-    exhausted: bool = False
-    loop_blocked: bool = False
-    unsent: bool = False
-    file: FileRequest | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = (
+        "connected",
+        "exhausted",
+        "file",
+        "loop_blocked",
+        "problem",
+        "request_id",
+        "retry_after",
+        "status",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        problem: TokenError,
+        status: int | None = None,
+        retry_after: float | None = None,
+        *,
+        connected: bool = True,
+        request_id: str | None = None,
+        exhausted: bool = False,
+        unsent: bool = False,
+        file: FileRequest | None = None,
+    ) -> None:
+        self.problem = problem
+        self.status = status
+        self.retry_after = retry_after
+        self.connected = connected
+        self.request_id = request_id
+        self.exhausted = exhausted
+        self.loop_blocked = False
+        self.unsent = unsent
+        self.file = file
 
 
 _NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", transient=True))
@@ -326,7 +350,7 @@ class TokenFetch:
                 longest = (
                     self.policy.read_timeout if failed.connected else self.policy.connect_timeout
                 )
-                return attrs.evolve(failed, loop_blocked=left - deadline.seconds < longest / 2)
+                failed.loop_blocked = left - deadline.seconds < longest / 2
             return failed
         if size > MAX_BODY:
             return _FailedAttempt(self.host.make_impostor_error(TOO_LARGE), response.status)
@@ -445,7 +469,11 @@ def _describe_unsent(
     """Return the attempt that lacks a file, or that failed for lack of one."""
     if isinstance(request, FileRequest):
         return _FailedAttempt(_describe_refused(request), unsent=True, file=request)
-    return attrs.evolve(before or _FailedAttempt(request, unsent=True), problem=request)
+    if before is None:
+        return _FailedAttempt(request, unsent=True)
+    failed = copy(before)
+    failed.problem = request
+    return failed
 
 
 def _describe_refused(

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import attrs
-
 from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
@@ -61,7 +59,6 @@ class FileRequest:
         self.most_bytes, self.purpose, self.help = most_bytes, purpose, help
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenRequest:
     """A request for a token, ready to be sent.
 
@@ -75,14 +72,21 @@ class TokenRequest:
 
     """
 
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: SecretBytes | None = None
-    thumbprint: str | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = ("body", "headers", "method", "thumbprint", "url")
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: SecretBytes | None = None,
+        thumbprint: str | None = None,
+    ) -> None:
+        self.method, self.url, self.headers = method, url, headers
+        self.body, self.thumbprint = body, thumbprint
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenHttpResponse:
     """A token endpoint's response.
 
@@ -95,14 +99,21 @@ class TokenHttpResponse:
 
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: SecretBytes
-    received: Now
-    took: float
+    # Each import creates this class, so it is plain.
+    __slots__ = ("body", "headers", "received", "status", "took")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: SecretBytes,
+        received: Now,
+        took: float,
+    ) -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self.received, self.took = received, took
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenError:
     """The error of a response without a usable token.
 
@@ -116,12 +127,21 @@ class TokenError:
 
     """
 
-    message: str
-    code: str | None = None
-    transient: bool = False
-    help: str = ""
-    no_identity: bool = attrs.field(default=False, kw_only=True)
-    request_id: str | None = None
+    # Each import creates this class, so it is plain.
+    __slots__ = ("code", "help", "message", "no_identity", "request_id", "transient")
+
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        transient: bool = False,
+        help: str = "",  # noqa: A002 (the attribute's name is the field's term)
+        request_id: str | None = None,
+        *,
+        no_identity: bool = False,
+    ) -> None:
+        self.message, self.code, self.transient, self.help = message, code, transient, help
+        self.request_id, self.no_identity = request_id, no_identity
 
 
 class HostSetting:

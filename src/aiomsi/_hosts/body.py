@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, quote
 
-import attrs
 from multidict import CIMultiDict
 
 from aiomsi._hosts.base import TokenError, TokenHttpResponse, TokenRequest
@@ -53,7 +52,7 @@ def mask_echo(request: TokenRequest, response: TokenHttpResponse) -> TokenHttpRe
             )
     if body is response.body and headers is response.headers:
         return response
-    return attrs.evolve(response, body=body, headers=headers)
+    return TokenHttpResponse(response.status, headers, body, response.received, response.took)
 
 
 def mask_error(request: TokenRequest, error: TokenError) -> TokenError:
@@ -68,11 +67,13 @@ def mask_error(request: TokenRequest, error: TokenError) -> TokenError:
             text = text.replace(secret, _MASK)
         return text
 
-    return attrs.evolve(
-        error,
-        message=mask(error.message),
-        code=error.code and mask(error.code),
-        request_id=error.request_id and mask(error.request_id),
+    return TokenError(
+        mask(error.message),
+        error.code and mask(error.code),
+        error.transient,
+        error.help,
+        error.request_id and mask(error.request_id),
+        no_identity=error.no_identity,
     )
 
 

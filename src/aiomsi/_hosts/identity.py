@@ -2,12 +2,9 @@
 
 from uuid import UUID
 
-import attrs
-
 from aiomsi._errors import ConfigurationError
 
 
-@attrs.frozen(eq=False, repr=False)
 class RequestedIdentity:
     """An identity of the host: the system-assigned one, or a user-assigned one, by one id.
 
@@ -18,8 +15,11 @@ class RequestedIdentity:
 
     """
 
-    kind: str | None = None
-    value: str = ""
+    # Each import creates this class, so it is plain.
+    __slots__ = ("kind", "value")
+
+    def __init__(self, kind: str | None = None, value: str = "") -> None:
+        self.kind, self.value = kind, value
 
     @property
     def key(self) -> tuple[str | None, str]:

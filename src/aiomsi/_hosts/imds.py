@@ -6,8 +6,6 @@ https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/ho
 
 from urllib.parse import quote
 
-import attrs
-
 from aiomsi._clouds import mask_url, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
@@ -56,7 +54,6 @@ _WRONG_AUTHORITY = (
 _EMULATOR = "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
 
 
-@attrs.frozen(eq=False, repr=False)
 class Imds:
     """IMDS at an authority such as ``http://169.254.169.254``, with requests for one identity.
 
@@ -68,15 +65,24 @@ class Imds:
 
     """
 
-    authority: str = DEFAULT_AUTHORITY
-    identity: RequestedIdentity = SYSTEM_ASSIGNED
-    surroundings: str = attrs.field(default="", kw_only=True)
-    chosen_by: str = attrs.field(default="", kw_only=True)
+    # Each import creates this class on a VM, so it is plain.
+    __slots__ = ("authority", "chosen_by", "identity", "surroundings")
 
     kind = "IMDS"
     # IMDS allows a VM 5 requests at once. One is reserved, because IMDS may still serve a request
     # that its client has cancelled.
     limits = RequestLimits(per_second=20, at_once=4)
+
+    def __init__(
+        self,
+        authority: str = DEFAULT_AUTHORITY,
+        identity: RequestedIdentity = SYSTEM_ASSIGNED,
+        *,
+        surroundings: str = "",
+        chosen_by: str = "",
+    ) -> None:
+        self.authority, self.identity = authority, identity
+        self.surroundings, self.chosen_by = surroundings, chosen_by
 
     @property
     def unreachable_help(self) -> str:

@@ -39,7 +39,6 @@ class FetchRequest:
 _PLAIN = FetchRequest()
 
 
-@attrs.frozen(eq=False, repr=False)
 class ReissuedToken:
     """The host's response to a rejection. Until `until`, a further rejection starts no fetch.
 
@@ -57,13 +56,22 @@ class ReissuedToken:
 
     """
 
-    rejected: str | None
-    claims: str | None
-    until: float
-    span: float
-    same: bool
-    ended: float = 0.0
-    repeated: bool = False
+    # Each import creates this class, so it is plain.
+    __slots__ = ("claims", "ended", "rejected", "repeated", "same", "span", "until")
+
+    def __init__(
+        self,
+        rejected: str | None,
+        claims: str | None,
+        until: float,
+        span: float,
+        same: bool,
+        ended: float = 0.0,
+        repeated: bool = False,
+    ) -> None:
+        self.rejected, self.claims = rejected, claims
+        self.until, self.span = until, span
+        self.same, self.ended, self.repeated = same, ended, repeated
 
 
 @attrs.frozen(eq=False, repr=False)

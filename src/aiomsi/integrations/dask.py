@@ -19,12 +19,12 @@ from anyio.from_thread import start_blocking_portal
 
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._errors import ConfigurationError
-from aiomsi.integrations._dask.owner import OwnerFile
 from aiomsi.integrations._dask.shard import RunConfig
 from aiomsi.inventory._assemble import assemble
 from aiomsi.inventory._extras import needs_extra
 from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._manifest import Manifest
+from aiomsi.inventory._parts.owner import OwnerFile
 from aiomsi.inventory._plan.planning import plan as make_plan
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._run import find_storage_options, open_parts

@@ -49,6 +49,7 @@ class Manifest:
         files: the files that were written.
         version: the version of this package.
         schema_version: the version of the rows' schema.
+        is_cut: whether the run was interrupted before its output was written.
 
     """
 
@@ -58,21 +59,27 @@ class Manifest:
     files: tuple[OutputFile, ...] = ()
     version: str = VERSION
     schema_version: int = SCHEMA_VERSION
+    is_cut: bool = False
 
     @property
     def completeness(self) -> Completeness:
         """Whether all scopes ended, and without errors."""
         states = {result.state for result in self.results}
-        if "pending" in states:
+        if self.is_cut or "pending" in states:
             return "interrupted"
         return "incomplete" if "failed" in states else "complete"
 
     @property
     def exit_code(self) -> int:
         """The exit code: 0 if complete, 1 if no scope was read, 3 if incomplete."""
-        if not any(result.is_known for result in self.results):
+        if self.is_unread:
             return _NOTHING_READ
         return _COMPLETE if self.completeness == "complete" else _INCOMPLETE
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether no scope was read or is known to be empty, so that no output is worth a file."""
+        return not any(result.is_known for result in self.results)
 
     @property
     def errors(self) -> tuple[ScopeResult, ...]:
@@ -83,6 +90,11 @@ class Manifest:
     def unknown_subscriptions(self) -> frozenset[str]:
         """The ids of the subscriptions that were not read whole."""
         return frozenset(result.scope.subscription_id for result in self.errors)
+
+    @property
+    def short_subscriptions(self) -> frozenset[str]:
+        """The ids of the subscriptions that make the inventory incomplete."""
+        return frozenset(each.scope.subscription_id for each in self.results if each.is_short)
 
     @property
     def read_scopes(self) -> tuple[Scope, ...]:
@@ -115,7 +127,7 @@ class Manifest:
 
     def summarize(self) -> str:
         """Return the first line of a summary."""
-        short = {each.scope.subscription_id for each in self.results if each.is_short}
+        short = self.short_subscriptions
         total = len(self.plan.subscriptions)
         missing = f": {len(short)} of {total} subscriptions" if short else ""
         return f"{self.completeness}{missing}, {self.rows:,} rows of {total} subscriptions"
@@ -139,6 +151,7 @@ class Manifest:
             "schema_version": self.schema_version,
             "run_id": self.plan.run_id,
             "completeness": self.completeness,
+            "is_cut": self.is_cut,
             "caveat": CAVEAT,
             "cloud": self.plan.cloud,
             "tenant_id": identity.get("tenant_id"),
@@ -175,6 +188,7 @@ class Manifest:
             tuple(OutputFile(**file) for file in document["files"]),
             document["version"],
             document["schema_version"],
+            document.get("is_cut", False),
         )
 
 
@@ -183,8 +197,10 @@ def make_manifest(
     results: Iterable[ScopeResult],
     ended_at: str,
     files: Iterable[OutputFile] = (),
+    *,
+    is_cut: bool = False,
 ) -> Manifest:
     """Return the manifest; scopes without a result are pending."""
     known: dict[Scope, ScopeResult] = {result.scope: result for result in results}
     ordered = (known.get(scope) or ScopeResult(scope) for scope in plan.scopes)
-    return Manifest(plan, tuple(ordered), ended_at, tuple(files))
+    return Manifest(plan, tuple(ordered), ended_at, tuple(files), is_cut=is_cut)

@@ -21,7 +21,8 @@ from aiomsi.inventory._row import Source
 from aiomsi.inventory._sources.graph.run import read_graph
 from aiomsi.inventory._sources.lists import read_lists
 from aiomsi.inventory._sources.observer import Observer
-from aiomsi.inventory._sources.reading import Reading, RowRules
+from aiomsi.inventory._sources.reading import RowRules
+from aiomsi.inventory._sources.readings import Readings
 from aiomsi.inventory._sources.responses import LISTS_AT_ONCE
 from aiomsi.inventory._sources.type_lists import read_types
 from aiomsi.inventory._times import Now, make_now
@@ -127,26 +128,24 @@ async def read_scopes(
             else:
                 unread.append(scope)
         parts = attrs.evolve(parts, thread=thread)
-        readings = _make_readings(plan, unread, parts, resume.now, observer)
+        readings = _make_readings(plan, parts, resume.now, observer)
         by_source = {
-            source: {scope: one for scope, one in readings.items() if scope.source == source}
-            for source in _SOURCES
+            source: [scope for scope in unread if scope.source == source] for source in _SOURCES
         }
         try:
             for results in (
-                read_lists(arm, by_source["container"], limit),
-                read_lists(arm, by_source["list"], limit),
-                read_types(arm, by_source["types"], limit),
-                read_graph(arm, plan, by_source["graph"], parts, limit),
+                read_lists(arm, by_source["container"], readings, limit),
+                read_lists(arm, by_source["list"], readings, limit),
+                read_types(arm, by_source["types"], readings, limit),
+                read_graph(arm, plan, by_source["graph"], readings, limit),
             ):
                 async with aclosing(results):
                     async for result in results:
                         await thread.drain(0)
-                        del readings[result.scope]
+                        readings.end(result.scope)
                         yield result
         finally:
-            for reading in readings.values():
-                reading.writer.discard()
+            readings.discard()
 
 
 def open_parts(
@@ -171,12 +170,7 @@ def find_storage_options(
     return found
 
 
-def _make_readings(
-    plan: Plan, scopes: Collection[Scope], parts: PartFolder, now: Now, observer: Observer | None
-) -> dict[Scope, Reading]:
+def _make_readings(plan: Plan, parts: PartFolder, now: Now, observer: Observer | None) -> Readings:
     subscriptions = {one.id: one for one in plan.subscriptions}
     rules = RowRules(now, plan.ignore, plan.filters, frozenset(plan.selection.kinds), observer)
-    return {
-        scope: Reading(scope, subscriptions[scope.subscription_id], parts.make_writer(scope), rules)
-        for scope in scopes
-    }
+    return Readings(subscriptions, parts, rules)

@@ -16,7 +16,8 @@ def test_duration_has_a_unit(text: str, seconds: float) -> None:
 
 def test_names_of_a_list_are_stripped() -> None:
     assert split_names(" a, b,,c ") == ("a", "b", "c")
-    assert split_names(None) == ()
+    assert split_names("a,b", "c") == ("a", "b", "c")
+    assert split_names() == ()
 
 
 def test_url_of_azure_needs_no_credential_yet() -> None:

@@ -160,6 +160,7 @@ def test_folder_with_other_files_is_refused_without_a_request(
     assert [path.name for path in Path().iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that is closed first")
 def test_closed_stderr_is_exit_code_141_after_the_files(
     embedded_azure: EmbeddedAzure, output: Path
@@ -203,6 +204,7 @@ def test_file_without_names_is_refused(run: Run, output: Path) -> None:
     assert said.complaint[0] == "aiomsi: --exclude @none.txt has no line with a name"
 
 
+@pytest.mark.slow
 def test_states_tags_offers_and_groups_choose(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -249,6 +251,7 @@ def test_csv_for_a_spreadsheet_begins_with_a_mark(run: Run, output: Path) -> Non
 # Resuming
 
 
+@pytest.mark.slow
 def test_failed_lists_alone_are_read_again(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -269,6 +272,7 @@ def test_failed_lists_alone_are_read_again(
     assert re.search(rf"^microsoft.compute/disks +{kinds}$", said.err, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_ended_run_is_replaced_by_a_new_one(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -278,6 +282,7 @@ def test_ended_run_is_replaced_by_a_new_one(
     assert codes == [3, 3]
 
 
+@pytest.mark.slow
 def test_unfinished_run_needs_a_decision(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -299,6 +304,7 @@ def test_unfinished_run_needs_a_decision(
     assert len(embedded_azure.arm.requests) - before == 2 + 12
 
 
+@pytest.mark.slow
 def test_resumed_run_refuses_other_arguments(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -311,6 +317,7 @@ def test_resumed_run_refuses_other_arguments(
     assert said.complaint[0] == "aiomsi: the earlier run differs from this one in: choice"
 
 
+@pytest.mark.slow
 def test_resumed_run_refuses_another_identity(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -328,6 +335,7 @@ def test_resumed_run_refuses_another_identity(
     assert said.complaint[0] == "aiomsi: the earlier run differs from this one in: identity"
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_parts(
     run: Run,
     embedded_azure: EmbeddedAzure,
@@ -367,6 +375,7 @@ def test_second_run_in_the_folder_is_refused(
 # What is shown
 
 
+@pytest.mark.slow
 def test_mask_hides_ids_on_stderr_and_not_in_files(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -381,6 +390,7 @@ def test_mask_hides_ids_on_stderr_and_not_in_files(
     assert read_manifest("x.manifest.json").errors[0].scope.subscription_id == ids[0]
 
 
+@pytest.mark.slow
 def test_pipe_gets_plain_lines_without_control_characters(
     embedded_azure: EmbeddedAzure, output: Path
 ) -> None:
@@ -399,6 +409,7 @@ def test_json_progress_is_a_line_for_each_snapshot(run: Run, output: Path) -> No
     assert (documents[-1]["done"], documents[-1]["rows"]) == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pty")
 def test_terminal_shows_a_bar_and_then_the_summary(
     embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
@@ -430,7 +441,7 @@ def test_properties_and_filters_choose_the_rows(
 ) -> None:
     said = run(
         *("inventory", "-o", "x.jsonl", "--progress", "none", "--properties"),
-        *("--type", "Microsoft.Compute/disks", "--where", "location != 'nowhere'"),
+        *("--type", "Microsoft.Compute/disks, Contoso.X/ys", "--where", "location != 'nowhere'"),
     )
 
     assert said.code == 0
@@ -439,12 +450,14 @@ def test_properties_and_filters_choose_the_rows(
     assert all(row["properties"] for row in rows)
 
 
+@pytest.mark.slow
 def test_kinds_locations_and_groups_choose_the_rows(
     run: Run, ids: tuple[str, ...], output: Path
 ) -> None:
     said = run(
         *("inventory", "-o", "x.jsonl", "--progress", "none", "--location", "West Europe"),
         *("--kinds", "Microsoft.Network/virtualNetworks, Microsoft.Web/sites", "--no-count"),
+        *("--kinds", "Microsoft.Compute/disks"),
     )
 
     assert said.code == 0
@@ -453,6 +466,7 @@ def test_kinds_locations_and_groups_choose_the_rows(
     assert {row["type"] for row in rows if row["source"] == "types"} <= {
         "microsoft.network/virtualnetworks",
         "microsoft.web/sites",
+        "microsoft.compute/disks",
     }
     group = next(row["resource_group"] for row in rows)
     assert isinstance(group, str)
@@ -490,6 +504,7 @@ def test_rows_go_to_stdout_and_the_rest_to_stderr(
     assert not list(Path().iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pipe that is closed first")
 def test_closed_stdout_is_exit_code_141_without_a_traceback(
     embedded_azure: EmbeddedAzure, output: Path
@@ -507,6 +522,7 @@ def test_closed_stdout_is_exit_code_141_without_a_traceback(
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.slow
 def test_parts_of_stdout_may_be_kept_and_continued(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -523,6 +539,7 @@ def test_parts_of_stdout_may_be_kept_and_continued(
     assert len(again.out.splitlines()) > len(first.out.splitlines())
 
 
+@pytest.mark.slow
 def test_ended_run_to_stdout_is_replaced(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
@@ -590,6 +607,7 @@ def test_missing_package_is_named_before_a_request(
     assert not embedded_azure.arm.requests
 
 
+@pytest.mark.slow
 def test_drift_is_shown_by_type(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Run
+from optional import import_or_skip
 
 from aiomsi.testing import EmbeddedAzure, Fault
 
@@ -42,6 +43,7 @@ def edit(path: str) -> tuple[str, str, str]:
     return first["id"], second["id"], f"{first['id']}-new"
 
 
+@pytest.mark.slow
 def test_equal_inventories_are_exit_code_0(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
@@ -52,6 +54,7 @@ def test_equal_inventories_are_exit_code_0(run: Run, ids: tuple[str, ...]) -> No
     assert said.err == "aiomsi: 0 added, 0 removed, 0 changed, 0 unknown\n"
 
 
+@pytest.mark.slow
 def test_differences_are_exit_code_4_as_json(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
@@ -72,6 +75,7 @@ def test_differences_are_exit_code_4_as_json(run: Run, ids: tuple[str, ...]) -> 
     assert said.err == "aiomsi: 1 added, 1 removed, 1 changed, 0 unknown\n"
 
 
+@pytest.mark.slow
 def test_differences_are_a_table_for_people(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
@@ -86,6 +90,7 @@ def test_differences_are_a_table_for_people(run: Run, ids: tuple[str, ...]) -> N
     assert "-> {'env': 'prod'}" in line
 
 
+@pytest.mark.slow
 def test_missing_scope_is_exit_code_3_without_removals(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...]
 ) -> None:
@@ -101,6 +106,7 @@ def test_missing_scope_is_exit_code_3_without_removals(
     assert said.err.splitlines()[-1] == f"aiomsi: not read whole in both: {ids[0]}.list"
 
 
+@pytest.mark.slow
 def test_filtered_inventory_hides_differences(run: Run, ids: tuple[str, ...]) -> None:
     take(run, "a.jsonl")
     take(run, "b.jsonl", "--location", "westeurope")
@@ -111,6 +117,7 @@ def test_filtered_inventory_hides_differences(run: Run, ids: tuple[str, ...]) ->
     assert {json.loads(line)["change"] for line in said.out.splitlines()} == {"unknown"}
 
 
+@pytest.mark.slow
 def test_many_missing_scopes_are_counted(run: Run, ids: tuple[str, ...]) -> None:
     take(run, "a.jsonl")
     take(run, "b.jsonl", "--subscription", ids[0])
@@ -124,13 +131,13 @@ def test_many_missing_scopes_are_counted(run: Run, ids: tuple[str, ...]) -> None
 @pytest.mark.parametrize(
     ("name", "manifest", "rows", "message"),
     [
-        ("a.csv", None, None, "'a.csv' is no .jsonl file"),
+        ("a.txt", None, None, "'a.txt' is no folder, and ends with none of .jsonl, .csv, .parquet"),
         ("a.jsonl", None, None, "the manifest 'a.manifest.json' can't be read: No such file or"),
         ("a.jsonl", "[]", None, "'a.manifest.json' is no manifest: this is no manifest of an"),
         ("a.jsonl", "{", None, "'a.manifest.json' is no manifest: "),
         ("a.jsonl", "", None, "'a.jsonl' can't be read: No such file or directory"),
-        ("a.jsonl", "", b"{}x\n", "'a.jsonl' is not the file that its manifest describes"),
-        ("a.jsonl", "", b"", "'a.jsonl' is not the file that its manifest describes"),
+        ("a.jsonl", "", b"{}x\n", "'a.jsonl' is not what its manifest describes"),
+        ("a.jsonl", "", b"", "'a.jsonl' is not what its manifest describes"),
     ],
 )
 def test_unreadable_inventory_is_exit_code_2(
@@ -156,6 +163,7 @@ def test_unreadable_inventory_is_exit_code_2(
     assert said.complaint[0].startswith(f"aiomsi: {message}")
 
 
+@pytest.mark.slow
 def test_scope_with_ignored_code_gives_no_removals(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...]
 ) -> None:
@@ -170,6 +178,7 @@ def test_scope_with_ignored_code_gives_no_removals(
     assert f"not read whole in both: {ids[0]}.list" in said.err
 
 
+@pytest.mark.slow
 def test_file_that_was_cut_gives_no_removals(run: Run, ids: tuple[str, ...]) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         take(run, name)
@@ -179,3 +188,30 @@ def test_file_that_was_cut_gives_no_removals(run: Run, ids: tuple[str, ...]) -> 
     said = run("inventory", "diff", "a.jsonl", "b.jsonl")
 
     assert (said.code, said.out) == (2, "")
+
+
+@pytest.mark.parametrize("end", [".csv", ".parquet", "/"])
+def test_every_output_is_compared(run: Run, ids: tuple[str, ...], end: str) -> None:
+    if end != ".csv":
+        import_or_skip("pyarrow.parquet")
+    take(run, f"a{end}")
+    take(run, "b.jsonl")
+    _, changed, _ = edit("b.jsonl")
+
+    same = run("inventory", "diff", f"a{end}", f"a{end}")
+    other = run("inventory", "diff", f"a{end}", "b.jsonl", "--json")
+
+    assert same.err == "aiomsi: 0 added, 0 removed, 0 changed, 0 unknown\n"
+    assert other.err == "aiomsi: 1 added, 1 removed, 1 changed, 0 unknown\n"
+    documents = [json.loads(line) for line in other.out.splitlines()]
+    (found,) = (one for one in documents if one["change"] == "changed")
+    assert (found["id"], set(found["columns"])) == (changed, {"tags"})
+
+
+def test_folder_with_a_missing_file_is_refused(run: Run, ids: tuple[str, ...]) -> None:
+    import_or_skip("pyarrow.parquet")
+    take(run, "a/")
+    next(Path("a").iterdir()).unlink()
+    said = run("inventory", "diff", "a", "a/")
+    assert said.code == 2
+    assert "'a' is not what its manifest describes" in said.err

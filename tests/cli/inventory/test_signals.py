@@ -43,14 +43,28 @@ class Child:
         azure.arm.inject(Fault.delay(FOREVER), None, self.hanging)
         self.azure, self.folder, self.options = azure, folder, options
         self.parts = folder / "x.jsonl.parts"
-        self.process = self.start(*options)
+        self.process = self.start(folder, *options)
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, folder: Path, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "aiomsi", "inventory", "-o", "x.jsonl", *options]
         environment = {**os.environ, **self.azure.environment, "SOURCE_DATE_EPOCH": "1000"}
         return subprocess.Popen(
-            command, cwd=self.folder, env=environment, stderr=subprocess.PIPE, text=True
+            command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
         )
+
+    def resume(self) -> None:
+        """Resume the run, now that no list hangs, until it has the file of an undisturbed run."""
+        self.azure.clear_faults()
+        before = len(self.azure.arm.requests)
+        self.process = self.start(self.folder, "--resume")
+        assert self.end()[0] == 0
+        # The list of subscriptions, their count, and the one list that was missing.
+        assert len(self.azure.arm.requests) - before == 3
+        other = self.folder / "undisturbed"
+        other.mkdir()
+        self.process = self.start(other)
+        assert self.end()[0] == 0
+        assert (self.folder / "x.jsonl").read_bytes() == (other / "x.jsonl").read_bytes()
 
     def wait_for_parts(self) -> None:
         """Wait until all lists but one are read: each of 6 subscriptions has two."""
@@ -83,15 +97,13 @@ def test_signal_ends_a_run_that_can_be_resumed(
     assert lines[-1] == advice
     assert not [path for path in tmp_path.iterdir() if path != child.parts]
     assert not list(child.parts.glob("*.tmp-*"))
+    interrupted = read_manifest(child.parts / "manifest.json")
+    assert interrupted.completeness == "interrupted"
+    assert "pending" in {result.state for result in interrupted.results}
 
-    embedded_azure.clear_faults()
-    before = len(embedded_azure.arm.requests)
-    child.process = child.start("--resume")
-    assert child.end()[0] == 0
+    child.resume()
     manifest = read_manifest(tmp_path / "x.manifest.json")
     assert (manifest.completeness, manifest.exit_code) == ("complete", 0)
-    # The list of subscriptions, their count, and the one list that was missing.
-    assert len(embedded_azure.arm.requests) - before == 3
     assert not child.parts.exists()
 
 
@@ -113,6 +125,7 @@ def test_ctrl_c_twice_ends_the_process_at_once(
     assert code in (130, 143)
     assert err == ""
     assert len([*child.parts.glob("*.part")]) == 11
+    child.resume()
 
 
 @UNIX
@@ -177,6 +190,11 @@ def test_first_signal_ends_the_run_with_what_is_known(
     asyncio.run(main())
     assert finish(run, Console(file=sys.stderr, width=200)) == 130
     assert shown in capsys.readouterr().err
+    path = tmp_path / "x.jsonl.parts" / "manifest.json"
+    assert path.exists() == (run.manifest is not None)
+    if run.manifest is not None:
+        assert read_manifest(path) == run.manifest
+        assert run.manifest.completeness == "interrupted"
 
 
 def test_second_signal_ends_the_process() -> None:

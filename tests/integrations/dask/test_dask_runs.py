@@ -16,8 +16,8 @@ from pages import run_block
 import aiomsi
 from aiomsi import inventory
 from aiomsi.integrations import dask
-from aiomsi.integrations._dask.owner import OwnerFile
 from aiomsi.inventory._formats.places import LocalPlace
+from aiomsi.inventory._parts.owner import OwnerFile
 from aiomsi.testing import EmbeddedAzure
 
 distributed = import_distributed()

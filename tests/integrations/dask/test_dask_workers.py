@@ -13,10 +13,10 @@ from dask_runs import import_distributed, make_config, make_plan
 
 import aiomsi
 from aiomsi import ConfigurationError, inventory
-from aiomsi.integrations._dask.owner import CANCELLED, OwnerFile
 from aiomsi.integrations._dask.shard import read_shard
 from aiomsi.inventory._formats.places import LocalPlace
 from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.owner import CANCELLED, OwnerFile
 from aiomsi.testing import EmbeddedAzure
 
 distributed = import_distributed()

@@ -8,8 +8,6 @@ from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-import attrs
-
 from aiomsi._clouds import Cloud
 from aiomsi._errors import SAFE_METHODS, ConfigurationError, ForeignHostError
 from aiomsi._util.json import dumps
@@ -57,8 +55,6 @@ _CONNECTION_HEADERS = frozenset(
 )
 
 
-# Not frozen: every call makes one, and a frozen class takes twice as long.
-@attrs.define(eq=False, repr=False)
 class Options:
     """The optional arguments of a call, beside method and path; None means the default.
 
@@ -75,15 +71,40 @@ class Options:
 
     """
 
-    api_version: str | None = None
-    params: Mapping[str, str | int | bool] | None = attrs.field(default=None, repr=False)
-    json: Any = attrs.field(default=None, repr=False)
-    content: bytes | None = attrs.field(default=None, repr=False)
-    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-    timeout: float | None = None
-    if_match: str | None = None
-    if_none_match: str | None = None
-    lists: bool = False
+    # Each import creates this class, so it is plain.
+    __slots__ = (
+        "api_version",
+        "content",
+        "headers",
+        "if_match",
+        "if_none_match",
+        "json",
+        "lists",
+        "params",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        api_version: str | None = None,
+        params: Mapping[str, str | int | bool] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        lists: bool = False,
+    ) -> None:
+        self.api_version = api_version
+        self.params = params
+        self.json = json
+        self.content = content
+        self.headers = headers
+        self.timeout = timeout
+        self.if_match = if_match
+        self.if_none_match = if_none_match
+        self.lists = lists
 
 
 NO_OPTIONS = Options()

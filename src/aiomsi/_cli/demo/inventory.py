@@ -131,7 +131,9 @@ def run(
         path = rf"(?i)^/subscriptions/{tenant.failing.subscription_id}/resources\?.*skiptoken"
         azure.arm.inject(Fault(500, body=_BROKEN), None, path)
         output = str(Path(folder) / "inventory.jsonl")
-        options = RunOptions(output, report=None if report is None else str(report))
+        options = RunOptions(
+            output, {"count": True}, report=None if report is None else str(report)
+        )
         summary = _take(options, printer, console)
     print_summary(console, summary)
     if picture is not None:

@@ -34,11 +34,12 @@ _DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 _VERSION = "2016-06-01"
 
 
-@attrs.frozen
 class _RecordingImds(Imds):
     """The host IMDS, with a record of its responses for the output."""
 
-    answers: list[TokenHttpResponse] = attrs.field(factory=list, repr=False)
+    def __init__(self, authority: str) -> None:
+        super().__init__(authority)
+        self.answers: list[TokenHttpResponse] = []
 
     def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
         """Record a response and parse it."""

@@ -36,9 +36,9 @@ def read_names(option: str, texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def split_names(text: str | None) -> tuple[str, ...]:
-    """Return the names of a list with commas."""
-    return tuple(name for each in (text or "").split(",") if (name := each.strip()))
+def split_names(*texts: str) -> tuple[str, ...]:
+    """Return the names of lists with commas."""
+    return tuple(name for text in texts for each in text.split(",") if (name := each.strip()))
 
 
 def parse_duration(text: str) -> float:

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.exceptions import Exit
@@ -14,7 +14,6 @@ from click.exceptions import Exit
 from aiomsi._cli.options import format_epilog
 from aiomsi._cli.output import join_first, print_line, say
 from aiomsi._errors import ConfigurationError
-from aiomsi._util import json
 
 if TYPE_CHECKING:
     from aiomsi.inventory import Difference, Manifest
@@ -40,18 +39,20 @@ _CHANGES = ("added", "removed", "changed", "unknown")
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each difference.")
 def diff(old: Path, new: Path, as_json: bool) -> None:
-    """Print the differences of two inventories, OLD and NEW, which are .jsonl files.
+    """Print the differences of two inventories, OLD and NEW, which are outputs of runs.
 
-    Each needs its manifest beside it. A row that is missing in a list that was not read whole is
-    "unknown", and never "removed". Times of reading are not compared.
+    Each is a .jsonl, .csv or .parquet file, or a folder, and needs its manifest beside it. A row
+    that is missing in a list that was not read whole is "unknown", and never "removed". Times of
+    reading are not compared.
     """
     from aiomsi.inventory import compare_rows, find_known_scopes
+    from aiomsi.inventory._formats.inputs import read_rows
 
     manifests = _read_manifest(old), _read_manifest(new)
     for path, manifest in zip((old, new), manifests, strict=True):
         _check_file(path, manifest)
     known_old, known_new = map(find_known_scopes, manifests)
-    differences = compare_rows(_iter_rows(old), _iter_rows(new), known_old, known_new)
+    differences = compare_rows(read_rows(old), read_rows(new), known_old, known_new)
     counts = _print_as_json(differences) if as_json else _print_table(differences)
     unknown = list_unknown(*manifests)
     say(", ".join(f"{counts[change]:,} {change}" for change in _CHANGES))
@@ -72,16 +73,18 @@ def _read_manifest(path: Path) -> Manifest:
     """Return the manifest of an inventory.
 
     Raises:
-        ConfigurationError: the inventory is no JSON Lines, or its manifest can't be read.
+        ConfigurationError: the inventory is no output of a run, or its manifest can't be read.
 
     """
     from aiomsi.inventory import read_manifest
     from aiomsi.inventory._assemble import MANIFEST_NAME
+    from aiomsi.inventory._formats.outputs import SUFFIXES
 
-    if path.suffix != ".jsonl":
-        msg = f"{str(path)!r} is no .jsonl file"
-        raise ConfigurationError(msg, help="Compare the JSON Lines of two inventories")
-    beside = path.with_suffix(f".{MANIFEST_NAME}")
+    if not path.is_dir() and path.suffix not in SUFFIXES:
+        msg = f"{str(path)!r} is no folder, and ends with none of {', '.join(SUFFIXES)}"
+        raise ConfigurationError(msg, help="Compare the outputs of two inventories")
+    name = path.name if path.is_dir() else path.stem
+    beside = path.with_name(f"{name}.{MANIFEST_NAME}")
     try:
         return read_manifest(beside)
     except OSError as error:
@@ -94,27 +97,31 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _check_file(path: Path, manifest: Manifest) -> None:
-    """Check that a file is the one that its manifest describes, or rows may be missing in it.
+    """Check that files are those that a manifest describes, or rows may be missing in them.
 
     Raises:
         ConfigurationError: it is another one, or can't be read.
 
     """
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if path.is_dir():
+            # The last file of a manifest is that of the errors.
+            described = sorted((file.name, file.sha256) for file in manifest.files[:-1])
+            found = sorted((each.name, _find_digest(each)) for each in path.iterdir())
+        else:
+            described = [("", file.sha256) for file in manifest.files[:1]]
+            found = [("", _find_digest(path))]
     except OSError as error:
         msg = f"{str(path)!r} can't be read: {error.strerror}"
         raise ConfigurationError(msg, help="Write the inventory again") from None
-    if digest not in {file.sha256 for file in manifest.files[:1]}:
-        msg = f"{str(path)!r} is not the file that its manifest describes: it was cut or changed"
+    if found != described:
+        msg = f"{str(path)!r} is not what its manifest describes: it was cut or changed"
         raise ConfigurationError(msg, help="Write the inventory again")
 
 
-def _iter_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file, which `_check_file` has checked."""
+def _find_digest(path: Path) -> str:
     with path.open("rb") as file:
-        yield from map(json.loads, file)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _print_as_json(differences: Iterator[Difference]) -> Counter[str]:

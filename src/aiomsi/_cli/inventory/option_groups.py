@@ -70,18 +70,18 @@ def row_options(command: _Command) -> _Command:
             text="A resource group to keep",
         ),
         _several("--location", "locations", metavar="NAME", text="A location to keep"),
-        _several("--type", "types", metavar="TYPE", text="A resource type to keep"),
+        _several("--type", "types", metavar="TYPE,...", text="Resource types to keep"),
         _several(
             "--graph-table",
             "tables",
             metavar="NAME",
             text="A further table of Resource Graph, such as SecurityResources",
         ),
-        click.option(
+        _several(
             "--kinds",
             metavar="TYPE,...",
-            help="Resource types to read by their own lists, with properties; children, such as "
-            "Microsoft.Network/virtualNetworks/subnets, in each parent.",
+            text="Resource types to read by their own lists, with properties; children, such as "
+            "Microsoft.Network/virtualNetworks/subnets, in each parent",
         ),
         click.option(
             "--properties",

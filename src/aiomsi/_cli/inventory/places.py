@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
 
-from aiomsi._errors import ConfigurationError
+from aiomsi._errors import ConfigurationError, UsageError
 from aiomsi._util import json
 from aiomsi.inventory._assemble import ERRORS_NAME, MANIFEST_NAME
+from aiomsi.inventory._formats.files import write_file
+from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.locations import is_folder, open_place, strip_separator
 from aiomsi.inventory._formats.outputs import open_output
+from aiomsi.inventory._formats.places import TEMPORARY, Place, is_temporary
 from aiomsi.inventory._formats.standard_output import STANDARD_OUTPUT
-from aiomsi.inventory._manifest import Manifest
+from aiomsi.inventory._manifest import Completeness, Manifest
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._parts.lock import FolderLock, lock_folder
+from aiomsi.inventory._parts.owner import OwnerFile
 
 PARTS_SUFFIX = ".parts"
 
@@ -48,16 +57,65 @@ class Parts:
     is_kept: bool = attrs.field(default=False, init=False)
     _is_temporary: bool = False
     _lock: FolderLock | None = None
+    _owner: str | None = attrs.field(default=None, init=False)
 
-    def finish(self, *, is_complete: bool) -> None:
-        """Remove the parts of a complete run, and a folder without a plan."""
-        if is_complete:
+    def begin(self) -> None:
+        """Take over the folder if it is in a store; it has no plan before that of this run."""
+        if self._lock is None:
+            self._owner = f"{uuid.uuid4()} {socket.gethostname()} {os.getpid()}"
+            self._owner_file.write(self._owner)
+
+    def check_owner(self) -> None:
+        """Check that no other run has taken over a folder in a store.
+
+        Raises:
+            UsageError: another run has.
+
+        """
+        if self._owner is None:
+            return
+        found = self._owner_file.read()
+        if found != self._owner:
+            msg = f"another run has taken over the folder {self.location!r}: {found or 'it ended'}"
+            raise UsageError(msg, help="Let that run end; both read the same scopes")
+
+    @property
+    def _owner_file(self) -> OwnerFile:
+        return OwnerFile(self.folder.place)
+
+    def finish(self, manifest: Manifest | None) -> None:
+        """Remove the parts of a complete run, and a folder without a plan.
+
+        The manifest of an interrupted run is written to the folder, because the one beside the
+        output is that of an earlier inventory.
+        """
+        completeness = None if manifest is None else manifest.completeness
+        if self._owner is not None:
+            if self._owner_file.read() != self._owner:
+                # The parts are those of the run that has taken over.
+                self.is_kept = True
+                return
+            self._owner_file.remove()
+        if completeness == "complete":
             self.folder.clear()
         self.is_kept = not self._is_temporary and self.folder.read_plan() is not None
+        if manifest is not None and completeness == "interrupted" and self.is_kept:
+            # Without space on the disk, the summary alone has the results.
+            with suppress(OSError):
+                write_file(self._place_of_manifest, [encode_json(manifest.to_json()) + b"\n"])
         if self._lock is not None and not self.is_kept:
             if self._is_temporary:
                 self.folder.clear()
             self._lock.remove_folder()
+
+    @property
+    def _place_of_manifest(self) -> Place:
+        return self.folder.place.child(MANIFEST_NAME)
+
+    def forget_interruption(self) -> None:
+        """Remove the manifest of an earlier run that was interrupted."""
+        if _read_run(self._place_of_manifest, "interrupted") is not None:
+            self._place_of_manifest.remove()
 
 
 def open_parts(location: str | None, storage: Mapping[str, Any], stack: ExitStack) -> Parts:
@@ -103,11 +161,40 @@ def must_clear(
 def _find_ended_run(parts: Parts, output: str, storage: Mapping[str, Any]) -> str | None:
     """Return the id of the run that wrote the output; None without a readable manifest."""
     beside = open_output(output, storage_options=storage).beside(MANIFEST_NAME)
+    place = beside or parts.folder.place.child(MANIFEST_NAME)
+    return _read_run(place, "complete", "incomplete")
+
+
+def _read_run(place: Place, *ends: Completeness) -> str | None:
+    """Return the id of the run of a manifest, if it ended so; None without a readable manifest."""
     try:
-        with (beside or parts.folder.place.child(MANIFEST_NAME)).open() as file:
-            return Manifest.from_json(json.loads(file.read())).plan.run_id
+        with place.open() as file:
+            manifest = Manifest.from_json(json.loads(file.read()))
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError):
         return None
+    return manifest.plan.run_id if manifest.completeness in ends else None
+
+
+def remove_unfinished(output: str) -> None:
+    """Remove the files that a run left beside a local output when it was killed.
+
+    Call it under the lock of the folder that is named after the output.
+    """
+    if output == STANDARD_OUTPUT or "://" in output:
+        return
+    target = open_output(output)
+    own = Path(strip_separator(output))
+    beside = (target.beside(ERRORS_NAME), target.beside(MANIFEST_NAME))
+    names = {own.name, *(place.name for place in beside if place is not None)}
+    for path in own.parent.iterdir():
+        name, mark, _ = path.name.rpartition(TEMPORARY)
+        if not mark or name not in names or not is_temporary(path.name):
+            continue
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+        elif own.exists():
+            # Without the folder, this may be the earlier data set, which was about to be replaced.
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def list_files(output: str, manifest: Manifest) -> list[str]:

@@ -12,7 +12,13 @@ import attrs
 
 from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.inventory.mask import Mask
-from aiomsi._cli.inventory.places import Parts, find_parts, must_clear, open_parts
+from aiomsi._cli.inventory.places import (
+    Parts,
+    find_parts,
+    must_clear,
+    open_parts,
+    remove_unfinished,
+)
 from aiomsi._cli.inventory.printers import Printer
 from aiomsi._cli.inventory.progress import showing
 from aiomsi._cli.inventory.signals import Interruption
@@ -32,7 +38,6 @@ from aiomsi.inventory._run import Resume, find_storage_options, read_scopes
 from aiomsi.inventory._times import make_now
 
 T = TypeVar("T")
-_NOTHING_READ = 1
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -124,9 +129,6 @@ class InventoryRun:
             if self.interruption.number is None:
                 raise
             task.uncancel()
-            if self._plan is not None:
-                now = make_now(self.clock.wall)()
-                self.manifest = make_manifest(self._plan, self._results, now)
 
     @asynccontextmanager
     async def _open_session(self, target: Target) -> AsyncIterator[CommandSession]:
@@ -148,9 +150,13 @@ class InventoryRun:
             parts = await thread.run(open_parts, location, storage, locked)
             try:
                 await self._run_with_parts(arm, parts, thread, storage)
+            except asyncio.CancelledError:
+                if self._plan is not None and self.interruption.number is not None:
+                    now = make_now(self.clock.wall)()
+                    self.manifest = make_manifest(self._plan, self._results, now, is_cut=True)
+                raise
             finally:
-                complete = self.manifest is not None and self.manifest.completeness == "complete"
-                await thread.run(lambda: parts.finish(is_complete=complete))
+                await thread.run(parts.finish, self.manifest)
                 self.parts = parts.location if parts.is_kept else None
 
     async def _run_with_parts(
@@ -168,7 +174,11 @@ class InventoryRun:
         def open_plan(planned: Plan) -> Plan:
             if clear:
                 parts.folder.clear()
+            parts.begin()
             parts.folder.remove_unfinished()
+            if options.parts is None:
+                remove_unfinished(options.output)
+            parts.forget_interruption()
             return parts.folder.open(planned)
 
         clear = await thread.run(check)
@@ -201,11 +211,12 @@ class InventoryRun:
     async def _write(self, plan: Plan, parts: Parts, storage: Mapping[str, Any]) -> Manifest:
         """Write the output in a thread; none is written if no scope was read."""
         manifest = make_manifest(plan, self._results, make_now(self.clock.wall)())
-        if manifest.exit_code == _NOTHING_READ:
+        if manifest.is_unread:
             return manifest
         options, folder = self.options, parts.folder
 
         def write(check: Callable[[], None]) -> Manifest:
+            parts.check_owner()
             self.state.tally.add(_iter_rows(folder, self._reused, check))
             written = assemble(
                 plan,

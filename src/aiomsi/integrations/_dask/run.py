@@ -17,10 +17,10 @@ from distributed import as_completed
 
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._errors import ConfigurationError, UsageError
-from aiomsi.integrations._dask.owner import CANCELLED, OwnerFile
 from aiomsi.integrations._dask.plugin import SessionPlugin, read_on_worker, read_owner_on_worker
 from aiomsi.integrations._dask.shard import RunConfig, not_shared
 from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.owner import CANCELLED, OwnerFile
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult
 from aiomsi.inventory._times import make_now

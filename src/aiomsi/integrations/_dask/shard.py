@@ -15,7 +15,7 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._errors import ConfigurationError
 from aiomsi._util.tasks import create_task
-from aiomsi.integrations._dask.owner import OwnerFile
+from aiomsi.inventory._parts.owner import OwnerFile
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._run import open_parts, run_shard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,17 +17,39 @@ except ImportError:
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode a value as compact JSON in UTF-8.
+    """Encode a value as compact JSON in UTF-8; a number that is not finite becomes null.
 
     Raises:
-        ValueError: the value holds a number that is not finite, or is nested too deeply.
+        ValueError: the value is nested too deeply.
 
     """
     try:
         return _dump_fast(value)
-    except TypeError:
+    except (TypeError, ValueError):
         # orjson refuses half surrogates and integers beyond 64 bits.
-        return json.dumps(value)
+        return json.dumps(_drop_infinite(value))
+
+
+def _drop_infinite(value: Any) -> Any:
+    """Return a value with null in the place of NaN and infinity, as orjson writes it.
+
+    Raises:
+        ValueError: the value is nested too deeply.
+
+    """
+    try:
+        return _replace_infinite(value)
+    except RecursionError:
+        msg = "the value is nested too deeply"
+        raise ValueError(msg) from None
+
+
+def _replace_infinite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _replace_infinite(one) for name, one in value.items()}
+    return [_replace_infinite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def encode_lines(rows: Iterable[Row]) -> bytes:

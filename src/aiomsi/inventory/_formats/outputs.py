@@ -17,7 +17,11 @@ from aiomsi.inventory._formats.csv import CsvEncoder, check_rows
 from aiomsi.inventory._formats.files import WholeFile
 from aiomsi.inventory._formats.locations import Location, is_folder, open_place, strip_separator
 from aiomsi.inventory._formats.places import LocalPlace, Place, name_aside, sync_folder
-from aiomsi.inventory._formats.standard_output import STANDARD_OUTPUT, write_standard_output
+from aiomsi.inventory._formats.standard_output import (
+    STANDARD_OUTPUT,
+    check_standard_output,
+    write_standard_output,
+)
 from aiomsi.inventory._manifest import Manifest, OutputFile
 from aiomsi.inventory._plan.scopes import Scope
 
@@ -122,7 +126,8 @@ class StandardOutput:
     """Standard output, with JSON Lines."""
 
     def check(self) -> None:
-        """Do nothing."""
+        """Raise ConfigurationError if the process has no standard output."""
+        check_standard_output()
 
     def write(self, manifest: Manifest, read_part: ReadPart) -> tuple[OutputFile, ...]:
         """Write the rows."""

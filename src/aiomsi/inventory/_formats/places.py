@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ BINARY: int = getattr(os, "O_BINARY", 0)
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY
 """The flags of a new file."""
 TEMPORARY = ".tmp-"
+_ASIDE = re.compile(rf".+{re.escape(TEMPORARY)}[0-9a-f]{{16}}", re.DOTALL)
 _PRIVATE_FOLDER = 0o700
 _TRIES = 8
 _PAUSE = 0.05
@@ -73,6 +75,11 @@ class Place(Protocol):
 def name_aside(path: Path) -> Path:
     """Return the name of a temporary file beside a file."""
     return path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(8)}")
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a name is one of `name_aside`."""
+    return _ASIDE.fullmatch(name) is not None
 
 
 @attrs.frozen

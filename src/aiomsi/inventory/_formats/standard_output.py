@@ -9,11 +9,29 @@ import sys
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from aiomsi._errors import ConfigurationError
 from aiomsi._util.compat import is_closed_pipe
 from aiomsi.inventory._manifest import OutputFile
 
 STANDARD_OUTPUT = "-"
 """The name of standard output, as an output and in the manifest."""
+
+
+def check_standard_output() -> None:
+    """Check that the process has a standard output.
+
+    Python has none if the descriptor was closed, and the number of the descriptor may belong to
+    another file.
+
+    Raises:
+        ConfigurationError: the process was started without one.
+
+    """
+    # The command opens the null device in the place of a closed stream.
+    is_null = sys.__stdout__ is None and getattr(sys.stdout, "name", "") == os.devnull
+    if sys.stdout is None or is_null:
+        msg = "standard output is closed"
+        raise ConfigurationError(msg, help="Name a file, or leave standard output open")
 
 
 def write_standard_output(chunks: Iterable[bytes], stream: BinaryIO | None = None) -> OutputFile:
@@ -26,9 +44,11 @@ def write_standard_output(chunks: Iterable[bytes], stream: BinaryIO | None = Non
     Raises:
         BrokenPipeError: the reader has closed the pipe.
         OSError: the stream can't be written.
+        ConfigurationError: as for `check_standard_output`.
 
     """
     if stream is None:
+        check_standard_output()
         sys.stdout.flush()
         stream = sys.stdout.buffer
         # A buffer would be flushed once more at the end of the process, after a closed pipe, too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 
@@ -14,7 +14,7 @@ from aiomsi._util import json
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.locations import Location, open_place
-from aiomsi.inventory._formats.places import TEMPORARY, LocalPlace, Place
+from aiomsi.inventory._formats.places import LocalPlace, Place, is_temporary
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._parts.writer import END_MARK, PartFile, PartWriter
 from aiomsi.inventory._plan.plan import Plan
@@ -26,7 +26,6 @@ PLAN_NAME = "plan.json"
 _SUFFIX = ".part"
 # The folder may have files of other programs, such as unfinished downloads.
 _PART = re.compile(r"[^.]+\.(?:container|list|types|graph)(?:\..+)?\.part")
-_UNFINISHED = re.compile(rf".+{re.escape(TEMPORARY)}[0-9a-f]{{16}}")
 _CHUNK = 1_048_576
 
 
@@ -100,7 +99,7 @@ class PartFolder:
     def remove_unfinished(self) -> None:
         """Remove the files that a killed run left; call it under the lock."""
         for name in self.place.list_names():
-            if _UNFINISHED.fullmatch(name):
+            if is_temporary(name):
                 self.place.child(name).remove()
 
     def clear(self) -> None:
@@ -109,7 +108,7 @@ class PartFolder:
         The plan is removed last, because parts without a plan would count as those of the next run.
         """
         for name in self.place.list_names():
-            if _PART.fullmatch(name) or _UNFINISHED.fullmatch(name):
+            if _PART.fullmatch(name) or is_temporary(name):
                 self.place.child(name).remove()
         self.place.child(PLAN_NAME).remove()
 
@@ -131,9 +130,11 @@ class PartFolder:
         last = b""
         try:
             with self._find_place(scope).open() as file:
-                for line in file:
-                    digest.update(last)
-                    last = line
+                while block := file.read(_CHUNK):
+                    last += block
+                    start = _find_last_line(last)
+                    digest.update(memoryview(last)[:start])
+                    last = last[start:]
         except FileNotFoundError:
             return None
         if not (last.startswith(END_MARK) and last.endswith(b"\n")):
@@ -153,17 +154,20 @@ class PartFolder:
         """
         place = self._find_place(scope)
         if isinstance(place, LocalPlace):
-            start, lines = 0, [b""]
-            while lines and not lines[-1].startswith(END_MARK):
+            start, has_more = 0, True
+            while has_more:
                 with place.open() as file:
                     file.seek(start)
-                    lines = file.readlines(_CHUNK)
-                    start = file.tell()
-                yield from _join_rows(lines)
+                    lines = _read_lines(file)
+                start += len(lines)
+                rows = _cut_end(lines)
+                has_more = bool(lines) and rows == lines
+                if rows:
+                    yield rows
         else:
             with place.open() as file:
-                while lines := file.readlines(_CHUNK):
-                    yield from _join_rows(lines)
+                while rows := _cut_end(_read_lines(file)):
+                    yield rows
 
     def iter_rows(self, scope: Scope) -> Iterator[Row]:
         """Yield the rows of a part."""
@@ -175,10 +179,20 @@ class PartFolder:
         return self.place.child(f"{scope.key}{_SUFFIX}")
 
 
-def _join_rows(lines: list[bytes]) -> Iterator[bytes]:
-    rows = lines[:-1] if lines and lines[-1].startswith(END_MARK) else lines
-    if rows:
-        yield b"".join(rows)
+def _read_lines(file: BinaryIO) -> bytes:
+    """Return the next lines of a file, whole ones; nothing at its end."""
+    return file.read(_CHUNK) + file.readline()
+
+
+def _find_last_line(lines: bytes) -> int:
+    """Return the position of the last line, which may have no line break."""
+    return lines.rfind(b"\n", 0, max(len(lines) - 1, 0)) + 1
+
+
+def _cut_end(lines: bytes) -> bytes:
+    """Return lines without the last one of a part, which has its result."""
+    start = _find_last_line(lines)
+    return lines[:start] if lines.startswith(END_MARK, start) else lines
 
 
 def is_reusable(

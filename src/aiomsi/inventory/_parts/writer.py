@@ -101,12 +101,13 @@ class PartWriter:
     rows: int = attrs.field(default=0, init=False)
     duplicates: int = attrs.field(default=0, init=False)
     _ids: set[str] = attrs.field(factory=set, init=False)
+    # The encoded rows of the page.
+    _page: list[bytes] = attrs.field(factory=list, init=False)
 
     def add(self, rows: Iterable[Row]) -> list[Row]:
-        """Write some rows, except those whose ids came before, and return the written ones.
+        """Add rows to the page, except those whose ids came before, and return the added ones.
 
         Raises:
-            OSError: the disk is full, or the file can't be written.
             ValueError: a row can't be encoded.
 
         """
@@ -118,31 +119,45 @@ class PartWriter:
             else:
                 self._ids.add(folded)
                 fresh.append(row)
-        data = encode_lines(fresh)
-        self._submit(self.file.write, data, size=len(data))
+        self._page.append(encode_lines(fresh))
         self.rows += len(fresh)
         return fresh
+
+    def end_page(self) -> None:
+        """Write the rows that were added.
+
+        Raises:
+            OSError: the disk is full, or the file can't be written.
+
+        """
+        data = b"".join(self._page)
+        self._page.clear()
+        self._submit(self.file.write, data, size=len(data))
 
     def finish(self, result: ScopeResult) -> None:
         """Write the result, and give the part its name; it has rows only if the scope was read.
 
         Raises:
-            OSError: as for `add`.
+            OSError: as for `end_page`.
 
         """
+        if self._page and result.state == "read":
+            self.end_page()
         self._ids.clear()
+        self._page.clear()
         self._submit(self.file.finish, result)
 
     def discard(self) -> None:
         """Remove the unfinished part."""
         self._ids.clear()
+        self._page.clear()
         self._submit(self.file.discard)
 
     async def drain(self) -> None:
         """Wait while many bytes are pending in the thread.
 
         Raises:
-            OSError: as for `add`.
+            OSError: as for `end_page`.
 
         """
         if self.thread is not None:

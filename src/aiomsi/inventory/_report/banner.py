@@ -35,7 +35,7 @@ LONGEST = 400
 def make_headline(manifest: Manifest) -> str:
     """Return the sentence after the status."""
     total = len(manifest.plan.subscriptions)
-    short = {each.scope.subscription_id for each in manifest.results if each.is_short}
+    short = manifest.short_subscriptions
     if not short:
         return f"{count(total, 'subscription')}, {'each ' if total > 1 else ''}read to its end"
     verb = "was" if len(short) == 1 else "were"

@@ -9,7 +9,8 @@ from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
 from aiomsi._tracing import trace_items
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult, make_error
-from aiomsi.inventory._sources.reading import LIST_VERSION, Reading
+from aiomsi.inventory._sources.reading import LIST_VERSION
+from aiomsi.inventory._sources.readings import Readings
 from aiomsi.inventory._sources.request_counts import count_requests
 from aiomsi.inventory._sources.responses import check_open, iter_pages
 
@@ -28,7 +29,7 @@ def make_request(scope: Scope) -> Request:
 
 
 async def read_lists(
-    arm: ArmSession, readings: Mapping[Scope, Reading], limit: int
+    arm: ArmSession, scopes: Iterable[Scope], readings: Readings, limit: int
 ) -> AsyncGenerator[ScopeResult, None]:
     """Yield the result of each scope as it ends.
 
@@ -38,11 +39,11 @@ async def read_lists(
 
     """
     # ARM's own lists always have the member `value`; those of providers may lack it.
-    pages = iter_pages(arm, _iter_requests(readings.values()), limit, strict=True)
+    pages = iter_pages(arm, _iter_requests(scopes, readings), limit, strict=True)
     lists = trace_items("ArmSession.fan_out_list", pages)
     async with aclosing(lists):
         async for request, part in lists:
-            reading = readings[request.tag]
+            reading = readings.open[request.tag]
             if not isinstance(part, Outcome):
                 reading.add(part.items)
                 del part
@@ -53,8 +54,8 @@ async def read_lists(
             yield reading.finish(None if part.error is None else make_error(part.error))
 
 
-def _iter_requests(readings: Iterable[Reading]) -> Iterator[Request]:
+def _iter_requests(scopes: Iterable[Scope], readings: Readings) -> Iterator[Request]:
     """Yield the request of each scope, when the fan-out takes it."""
-    for reading in readings:
-        reading.begin()
-        yield make_request(reading.scope)
+    for scope in scopes:
+        readings.make(scope).begin()
+        yield make_request(scope)

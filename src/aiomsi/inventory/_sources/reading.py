@@ -19,6 +19,8 @@ from aiomsi.inventory._times import Now
 
 LIST_VERSION = "2021-04-01"
 """The api-version of the lists of groups and of resources."""
+_SLICE = 64
+"""Items of a page that become rows at once."""
 
 
 def make_subscription_item(subscription: Subscription) -> dict[str, Any]:
@@ -116,14 +118,19 @@ class Reading:
                 items = [make_subscription_item(self.subscription), *items]
         elif self.scope.source == "types" and self._context.api_version != api_version:
             self._context = attrs.evolve(self._context, api_version=api_version)
-        context = self._context
+        # A slice at a time, so that few rows are alive when the garbage collector runs.
         try:
-            rows = [make_row(item, context) for item in items]
-            fresh = self.writer.add(self.rules.select(rows, self.scope.source))
+            for start in range(0, max(len(items), 1), _SLICE):
+                self._add_slice(items[start : start + _SLICE], self._context)
         except ValueError as error:
             self.malformed = make_error(error)
             return
-        self._types.update(row["type"] for row in fresh if row["type"] is not None)
+        self.writer.end_page()
+
+    def _add_slice(self, items: Sequence[object], context: RowContext) -> None:
+        rows = [make_row(item, context) for item in items]
+        fresh = self.writer.add(self.rules.select(rows, self.scope.source))
+        self._types.update([row["type"] for row in fresh if row["type"] is not None])
         if self.rules.observer is not None:
             self.rules.observer.add(self.scope, fresh)
 

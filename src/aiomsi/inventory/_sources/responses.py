@@ -88,9 +88,9 @@ def iter_pages(
     """Return the generator of the pages and outcomes of lists.
 
     With `strict` a page without a list of items is an error, because the rows and the link of a
-    page may be lost with it.
+    page may be lost with it. Otherwise that holds for later pages only.
     """
-    names = ListNames(strict=strict)
+    names = ListNames(strict=strict, strict_later=True)
     options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=names, raw=True)
     lists: Any = iter_lists
     pages: AsyncGenerator[tuple[Request, RawPage | Outcome], None]

@@ -7,7 +7,7 @@ takes its requests as it has room for them, so that few parents are in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
 
 import attrs
@@ -18,6 +18,7 @@ from aiomsi._arm.session import ArmSession
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error
 from aiomsi.inventory._row import find_group
 from aiomsi.inventory._sources.reading import Reading
+from aiomsi.inventory._sources.readings import Readings
 from aiomsi.inventory._sources.request_counts import count_requests
 from aiomsi.inventory._sources.responses import check_open, iter_pages
 from aiomsi.inventory._sources.type_paths import (
@@ -102,7 +103,7 @@ class TypeReading:
 
 
 async def read_types(
-    arm: ArmSession, readings: Mapping[Scope, Reading], limit: int
+    arm: ArmSession, scopes: Collection[Scope], readings: Readings, limit: int
 ) -> AsyncGenerator[ScopeResult, None]:
     """Yield the result of each scope as it ends.
 
@@ -111,13 +112,13 @@ async def read_types(
         OSError: a part can't be written.
 
     """
-    levels = sorted({count_levels(scope.kind or "") for scope in readings})
+    levels = sorted({count_levels(scope.kind or "") for scope in scopes})
     for level in levels:
-        types = [
-            TypeReading(reading)
-            for scope, reading in readings.items()
+        types = (
+            TypeReading(readings.make(scope))
+            for scope in scopes
             if count_levels(scope.kind or "") == level
-        ]
+        )
         # Scopes whose last list is one of parents end while the requests are generated.
         ended = deque[ScopeResult]()
         lists = iter_pages(arm, _iter_requests(arm, types, level, ended, limit), limit)

@@ -121,7 +121,7 @@ class GraphTables:
         return rows
 
     def _list_of_type(self, wanted: str | None) -> Sequence[Row]:
-        return _chain(self._map_resources(build_resource, wanted))
+        return _chain(self._map_resources(build_resource, wanted, alike=True))
 
     def _list_containers(self) -> Sequence[Row]:
         parts: list[Part] = self._list_management_groups()
@@ -209,10 +209,12 @@ class GraphTables:
         wanted: str | None = None,
         *,
         changed: bool = False,
+        alike: bool = False,
     ) -> list[Part]:
         """Return the rows of the resources of a type, or of all, in each subscription.
 
-        `changed` leaves out the stored ones that were not written since their creation.
+        `changed` leaves out the stored ones that were not written since their creation, and `alike`
+        tells whether the rows have the types of the resources.
         """
         parts: list[Part] = []
         for one in self._subscriptions:
@@ -229,7 +231,7 @@ class GraphTables:
                 ]
             lost = self._view.lost.get(one.subscription_id.lower(), 0)
             resources = resources[: max(0, len(resources) - lost)]
-            parts.append((scope, _map(resources, partial(build, one))))
+            parts.append((scope, _map(resources, partial(build, one), alike=alike)))
         return parts
 
     def _keep_readable(self, subscription: SubscriptionState, rows: Sequence[Row]) -> Part:
@@ -246,10 +248,12 @@ def _make_table(list_rows: Callable[[], Sequence[Row]]) -> Table:
     return Table(COLUMNS, list_rows())
 
 
-def _map(items: Sequence[_Item], build: Callable[[_Item], Row]) -> Sequence[Row]:
+def _map(
+    items: Sequence[_Item], build: Callable[[_Item], Row], *, alike: bool = False
+) -> Sequence[Row]:
     """Return the rows of items; those of generated ones are computed when they are read."""
     if isinstance(items, LazySequence):
-        return items.map(build, by_id=items.by_id)
+        return items.map(build, by_id=items.by_id, alike=alike)
     return [build(item) for item in items]
 
 

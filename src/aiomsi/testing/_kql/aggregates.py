@@ -32,6 +32,7 @@ class Aggregate:
         start: returns the state of a new group.
         add: returns a group's state after further values.
         finish: returns the result of a group's state.
+        counts: whether a row adds a number, so that equal rows add a multiple of it.
 
     """
 
@@ -40,6 +41,7 @@ class Aggregate:
     start: Callable[[], Any]
     add: Callable[[Any, Any], Any]
     finish: Callable[[Any], Any] = lambda state: state
+    counts: bool = False
 
 
 Make: TypeAlias = Callable[[Compiled], Aggregate]
@@ -53,7 +55,7 @@ def _count_rows(condition: Callable[[Row], Any] | None) -> Aggregate:
     def read(row: Row) -> int | None:
         return 1 if condition is None or condition(row) else None
 
-    return Aggregate("long", read, lambda: 0, _add)
+    return Aggregate("long", read, lambda: 0, _add, counts=True)
 
 
 def _sum(argument: Compiled) -> Aggregate:

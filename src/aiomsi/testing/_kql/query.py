@@ -36,7 +36,7 @@ from aiomsi.testing._kql.syntax import (
     Union,
     Where,
 )
-from aiomsi.testing._kql.tables import Table
+from aiomsi.testing._kql.tables import Table, check_scanned
 
 Tables: TypeAlias = Mapping[str, Callable[[], Table]]
 
@@ -83,4 +83,5 @@ def run_query(query: Query, tables: Tables, now: datetime) -> Table:
             table = _PLAIN[type(stage)](table, stage)
         else:
             table = _SCOPED[type(stage)](table, stage, Scope(table.columns, now))
+    check_scanned(table.rows)
     return table

@@ -31,12 +31,14 @@ from aiomsi.testing._kql.syntax import (
     SortKey,
     Type,
     Where,
+    iter_columns,
 )
 from aiomsi.testing._kql.tables import (
     FilteredRows,
     Row,
     Table,
     collect,
+    count_rows,
     filter_rows,
     scan,
     sort_rows,
@@ -74,7 +76,8 @@ def run_where(table: Table, stage: Where, scope: Scope) -> Table:
     if rest is None:
         return Table(table.columns, rows)
     test = compile_condition(rest, scope)
-    return Table(table.columns, filter_rows(rows, lambda row: test(row) is True))
+    passes = lambda row: test(row) is True  # noqa: E731
+    return Table(table.columns, filter_rows(rows, passes, set(iter_columns(rest))))
 
 
 def _narrow(rows: Sequence[Row], condition: Expression) -> tuple[Sequence[Row], Expression | None]:
@@ -121,9 +124,7 @@ def run_limit(table: Table, stage: Limit) -> Table:
 
 def run_count(table: Table) -> Table:
     """Return the number of rows."""
-    rows = table.rows
-    count = sum(1 for _ in rows) if isinstance(rows, FilteredRows) else len(rows)
-    return Table({"Count": "long"}, [{"Count": count}])
+    return Table({"Count": "long"}, [{"Count": count_rows(table.rows)}])
 
 
 def run_order(table: Table, stage: Order, scope: Scope) -> Table:

@@ -5,7 +5,7 @@ Source: https://learn.microsoft.com/kusto/query/summarize-operator
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -33,8 +33,9 @@ from aiomsi.testing._kql.syntax import (
     Path,
     Summarize,
     Type,
+    iter_columns,
 )
-from aiomsi.testing._kql.tables import Row, Table, scan
+from aiomsi.testing._kql.tables import Row, Table, weigh_rows
 
 
 @attrs.define
@@ -142,18 +143,26 @@ def run_summarize(table: Table, stage: Summarize, scope: Scope) -> Table:
     for item in stage.items:
         plan.add_item(item)
     columns = {name: key.type for name, key in keys.items()} | plan.columns
-    groups = _group(table, [key.compute for key in keys.values()], plan.aggregates)
+    # Rows of one type and subscription may be counted together, if no other column is read.
+    read = set(iter_columns(stage)) if all(one.counts for one in plan.aggregates) else {"*"}
+    weighed = weigh_rows(table.rows, read)
+    groups = _group(weighed, [key.compute for key in keys.values()], plan.aggregates)
     if not keys and not groups:
         groups[()] = [one.start() for one in plan.aggregates]
     return Table(columns, [_build_row(plan, values, states) for values, states in groups.items()])
 
 
 def _group(
-    table: Table, keys: list[Callable[[Row], Any]], aggregates: list[Aggregate]
+    rows: Iterable[tuple[Row, int]],
+    keys: list[Callable[[Row], Any]],
+    aggregates: list[Aggregate],
 ) -> dict[tuple[Any, ...], list[Any]]:
-    """Return the states of the aggregations by the keys of a group."""
+    """Return the states of the aggregations by the keys of a group.
+
+    The number of a row is more than 1 only if it stands for several rows that are counted.
+    """
     groups: dict[tuple[Any, ...], list[Any]] = {}
-    for row in scan(table.rows):
+    for row, number in rows:
         values = tuple(key(row) for key in keys)
         states = groups.get(values)
         if states is None:
@@ -161,7 +170,7 @@ def _group(
         for at, one in enumerate(aggregates):
             found = one.read(row)
             if found is not None:
-                states[at] = one.add(states[at], found)
+                states[at] = one.add(states[at], found * number if one.counts else found)
     return groups
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -235,3 +235,15 @@ class Query:
     table: str
     stages: Sequence[Stage]
     operators: frozenset[str] = frozenset()
+
+
+def iter_columns(node: object) -> Iterator[str]:
+    """Yield the names of the columns that a part of a tree reads."""
+    if isinstance(node, Name):
+        yield node.name
+    elif isinstance(node, tuple):
+        for part in node:
+            yield from iter_columns(part)
+    elif attrs.has(kind := type(node)):
+        for field in attrs.fields(kind):
+            yield from iter_columns(getattr(node, field.name))

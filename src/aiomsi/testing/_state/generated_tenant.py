@@ -11,8 +11,9 @@ import random
 import re
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from aiomsi.testing._state.azure_state import ResourceGroup
@@ -87,7 +88,15 @@ class GeneratedSubscription:
 
     """
 
-    __slots__ = ("_key", "_last_group", "display_name", "group_count", "size", "subscription_id")
+    __slots__ = (
+        "_key",
+        "_last_group",
+        "_type_counts",
+        "display_name",
+        "group_count",
+        "size",
+        "subscription_id",
+    )
 
     def __init__(self, key: int, subscription_id: str, display_name: str, size: int) -> None:
         self._key = key
@@ -96,6 +105,7 @@ class GeneratedSubscription:
         self.size = size
         self.group_count = max(1, math.ceil(size / _PER_GROUP))
         self._last_group: tuple[int, ResourceGroup] | None = None
+        self._type_counts: tuple[tuple[int, int], ...] | None = None
 
     def list_groups(self) -> LazySequence[ResourceGroup]:
         """Return all groups, sorted by name."""
@@ -132,12 +142,33 @@ class GeneratedSubscription:
             groups = range(index, index + 1)
         spans = range(self._get_start(groups[0]), self._get_start(groups[-1] + 1))
         if wanted is None:
-            return LazySequence(spans, self._make_resource, by_id=True)
+            found = LazySequence(spans, self._make_resource, by_id=True)
+            if group is None:
+                found.count_alike = self._count_types
+            return found
         at = next((at for at, one in enumerate(_TYPES) if one[0].lower() == wanted.lower()), None)
         if at is None:
             return ()
         parts = (LazySequence(self._get_span(number, at), self._make_resource) for number in groups)
         return LazySequence.chain(parts, by_id=True)
+
+    def _count_types(self) -> Iterator[tuple[Resource, int]]:
+        """Yield the first resource of each type, and the number of its resources."""
+        if self._type_counts is None:
+            self._type_counts = self._find_type_counts()
+        for first, count in self._type_counts:
+            yield self._make_resource(first), count
+
+    def _find_type_counts(self) -> tuple[tuple[int, int], ...]:
+        firsts, counts = dict[int, int](), Counter[int]()
+        for group in range(self.group_count):
+            bound, end = self._make_bound(group), self._get_start(group + 1)
+            starts = [self._get_start(group), *map(bound, _KINDS), end]
+            for at, (start, next_start) in enumerate(pairwise(starts)):
+                if start < next_start:
+                    firsts.setdefault(at, start)
+                    counts[at] += next_start - start
+        return tuple((first, counts[at]) for at, first in firsts.items())
 
     def _get_start(self, group: int) -> int:
         """Return the position of the first resource of a group."""

@@ -613,6 +613,7 @@ def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
     assert then(started("DELETE", 202), 200, failed).outcome is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted", "SucceededWithErrors"])
 def test_resource_at_rest_in_an_unknown_state_ends_the_polling(word: str) -> None:
     resting = {"properties": {"provisioningState": word}}

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from aiomsi._arm.protocol.pacing.lane import Group, Lane, Ticket, Turns
+from aiomsi._arm.protocol.pacing.lane import Lane, RateGroup, Ticket, Turns
 
 MANY = 100
 
@@ -16,7 +16,7 @@ def make_ticket(order: int, *, urgent: bool = False) -> Ticket:
 
 
 def make_lane(name: str = "") -> Lane:
-    return Lane((name,), "", (), Group())
+    return Lane((name,), "", (), RateGroup())
 
 
 def pop_all(lane: Lane, most_urgent: int = MANY) -> list[object]:
@@ -157,7 +157,7 @@ def test_lane_is_removed_out_of_its_turn() -> None:
 
 
 def test_group_takes_bulk_after_a_run_of_urgent_lanes() -> None:
-    group = Group()
+    group = RateGroup()
     urgent, bulk = make_lane("urgent"), make_lane("bulk")
     group.urgent.add(urgent, is_long=False)
     group.bulk.add(bulk, is_long=False)
@@ -171,7 +171,7 @@ def test_group_takes_bulk_after_a_run_of_urgent_lanes() -> None:
 
 
 def test_group_takes_the_lanes_that_it_has() -> None:
-    group = Group()
+    group = RateGroup()
     lanes = [make_lane(name) for name in "abcd"]
     for lane in lanes:
         group.urgent.add(lane, is_long=False)

@@ -518,6 +518,7 @@ def test_connections_follow_the_latency_in_steps(latency: float, connections: li
     assert LoadedService(latency + 1e-9).run(10_000) == connections
 
 
+@pytest.mark.slow
 def test_connections_that_bring_no_more_are_taken_back() -> None:
     service = LoadedService(0.001, most=1_000.0)
     assert service.run(10_000) == [128, 256, 128]

@@ -24,6 +24,8 @@ class ListNames:
         next_method: the method that requests the further pages: ``"GET"``, or ``"POST"`` with the
             body of the first page's request.
         strict: whether a page without a list of items is an error, and never an empty page.
+        strict_later: whether that holds for every page but the first, which some services leave
+            without such a list if there are no items.
 
     """
 
@@ -31,6 +33,7 @@ class ListNames:
     next_link: str | None = None
     next_method: str = "GET"
     strict: bool = False
+    strict_later: bool = False
 
 
 @attrs.frozen(eq=False)

@@ -87,7 +87,7 @@ class Turns:
 
 
 @attrs.define(eq=False, repr=False)
-class Group:
+class RateGroup:
     """The ready lanes that share one rate of the user, or that have none.
 
     The rate is not one of the lanes' meters: thousands of lanes share it, and each token would wake
@@ -149,7 +149,7 @@ class Lane:
     keys: tuple[Hashable, ...]
     rate: str
     meters: tuple[Meter, ...]
-    group: Group
+    group: RateGroup
     waiting: int = attrs.field(default=0, init=False)
     urgent_waiting: int = attrs.field(default=0, init=False)
     turns: Turns | None = attrs.field(default=None, init=False)

@@ -24,7 +24,7 @@ import attrs
 
 from aiomsi._arm.protocol.pacing.connection_growth import ConnectionGrowth
 from aiomsi._arm.protocol.pacing.fixed_rate import FixedRate
-from aiomsi._arm.protocol.pacing.lane import Group, Lane, Ticket
+from aiomsi._arm.protocol.pacing.lane import Lane, RateGroup, Ticket
 from aiomsi._arm.protocol.pacing.meter import Meter
 from aiomsi._arm.protocol.pacing.rules import PacingRules
 
@@ -67,8 +67,8 @@ class Pacer:
     _growth: ConnectionGrowth = attrs.field(init=False)
     _meters: dict[Hashable, Meter] = attrs.field(factory=dict, init=False)
     _lanes_of: dict[Meter, list[Lane]] = attrs.field(factory=dict, init=False)
-    _groups: dict[str, Group] = attrs.field(init=False)
-    _rotation: deque[Group] = attrs.field(init=False)
+    _groups: dict[str, RateGroup] = attrs.field(init=False)
+    _rotation: deque[RateGroup] = attrs.field(init=False)
     # The number of ready lanes, that of lanes with waiting calls, and a heap of those that sleep.
     _ready: int = attrs.field(default=0, init=False)
     _busy: int = attrs.field(default=0, init=False)
@@ -80,9 +80,9 @@ class Pacer:
 
     def __attrs_post_init__(self) -> None:
         self._growth = ConnectionGrowth(self.rules, self.connections, self.most_connections)
-        self._groups = {"": Group()}
+        self._groups = {"": RateGroup()}
         for name, rate in self.rates.items():
-            self._groups[name] = Group(FixedRate(rate))
+            self._groups[name] = RateGroup(FixedRate(rate))
         self._rotation = deque(self._groups.values())
 
     @property

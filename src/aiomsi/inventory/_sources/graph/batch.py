@@ -1,4 +1,4 @@
-"""`ScopeGroup` and `Batch`: scopes that share queries of a Resource Graph table while it is read.
+"""`Group` and `Batch`: scopes that share queries of a Resource Graph table while it is read.
 
 A group counts the rows of up to 300 subscriptions, and is then cut into batches, so that a batch
 has few pages. A batch goes through the phases rows, visible and counts:
@@ -64,7 +64,7 @@ class Step:
 
     """
 
-    works: Sequence[ScopeGroup | Batch] = ()
+    works: Sequence[Group | Batch] = ()
     results: Sequence[ScopeResult] = ()
 
 
@@ -85,7 +85,7 @@ class BatchContext:
 
 
 @attrs.define(eq=False, repr=False)
-class ScopeGroup:
+class Group:
     """Scopes that are counted, and then cut into batches.
 
     Attributes:

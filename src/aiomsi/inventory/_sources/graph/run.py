@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 
 from aiomsi._arm.session import ArmSession
-from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
-from aiomsi.inventory._sources.graph.batch import Batch, BatchContext, ScopeGroup
+from aiomsi.inventory._sources.graph.batch import Batch, BatchContext, Group
 from aiomsi.inventory._sources.graph.queries import MAX_SUBSCRIPTIONS, make_queries
-from aiomsi.inventory._sources.reading import Reading
+from aiomsi.inventory._sources.readings import Readings
 from aiomsi.inventory._sources.responses import RequestFeed, check_open, iter_responses
 
 _AT_ONCE = 4
@@ -22,8 +21,8 @@ _AT_ONCE = 4
 async def read_graph(
     arm: ArmSession,
     plan: Plan,
-    readings: Mapping[Scope, Reading],
-    parts: PartFolder,
+    scopes: Iterable[Scope],
+    readings: Readings,
     limit: int,
 ) -> AsyncGenerator[ScopeResult, None]:
     """Yield the result of each scope as it ends.
@@ -33,13 +32,16 @@ async def read_graph(
         OSError: a part can't be written.
 
     """
-    waiting: deque[ScopeGroup | Batch] = deque(_iter_groups(arm, plan, readings.values(), parts))
+    groups, waiting = _iter_groups(arm, plan, scopes, readings), deque[Group | Batch]()
     feed, active, most = RequestFeed(), 0, min(limit, _AT_ONCE)
 
     def submit() -> None:
         nonlocal active
-        while waiting and active < most:
-            feed.add(waiting.popleft().make_request())
+        while active < most:
+            work = waiting.popleft() if waiting else next(groups, None)
+            if work is None:
+                break
+            feed.add(work.make_request())
             active += 1
         if not active:
             feed.close()
@@ -48,7 +50,7 @@ async def read_graph(
         submit()
         async for outcome in outcomes:
             check_open(arm, outcome.error)
-            work: ScopeGroup | Batch = outcome.request.tag
+            work: Group | Batch = outcome.request.tag
             step = work.take(outcome)
             del outcome
             await next(iter(work.readings.values())).writer.drain()
@@ -60,14 +62,14 @@ async def read_graph(
 
 
 def _iter_groups(
-    arm: ArmSession, plan: Plan, readings: Iterable[Reading], parts: PartFolder
-) -> Iterator[ScopeGroup]:
-    tables = defaultdict[str, list[Reading]](list)
-    for reading in readings:
-        tables[reading.scope.kind or ""].append(reading)
+    arm: ArmSession, plan: Plan, scopes: Iterable[Scope], readings: Readings
+) -> Iterator[Group]:
+    tables = defaultdict[str, list[Scope]](list)
+    for scope in scopes:
+        tables[scope.kind or ""].append(scope)
     for table, members in tables.items():
         queries = make_queries(table, plan.filters, plan.selection.kinds)
-        context = BatchContext(queries, arm.cloud, parts.make_writer)
+        context = BatchContext(queries, arm.cloud, readings.parts.make_writer)
         for start in range(0, len(members), MAX_SUBSCRIPTIONS):
             group = members[start : start + MAX_SUBSCRIPTIONS]
-            yield ScopeGroup(context, {one.scope.subscription_id: one for one in group})
+            yield Group(context, {one.subscription_id: readings.make(one) for one in group})

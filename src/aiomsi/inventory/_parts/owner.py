@@ -1,8 +1,11 @@
-"""`OwnerFile`: the file in the folder of the parts that names the client whose tasks may run.
+"""`OwnerFile`: the file in the folder of the parts that names the run that may use the folder.
 
 Dask cancels no task that has begun. So each task reads this file, at its beginning and from time to
 time: it ends if the run was cancelled, or if another client has resumed the run. A worker that
 can't see the file does not share the folder with the client.
+
+A store has no locks, and a killed run would leave one. There the command writes this file when it
+begins, and reads it before it writes the output: of several runs in one folder the latest one ends.
 """
 
 from __future__ import annotations
