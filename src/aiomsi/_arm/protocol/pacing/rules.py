@@ -117,7 +117,7 @@ class PacingRules:
     throughput: float = 5_000.0
     connection_growth: float = 2.0
     least_growth: float = 1.4
-    growth_period: float = 0.25
+    growth_period: float = 0.5
     growth_pays: float = 0.25
     growth_pause: float = 30.0
     latency_weight: float = 0.01
