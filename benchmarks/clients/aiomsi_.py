@@ -110,4 +110,8 @@ async def inventories(job: Job, name: str = "x.jsonl") -> AsyncIterator[TakeInve
                 return sum(each.rows for each in manifest.results if each.scope.source == "list")
 
             yield take
-        await asyncio.to_thread(subprocess.run, [sys.executable, _COUNT_IDS, output], check=True)
+        await asyncio.to_thread(_check_ids, output)
+
+
+def _check_ids(output: Path) -> None:
+    subprocess.run([sys.executable, _COUNT_IDS, output], check=True)
