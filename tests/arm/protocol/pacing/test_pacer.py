@@ -539,6 +539,11 @@ def test_a_pause_between_bursts_adds_no_connection() -> None:
     assert service.burst(2_000)[-1] == 128
 
 
+def test_connections_of_a_burst_stay_for_the_next_one() -> None:
+    service = LoadedService(1.0)
+    assert [service.burst(1_000)[-1] for _ in range(4)] == [256, 512, 512, 512]
+
+
 def test_connections_do_not_grow_by_less_than_the_least_step() -> None:
     # By Little's law, 5,000 a second with 34 ms each would need 170 connections.
     assert LoadedService(0.034).run(20_000) == [128]
@@ -572,6 +577,14 @@ def test_connections_shrink_when_the_latency_falls() -> None:
     assert service.run(6_000)[-1] == 500
     service.latency = 0.02
     assert service.run(20_000)[-1] == 128
+
+
+def test_connections_shrink_in_short_bursts() -> None:
+    service = LoadedService(0.2)
+    service.pacer.connections = 512
+    assert service.burst(1_200)[-1] == 512
+    service.latency = 0.02
+    assert service.burst(1_200)[-1] < 256
 
 
 def test_latency_is_an_average_of_recent_responses() -> None:

@@ -47,9 +47,7 @@ class ConnectionGrowth:
 
     def restart(self, now: float, responses: int) -> None:
         """Begin a new period, because the first call waits."""
-        if self.most is not None:
-            self._responses, self._began = responses, now
-            self.next_at = responses + self.least
+        self._responses, self._began = responses, now
 
     def decide(
         self, now: float, responses: int, latency: float, connections: int, *, is_full: bool
@@ -64,26 +62,30 @@ class ConnectionGrowth:
             is_full: whether calls wait for a connection.
 
         """
-        period = now - self._began
-        if period < self.rules.growth_period:
+        by_law = int(self.rules.throughput * latency)
+        needed = max(self.least, by_law if self.most is None else min(by_law, self.most))
+        period, measured = now - self._began, responses - self._responses
+        if needed < connections:
+            self._before, self._settles = None, False
+            chosen = needed
+        elif measured < connections:
+            # The first responses to a burst come together, so that a part of them shows no rate.
+            self.next_at = self._responses + connections
+            return connections
+        elif period < self.rules.growth_period:
             self.next_at = responses + connections
             return connections
-        rate = (responses - self._responses) / period
-        chosen = self._choose(now, rate, latency, connections, is_full=is_full)
+        else:
+            chosen = self._choose(now, measured / period, needed, connections, is_full=is_full)
         self._responses, self._began = responses, now
         self.next_at = responses + chosen
         return chosen
 
     def _choose(
-        self, now: float, rate: float, latency: float, connections: int, *, is_full: bool
+        self, now: float, rate: float, needed: int, connections: int, *, is_full: bool
     ) -> int:
         rules, before, settles = self.rules, self._before, self._settles
         self._settles = False
-        by_law = int(rules.throughput * latency)
-        needed = max(self.least, by_law if self.most is None else min(by_law, self.most))
-        if needed < connections:
-            self._before = None
-            return needed
         if settles or not is_full:
             return connections
         self._before = None
