@@ -446,6 +446,27 @@ def test_nothing_is_handed_over_near_a_limit() -> None:
     assert pacer.take(NOW)[0] == [second]
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_lane_without_urgent_calls_waits_behind_urgent_ones(is_cancelled: bool) -> None:
+    pacer = make_pacer(1)
+    lane, other = pacer.find_lane(("a",)), pacer.find_lane(("b",))
+    lane.meters[0].open_to = 1_000
+    first = pacer.submit(lane, "first", NOW, urgent=True)
+    pacer.take(NOW)
+    bulk = [pacer.submit(lane, "bulk", NOW) for _ in range(2)]
+    last = pacer.submit(lane, "last", NOW, urgent=True)
+    if is_cancelled:
+        pacer.cancel(last)
+        last = bulk.pop(0)
+    pacer.lost(first, NOW)
+    assert (pacer.hand_over(lane, NOW), pacer.take(NOW)[0]) == (None, [last])
+    urgent = pacer.submit(other, "urgent", NOW, urgent=True)
+    pacer.lost(last, NOW)
+    assert pacer.take(NOW)[0] == [urgent]
+    pacer.lost(urgent, NOW)
+    assert pacer.take(NOW)[0] == bulk[:1]
+
+
 def test_nothing_is_handed_over_if_several_connections_are_free() -> None:
     pacer, (first, *others) = make_full(1, 4)
     pacer.lost(first, NOW)

@@ -252,6 +252,9 @@ class Pacer:
         """
         if lane.turns is None or self._busy != 1 or self.rates:
             return None
+        # Without another urgent call, the lane must leave the queue of the urgent lanes.
+        if lane.urgent_waiting <= 1 and lane.turns is lane.group.urgent:
+            return None
         if self.in_flight + 1 != self.connections:
             return None
         for meter in lane.meters:
