@@ -581,6 +581,21 @@ def test_many_responses_per_second_add_no_connection() -> None:
     assert sizes == [128, 128, 256]
 
 
+def test_step_is_not_judged_by_the_first_responses_to_a_burst() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+
+    def decide(second: float, responses: int, connections: int) -> int:
+        return growth.decide(NOW + second, responses, 0.5, connections, is_full=True)
+
+    growth.restart(NOW, 0)
+    assert [decide(0.5, 128, 128), decide(1.0, 256, 128), decide(1.5, 512, 256)] == [128, 256, 256]
+    growth.restart(NOW + 10.0, 512)
+    # 284 a second are hardly more than the 256 of 128 connections; 427 are.
+    assert decide(10.9, 768, 256) == 256
+    assert growth.next_at == 1_024
+    assert decide(11.2, 1_024, 256) == 512
+
+
 def test_connections_do_not_grow_while_no_call_waits() -> None:
     pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
     lane = pacer.find_lane(())
