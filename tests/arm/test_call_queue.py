@@ -1013,6 +1013,33 @@ async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
         assert is_idle(arm)
 
 
+async def test_prolonged_wait_ends_before_a_later_one() -> None:
+    manual = ManualClock()
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
+    async with gated(**options) as (gate, arm):
+        held = start(arm, GROUP)
+        await until(lambda: bool(gate.arrived))
+        queue = queue_of(arm)
+        ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
+        # A limit holds the first call back until 50, and the second one comes at 60.
+        lane.meters[0].paused_until = 50.0
+        calls = [start(arm, GROUP)]
+        await until(lambda: len(queue._waiters) == 1)
+        manual.advance(50)
+        queue.send_waiting()
+        manual.advance(10)
+        calls.append(start(arm, GROUP))
+        await until(lambda: len(queue._waiters) == 2)
+        first, second = queue._waiters
+        first.fails_at = 0.0
+        queue._on_connection_timer()
+        assert first.fails_at < second.fails_at
+        assert queue._connection_timer is not None
+        assert queue._connection_timer.when() == first.fails_at
+        gate.release_all()
+        await asyncio.gather(held, *calls)
+
+
 async def test_poll_waits_for_a_pause_of_any_length() -> None:
     manual = ManualClock()
     record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"

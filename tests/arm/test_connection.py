@@ -69,6 +69,8 @@ TOO_MANY = Says(429, error("TooManyRequests"))
         "/?",
         "/subscriptions?api-version=2022-12-01",
         "/a%2Fb/c:d/%C3%BC;e=1,2/@f?x=a%26b&y=?/&z=%23",
+        "//a//../b?x=/../",
+        "/ü b|[%zz]?ü b",
     ],
 )
 async def test_url_of_parts_equals_the_parsed_text(rest: str) -> None:

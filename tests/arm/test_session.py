@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import copy
 import gc
 import io
 import json
@@ -1561,9 +1562,10 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(
     assert embedded_azure.counts.imds_requests == 1
 
 
-def test_pickle_of_a_session_names_the_credential_instead() -> None:
-    with pytest.raises(TypeError, match="pickle its credential, and open a session"):
-        pickle.dumps(ArmSession())
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_session_is_neither_copied_nor_pickled(duplicate: Callable[[ArmSession], object]) -> None:
+    with pytest.raises(TypeError, match="copied or pickled: pickle its credential, and open"):
+        duplicate(ArmSession())
 
 
 @pytest.mark.anyio

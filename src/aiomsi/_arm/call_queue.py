@@ -465,12 +465,10 @@ class CallQueue:
         # A loop may call a timer early by the resolution of its clock.
         due = asyncio.get_running_loop().time() + 0.5 * _SHORTEST_WAIT
         for waiter in self._waiters:
-            if waiter.future.done():
-                continue
-            if waiter.fails_at > due:
-                next_at = min(next_at, waiter.fails_at)
-            else:
+            if waiter.fails_at <= due and not waiter.future.done():
                 self._end_connection_wait(waiter)
+            if not waiter.future.done():
+                next_at = min(next_at, waiter.fails_at)
         if next_at < math.inf:
             self._set_connection_timer(next_at)
 

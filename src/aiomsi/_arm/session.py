@@ -419,7 +419,7 @@ class ArmSession(Verbs):
 
     def __reduce__(self) -> NoReturn:
         msg = (
-            "an ArmSession has the connections of one process and can't be pickled: "
+            "an ArmSession has the connections of one process and can't be copied or pickled: "
             "pickle its credential, and open a session in the other process"
         )
         raise TypeError(msg)

@@ -446,6 +446,27 @@ def test_nothing_is_handed_over_near_a_limit() -> None:
     assert pacer.take(NOW)[0] == [second]
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_lane_without_urgent_calls_waits_behind_urgent_ones(is_cancelled: bool) -> None:
+    pacer = make_pacer(1)
+    lane, other = pacer.find_lane(("a",)), pacer.find_lane(("b",))
+    lane.meters[0].open_to = 1_000
+    first = pacer.submit(lane, "first", NOW, urgent=True)
+    pacer.take(NOW)
+    bulk = [pacer.submit(lane, "bulk", NOW) for _ in range(2)]
+    last = pacer.submit(lane, "last", NOW, urgent=True)
+    if is_cancelled:
+        pacer.cancel(last)
+        last = bulk.pop(0)
+    pacer.lost(first, NOW)
+    assert (pacer.hand_over(lane, NOW), pacer.take(NOW)[0]) == (None, [last])
+    urgent = pacer.submit(other, "urgent", NOW, urgent=True)
+    pacer.lost(last, NOW)
+    assert pacer.take(NOW)[0] == [urgent]
+    pacer.lost(urgent, NOW)
+    assert pacer.take(NOW)[0] == bulk[:1]
+
+
 def test_nothing_is_handed_over_if_several_connections_are_free() -> None:
     pacer, (first, *others) = make_full(1, 4)
     pacer.lost(first, NOW)
@@ -539,6 +560,11 @@ def test_a_pause_between_bursts_adds_no_connection() -> None:
     assert service.burst(2_000)[-1] == 128
 
 
+def test_connections_of_a_burst_stay_for_the_next_one() -> None:
+    service = LoadedService(1.0)
+    assert [service.burst(1_000)[-1] for _ in range(4)] == [256, 512, 512, 512]
+
+
 def test_connections_do_not_grow_by_less_than_the_least_step() -> None:
     # By Little's law, 5,000 a second with 34 ms each would need 170 connections.
     assert LoadedService(0.034).run(20_000) == [128]
@@ -553,6 +579,21 @@ def test_many_responses_per_second_add_no_connection() -> None:
         for second, responses in ((1.0, 4_500), (2.0, 9_000), (3.0, 11_000))
     ]
     assert sizes == [128, 128, 256]
+
+
+def test_step_is_not_judged_by_the_first_responses_to_a_burst() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+
+    def decide(second: float, responses: int, connections: int) -> int:
+        return growth.decide(NOW + second, responses, 0.5, connections, is_full=True)
+
+    growth.restart(NOW, 0)
+    assert [decide(0.5, 128, 128), decide(1.0, 256, 128), decide(1.5, 512, 256)] == [128, 256, 256]
+    growth.restart(NOW + 10.0, 512)
+    # 284 a second are hardly more than the 256 of 128 connections; 427 are.
+    assert decide(10.9, 768, 256) == 256
+    assert growth.next_at == 1_024
+    assert decide(11.2, 1_024, 256) == 512
 
 
 def test_connections_do_not_grow_while_no_call_waits() -> None:
@@ -572,6 +613,14 @@ def test_connections_shrink_when_the_latency_falls() -> None:
     assert service.run(6_000)[-1] == 500
     service.latency = 0.02
     assert service.run(20_000)[-1] == 128
+
+
+def test_connections_shrink_in_short_bursts() -> None:
+    service = LoadedService(0.2)
+    service.pacer.connections = 512
+    assert service.burst(1_200)[-1] == 512
+    service.latency = 0.02
+    assert service.burst(1_200)[-1] < 256
 
 
 def test_latency_is_an_average_of_recent_responses() -> None:

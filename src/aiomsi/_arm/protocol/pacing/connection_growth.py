@@ -35,6 +35,8 @@ class ConnectionGrowth:
     # The start of the period that is measured: the responses until then, and the time.
     _responses: int = attrs.field(default=0, init=False)
     _began: float = attrs.field(default=-math.inf, init=False)
+    # Whether the period includes the wait for the first response to a burst.
+    _includes_start: bool = attrs.field(default=False, init=False)
     # The connections and responses per second before the last step, until it has been judged.
     _before: tuple[int, float] | None = attrs.field(default=None, init=False)
     # Opening connections makes the first responses of a step late, so they are not measured; nor
@@ -47,9 +49,7 @@ class ConnectionGrowth:
 
     def restart(self, now: float, responses: int) -> None:
         """Begin a new period, because the first call waits."""
-        if self.most is not None:
-            self._responses, self._began = responses, now
-            self.next_at = responses + self.least
+        self._responses, self._began, self._includes_start = responses, now, True
 
     def decide(
         self, now: float, responses: int, latency: float, connections: int, *, is_full: bool
@@ -64,26 +64,33 @@ class ConnectionGrowth:
             is_full: whether calls wait for a connection.
 
         """
-        period = now - self._began
-        if period < self.rules.growth_period:
+        by_law = int(self.rules.throughput * latency)
+        needed = max(self.least, by_law if self.most is None else min(by_law, self.most))
+        period, measured = now - self._began, responses - self._responses
+        # The first responses to a burst come together, so that a part of them shows no rate. The
+        # last step is judged by the next ones as well, because some of the first ones are late.
+        judges_start = self._includes_start and self._before is not None
+        enough = 2 * connections if judges_start else connections
+        if needed < connections:
+            self._before, self._settles = None, False
+            chosen = needed
+        elif measured < enough:
+            self.next_at = self._responses + enough
+            return connections
+        elif period < self.rules.growth_period:
             self.next_at = responses + connections
             return connections
-        rate = (responses - self._responses) / period
-        chosen = self._choose(now, rate, latency, connections, is_full=is_full)
-        self._responses, self._began = responses, now
+        else:
+            chosen = self._choose(now, measured / period, needed, connections, is_full=is_full)
+        self._responses, self._began, self._includes_start = responses, now, False
         self.next_at = responses + chosen
         return chosen
 
     def _choose(
-        self, now: float, rate: float, latency: float, connections: int, *, is_full: bool
+        self, now: float, rate: float, needed: int, connections: int, *, is_full: bool
     ) -> int:
         rules, before, settles = self.rules, self._before, self._settles
         self._settles = False
-        by_law = int(rules.throughput * latency)
-        needed = max(self.least, by_law if self.most is None else min(by_law, self.most))
-        if needed < connections:
-            self._before = None
-            return needed
         if settles or not is_full:
             return connections
         self._before = None

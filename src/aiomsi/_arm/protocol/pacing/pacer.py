@@ -247,10 +247,14 @@ class Pacer:
     def hand_over(self, lane: Lane, now: float) -> Ticket | None:
         """Return the next call of a lane that must be sent now, because a connection is free.
 
-        Return None if `take` must decide: unless a single connection is free, no other lane has
-        calls, and the meters of this one allow more than one. It takes a third of its time.
+        This is `take` for the usual case, in a third of the time. Return None if `take` must
+        decide: unless a single connection is free, no other lane has calls, and the meters of this
+        one allow more than one.
         """
         if lane.turns is None or self._busy != 1 or self.rates:
+            return None
+        # Without another urgent call, the lane must leave the queue of the urgent lanes.
+        if lane.urgent_waiting <= 1 and lane.turns is lane.group.urgent:
             return None
         if self.in_flight + 1 != self.connections:
             return None
