@@ -125,7 +125,10 @@ def _check_file(path: Path, manifest: Manifest) -> None:
         raise ConfigurationError(msg, help="Write the inventory again") from None
     if found != described:
         msg = f"{str(path)!r} is not what its manifest describes: it was cut or changed"
-        raise ConfigurationError(msg, help="Write the inventory again")
+        raise ConfigurationError(
+            msg,
+            help="Write the inventory again; x.csv and x.jsonl share the manifest of the later",
+        )
 
 
 def _find_digest(path: Path) -> str:
