@@ -60,7 +60,7 @@ class Parts:
     _owner: str | None = attrs.field(default=None, init=False)
 
     def begin(self) -> None:
-        """Take over the folder if it is in a store; it has no plan before that of this run."""
+        """Take over a folder in a store; call it before this run writes there."""
         if self._lock is None:
             self._owner = f"{uuid.uuid4()} {socket.gethostname()} {os.getpid()}"
             self._owner_file.write(self._owner)
