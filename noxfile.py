@@ -83,6 +83,7 @@ OF_CLIENTS = (
         for name in ("postgresqlflexibleservers", "servicebus", "storage", "web")
     ),
     "msgraph",
+    "mypy",
     "openai",
     "redis",
 )
@@ -98,7 +99,7 @@ OF_MEASURED = (
     "pyarrow",
     "yaml",
 )
-OF_NO_SESSION = ("uvloop",) if sys.platform == "win32" else ()
+OF_NO_SESSION = ("AIOMSI_RECORDED", *(("uvloop",) if sys.platform == "win32" else ()))
 
 built: list[Path] = []
 
@@ -317,6 +318,7 @@ def recorded(session: nox.Session) -> None:
     if not Path(folder).is_dir() or not folder:
         session.skip("AIOMSI_RECORDED does not name a folder with recorded traffic")
     install(session, "cli,testing,speed,gate", "test")
+    lack(session)
     env = {"AIOMSI_RECORDED": str(Path(folder).resolve())}
     session.run("python", "-m", "pytest", *ALL, "tests/recorded", *session.posargs, env=env)
 

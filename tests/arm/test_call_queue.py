@@ -735,6 +735,20 @@ async def test_call_knows_which_limit_it_waited_for() -> None:
     assert found.waited_for == f"subscription-reads in subscription {SUBSCRIPTION}"
 
 
+async def test_call_knows_its_longest_wait_for_a_limit() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
+        call = asyncio.ensure_future(send(arm, GROUP))
+        await manual.sleeping()
+        manual.advance(12)
+        await until(lambda: len(gate.arrived) == 2)
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(11)
+        found = await call
+    assert (found.waited, found.longest_limit_wait, found.attempts) == (23, 12, 3)
+
+
 async def test_timer_does_not_keep_the_context_of_a_call() -> None:
     variable = contextvars.ContextVar("variable", default="nothing")
     manual, seen = ManualClock(), list[str]()

@@ -148,7 +148,7 @@ def test_the_namespace_of_every_missing_registration_is_found() -> None:
         if error.status == 409 and pattern.search(exchange.response.body)
     ]
     if not missing:
-        pytest.skip("no subscription lacks a registration in this traffic")
+        pytest.skip("AIOMSI_RECORDED has no subscription without a registration")
     for exchange, error in missing:
         with case(7, exchange.where):
             assert isinstance(error, RegistrationRequiredError)

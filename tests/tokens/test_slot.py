@@ -32,6 +32,8 @@ from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import Secret
 
+EAGER: Any = getattr(asyncio, "eager_task_factory", None)
+
 
 @pytest.fixture
 def loop() -> Iterator[VirtualLoop]:
@@ -541,11 +543,9 @@ def test_the_fetch_sees_nothing_of_its_first_callers_context(loop: VirtualLoop) 
     assert seen == ["nobody's"]
 
 
+@pytest.mark.skipif(EAGER is None, reason="eager tasks came with Python 3.12")
 def test_an_eager_fetch_that_ends_at_once_leaves_no_dead_flight(loop: VirtualLoop) -> None:
-    eager = getattr(asyncio, "eager_task_factory", None)
-    if eager is None:
-        pytest.skip("eager tasks came with Python 3.12")
-    loop.set_task_factory(eager)
+    loop.set_task_factory(EAGER)
     slot, host = make_slot(loop), FakeHost(latency=0)
     run(many(slot, host, 10), loop)
     assert len(host.orders) == 1
