@@ -55,6 +55,12 @@ def test_change_names_columns_with_both_values() -> None:
     }
 
 
+def test_empty_text_and_null_are_no_change() -> None:
+    # A CSV has an empty cell for both.
+    old, new = row_of("a", etag="", kind="k"), row_of("a", etag=None, kind="k")
+    assert compare([old], [new], KNOWN, KNOWN) == compare([new], [old], KNOWN, KNOWN) == []
+
+
 def test_known_scopes_are_those_that_were_read_whole() -> None:
     plan = Plan("run", (Subscription("s"), Subscription("t"), Subscription("u")))
     error = ScopeError("Code", "No")

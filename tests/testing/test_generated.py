@@ -370,6 +370,28 @@ def test_graph_counts_generated_rows_as_if_each_was_computed(
     assert sorted(found, key=key) == sorted(wanted, key=key)
 
 
+def test_graph_counts_rows_that_a_caller_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedAzure() as azure:
+        ids = azure.arm.generate(subscriptions=4, resources=60, seed=3)
+        group = list_all(azure, f"/subscriptions/{ids[0]}/resourcegroups")[0]["id"]
+        texts = [
+            f"Resources | {stages}"
+            for stages in (
+                "count",
+                "summarize count() by subscriptionId, type",
+                "where type !has 'disks' | count",
+            )
+        ]
+        before = [query(azure, text).json["data"] for text in texts]
+        azure.arm.deny(group)
+        azure.arm.graph.hide_subscriptions(ids[1])
+        azure.arm.graph.lag_behind(3_600)
+        found = [query(azure, text).json["data"] for text in texts]
+        monkeypatch.setattr("aiomsi.testing._kql.tables.find_alike", lambda _: None)
+        assert found == [query(azure, text).json["data"] for text in texts]
+    assert found[0][0]["Count"] < before[0][0]["Count"]
+
+
 def test_graph_counts_more_rows_than_it_scans() -> None:
     with EmbeddedAzure() as azure:
         azure.arm.generate(subscriptions=40, resources=300_000)

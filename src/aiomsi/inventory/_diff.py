@@ -112,8 +112,9 @@ def compare_rows(
 
 
 def _compare(old: Row, new: Row) -> dict[str, tuple[Any, Any]]:
+    # An empty text counts as null, because the cell of a CSV is empty for both.
     return {
         name: (old[name], new[name])
         for name in COLUMNS
-        if name not in _IGNORED and old[name] != new[name]
+        if name not in _IGNORED and (old[name] or None) != (new[name] or None)
     }

@@ -119,7 +119,7 @@ async def read_scopes(
     async with PartThread() as thread:
         present = set(await thread.run(parts.find_present, scopes))
         unread = []
-        for scope in scopes:
+        for scope in dict.fromkeys(scopes):
             earlier = await thread.run(parts.read_result, scope) if scope in present else None
             if earlier is not None and is_reusable(
                 earlier, resume.now(), retry_failed=resume.retry_failed, max_age=resume.max_age

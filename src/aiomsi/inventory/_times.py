@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 Now: TypeAlias = Callable[[], str]
 
-_PLAIN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII)
+_PLAIN = re.compile(
+    r"((?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII
+)
 
 
 def normalize_time(text: object) -> str | None:

@@ -15,9 +15,14 @@ def test_duration_has_a_unit(text: str, seconds: float) -> None:
 
 
 def test_names_of_a_list_are_stripped() -> None:
-    assert split_names(" a, b,,c ") == ("a", "b", "c")
-    assert split_names("a,b", "c") == ("a", "b", "c")
-    assert split_names() == ()
+    assert split_names("--kinds", [" a, b,,c "]) == ("a", "b", "c")
+    assert split_names("--kinds", ["a,b", "c"]) == ("a", "b", "c")
+    assert split_names("--kinds", []) == ()
+
+
+def test_list_without_names_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="--kinds has no names"):
+        split_names("--kinds", ["", " ,"])
 
 
 def test_url_of_azure_needs_no_credential_yet() -> None:

@@ -561,6 +561,11 @@ def test_url_is_written_with_its_parts(
     assert first.code == 3
     assert first.err.splitlines()[-1].endswith(f"; the parts are in {url}.parts")
     assert store.ls(f"{url}.parts", detail=False)
+    # A command with other arguments leaves the folder to the run that is under way.
+    store.pipe_file(f"{url}.parts/owner", b"other")
+    refused = run("inventory", "-o", url, "--progress", "none", "--resume", "--properties")
+    assert refused.code == 2
+    assert store.cat_file(f"{url}.parts/owner") == b"other"
     embedded_azure.clear_faults()
     assert run("inventory", "-o", url, "--progress", "none", "--retry-failed").code == 0
     assert not store.ls(f"{url}.parts", detail=False)

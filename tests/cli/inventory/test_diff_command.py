@@ -208,9 +208,15 @@ def test_every_output_is_compared(run: Run, ids: tuple[str, ...], end: str) -> N
     assert (found["id"], set(found["columns"])) == (changed, {"tags"})
 
 
-def test_folder_with_a_missing_file_is_refused(run: Run, ids: tuple[str, ...]) -> None:
+def test_folder_with_a_missing_file_is_refused(
+    run: Run, ids: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import_or_skip("pyarrow.parquet")
     take(run, "a/")
+    with monkeypatch.context() as inside:
+        inside.chdir("a")
+        assert run("inventory", "diff", ".", "../a").code == 0
+    assert ".manifest.json' can't be read" in run("inventory", "diff", "/", "a").err
     next(Path("a").iterdir()).unlink()
     said = run("inventory", "diff", "a", "a/")
     assert said.code == 2

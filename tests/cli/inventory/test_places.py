@@ -9,8 +9,9 @@ import pytest
 from inventory_parts import make_plan
 from optional import import_or_skip
 
-from aiomsi import UsageError
-from aiomsi._cli.inventory.places import Parts, open_parts, remove_unfinished
+from aiomsi import ConfigurationError, UsageError
+from aiomsi._cli.inventory.places import Parts, must_clear, open_parts, remove_unfinished
+from aiomsi.inventory import assemble
 from aiomsi.inventory._manifest import make_manifest
 from aiomsi.inventory._plan.scopes import ScopeResult
 
@@ -62,6 +63,22 @@ def test_interrupted_run_leaves_its_manifest_in_the_store(store: dict[str, Any])
     again.forget_interruption()
     again.forget_interruption()
     assert list(store) == ["/run/parts/plan.json"]
+
+
+def test_ended_run_that_was_interrupted_again_needs_restart(tmp_path: Path) -> None:
+    output, plan = str(tmp_path / "x.jsonl"), make_plan()
+    with ExitStack() as stack:
+        parts = open_parts(f"{output}.parts", {}, stack)
+        parts.folder.open(plan)
+        for scope in plan.scopes:
+            parts.folder.make_writer(scope).finish(ScopeResult(scope, "read"))
+        assert assemble(plan, parts.location, output).completeness == "complete"
+        assert must_clear(parts, output, {}, resume=False, restart=False)
+        parts.finish(make_manifest(plan, [], "now", is_cut=True))
+        with pytest.raises(ConfigurationError, match="a run that has not ended"):
+            must_clear(parts, output, {}, resume=False, restart=False)
+        parts.forget_interruption()
+        assert must_clear(parts, output, {}, resume=False, restart=False)
 
 
 def test_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from aiomsi._cli.arguments import read_text
@@ -36,9 +36,18 @@ def read_names(option: str, texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def split_names(*texts: str) -> tuple[str, ...]:
-    """Return the names of lists with commas."""
-    return tuple(name for text in texts for each in text.split(",") if (name := each.strip()))
+def split_names(option: str, texts: Collection[str]) -> tuple[str, ...]:
+    """Return the names of lists with commas.
+
+    Raises:
+        ConfigurationError: the lists are empty.
+
+    """
+    names = tuple(name for text in texts for each in text.split(",") if (name := each.strip()))
+    if texts and not names:
+        msg = f"{option} has no names"
+        raise ConfigurationError(msg, help="Check the variable that they come from")
+    return names
 
 
 def parse_duration(text: str) -> float:

@@ -121,7 +121,7 @@ def make_plan_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of `aiomsi.inventory.plan`.
 
     Raises:
-        ConfigurationError: a file of names can't be read, or a tag is malformed.
+        ConfigurationError: a file of names can't be read, a list is empty, or a tag is malformed.
 
     """
     get = arguments.__getitem__
@@ -134,15 +134,15 @@ def make_plan_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
         "ignore": get("ignore"),
         "properties": get("properties"),
         "tables": get("tables"),
-        "kinds": split_names(*get("kinds")),
-        "types": split_names(*get("types")) if get("types") else None,
+        "kinds": split_names("--kinds", get("kinds")),
+        "types": split_names("--type", get("types")) or None,
         "locations": get("locations") or None,
         "resource_groups": get("resource_groups") or None,
         "where": get("where"),
         "count": not get("no_count"),
     }
     if get("states") is not None:
-        found["states"] = split_names(get("states"))
+        found["states"] = split_names("--states", [get("states")])
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,8 +84,7 @@ def _read_manifest(path: Path) -> Manifest:
     if not path.is_dir() and path.suffix not in SUFFIXES:
         msg = f"{str(path)!r} is no folder, and ends with none of {', '.join(SUFFIXES)}"
         raise ConfigurationError(msg, help="Compare the outputs of two inventories")
-    name = path.name if path.is_dir() else path.stem
-    beside = path.with_name(f"{name}.{MANIFEST_NAME}")
+    beside = _find_beside(path, MANIFEST_NAME)
     try:
         return read_manifest(beside)
     except OSError as error:
@@ -94,6 +94,15 @@ def _read_manifest(path: Path) -> Manifest:
     raise ConfigurationError(
         msg, help="The manifest shows which lists were read; 'aiomsi inventory' writes it"
     )
+
+
+def _find_beside(path: Path, name: str) -> Path:
+    """Return the path of a file beside an inventory."""
+    if not path.is_dir():
+        return path.with_suffix(f".{name}")
+    # The folder . has a name in its absolute path alone.
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 (links stay as they are)
+    return whole.parent / f"{whole.name}.{name}"
 
 
 def _check_file(path: Path, manifest: Manifest) -> None:
@@ -116,7 +125,10 @@ def _check_file(path: Path, manifest: Manifest) -> None:
         raise ConfigurationError(msg, help="Write the inventory again") from None
     if found != described:
         msg = f"{str(path)!r} is not what its manifest describes: it was cut or changed"
-        raise ConfigurationError(msg, help="Write the inventory again")
+        raise ConfigurationError(
+            msg,
+            help="Write the inventory again; x.csv and x.jsonl share the manifest of the later",
+        )
 
 
 def _find_digest(path: Path) -> str:

@@ -60,7 +60,7 @@ class Parts:
     _owner: str | None = attrs.field(default=None, init=False)
 
     def begin(self) -> None:
-        """Take over the folder if it is in a store; it has no plan before that of this run."""
+        """Take over a folder in a store; call it before this run writes there."""
         if self._lock is None:
             self._owner = f"{uuid.uuid4()} {socket.gethostname()} {os.getpid()}"
             self._owner_file.write(self._owner)
@@ -112,9 +112,13 @@ class Parts:
     def _place_of_manifest(self) -> Place:
         return self.folder.place.child(MANIFEST_NAME)
 
+    def find_interrupted_run(self) -> str | None:
+        """Return the id of the run whose last command was interrupted, and left its manifest."""
+        return _read_run(self._place_of_manifest, "interrupted")
+
     def forget_interruption(self) -> None:
         """Remove the manifest of an earlier run that was interrupted."""
-        if _read_run(self._place_of_manifest, "interrupted") is not None:
+        if self.find_interrupted_run() is not None:
             self._place_of_manifest.remove()
 
 
@@ -150,7 +154,8 @@ def must_clear(
     earlier = parts.folder.read_plan()
     if resume or earlier is None:
         return False
-    if earlier.run_id == _find_ended_run(parts, output, storage):
+    # A run that has ended may have been resumed, and interrupted then.
+    if earlier.run_id == _find_ended_run(parts, output, storage) != parts.find_interrupted_run():
         return True
     msg = f"the folder {parts.location!r} has the parts of a run that has not ended"
     raise ConfigurationError(

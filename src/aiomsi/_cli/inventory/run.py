@@ -174,6 +174,9 @@ class InventoryRun:
         def open_plan(planned: Plan) -> Plan:
             if clear:
                 parts.folder.clear()
+            elif (earlier := parts.folder.read_plan()) is not None:
+                # A refused run must not take the folder over from one that is under way.
+                earlier.check_resumable(planned)
             parts.begin()
             parts.folder.remove_unfinished()
             if options.parts is None:

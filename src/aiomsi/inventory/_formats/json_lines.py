@@ -26,7 +26,8 @@ def encode_json(value: Any) -> bytes:
     try:
         return _dump_fast(value)
     except (TypeError, ValueError):
-        # orjson refuses half surrogates and integers beyond 64 bits.
+        # orjson refuses half surrogates and integers beyond 64 bits; the standard library refuses
+        # numbers that are not finite.
         return json.dumps(_drop_infinite(value))
 
 

@@ -16,7 +16,13 @@ from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._formats.places import LocalPlace, Place, is_temporary
 from aiomsi.inventory._parts.thread import PartThread
-from aiomsi.inventory._parts.writer import END_MARK, PartFile, PartWriter
+from aiomsi.inventory._parts.writer import (
+    DIGEST_END,
+    DIGEST_MARK,
+    END_MARK,
+    PartFile,
+    PartWriter,
+)
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import Row
@@ -137,14 +143,11 @@ class PartFolder:
                     last = last[start:]
         except FileNotFoundError:
             return None
-        if not (last.startswith(END_MARK) and last.endswith(b"\n")):
+        end, _, found = last.rpartition(DIGEST_MARK)
+        digest.update(end)
+        if found != digest.hexdigest().encode() + DIGEST_END:
             return None
-        try:
-            end = json.loads(last)
-            is_whole = end["sha256"] == digest.hexdigest()
-            return ScopeResult.from_json(end["part"]) if is_whole else None
-        except (ValueError, KeyError):
-            return None
+        return ScopeResult.from_json(json.loads(last)["part"])
 
     def iter_chunks(self, scope: Scope) -> Iterator[bytes]:
         """Yield the bytes of a part's rows, in chunks of whole lines.

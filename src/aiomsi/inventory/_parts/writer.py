@@ -1,8 +1,9 @@
 """`PartWriter`: the part file of one scope while it is read.
 
 A part has the rows of a scope as JSON Lines, and after them a line with the `ScopeResult` and the
-SHA-256 of the rows. It gets its name after the last page. A part without that line, or with another
-digest, counts as absent, so that neither a kill nor a power failure needs an fsync for each part.
+SHA-256 of all bytes before it. It gets its name after the last page. A part without that line, or
+with another digest, counts as absent, so that neither a kill nor a power failure needs an fsync for
+each part.
 
 The writer decides which rows are new and encodes them. Its `PartFile` does the blocking rest, in
 the thread of a run. A file is open only while a page is written, because many scopes are read at
@@ -27,6 +28,8 @@ from aiomsi.inventory._row import Row, fold_id
 
 _APPEND = os.O_WRONLY | os.O_APPEND | BINARY
 END_MARK = b'{"part":'
+DIGEST_MARK = b',"sha256":"'
+DIGEST_END = b'"}\n'
 
 
 @attrs.define(eq=False, repr=False)
@@ -62,8 +65,10 @@ class PartFile:
         if result.state != "read":
             self.discard()
             self._digest = hashlib.sha256()
-        end = {"part": result.to_json(), "sha256": self._digest.hexdigest()}
-        aside = self._append(encode_json(end) + b"\n")
+        end = END_MARK + encode_json(result.to_json())
+        self._digest.update(end)
+        digest = self._digest.hexdigest().encode()
+        aside = self._append(end + DIGEST_MARK + digest + DIGEST_END)
         self.place.put(aside)
         self._aside = None
 

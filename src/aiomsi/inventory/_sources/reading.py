@@ -118,7 +118,8 @@ class Reading:
                 items = [make_subscription_item(self.subscription), *items]
         elif self.scope.source == "types" and self._context.api_version != api_version:
             self._context = attrs.evolve(self._context, api_version=api_version)
-        # A slice at a time, so that few rows are alive when the garbage collector runs.
+        # A slice at a time, so that few rows are alive when the garbage collector runs. A page
+        # without items is one slice, because the observer counts the time since the last page.
         try:
             for start in range(0, max(len(items), 1), _SLICE):
                 self._add_slice(items[start : start + _SLICE], self._context)
