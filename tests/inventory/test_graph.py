@@ -290,6 +290,18 @@ async def test_tables_are_read_beside_the_list(embedded_azure: EmbeddedAzure) ->
     assert all(row["id"].startswith("/subscriptions/") for row in rows)
 
 
+async def test_queries_beyond_the_limit_follow_the_first_ones(
+    embedded_azure: EmbeddedAzure, tmp_path: Path
+) -> None:
+    (only,) = embedded_azure.arm.generate(subscriptions=1, resources=20)
+    tables = ["HealthResources", "SecurityResources"]
+    async with make_session() as arm:
+        plan = await inventory.plan(arm, subscriptions=[only], tables=tables)
+        results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path, limit=1)
+    assert [result.state for result in results] == ["read"] * len(plan.scopes)
+    assert [result.scope.kind for result in results if result.scope.source == "graph"] == tables
+
+
 async def test_resumed_run_reads_no_part_again(
     embedded_azure: EmbeddedAzure, tmp_path: Path
 ) -> None:

@@ -469,9 +469,7 @@ def _describe_unsent(
     """Return the attempt that lacks a file, or that failed for lack of one."""
     if isinstance(request, FileRequest):
         return _FailedAttempt(_describe_refused(request), unsent=True, file=request)
-    if before is None:
-        return _FailedAttempt(request, unsent=True)
-    failed = copy(before)
+    failed = copy(before or _FailedAttempt(request, unsent=True))
     failed.problem = request
     return failed
 
