@@ -291,13 +291,14 @@ async def test_tables_are_read_beside_the_list(embedded_azure: EmbeddedAzure) ->
 
 
 async def test_queries_beyond_the_limit_follow_the_first_ones(
-    embedded_azure: EmbeddedAzure, tmp_path: Path
+    embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr("aiomsi.inventory._sources.graph.run._AT_ONCE", 1)
     (only,) = embedded_azure.arm.generate(subscriptions=1, resources=20)
     tables = ["HealthResources", "SecurityResources"]
     async with make_session() as arm:
         plan = await inventory.plan(arm, subscriptions=[only], tables=tables)
-        results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path, limit=1)
+        results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
     assert [result.state for result in results] == ["read"] * len(plan.scopes)
     assert [result.scope.kind for result in results if result.scope.source == "graph"] == tables
 
