@@ -179,13 +179,13 @@ class Call:
         timed: bool = False,
         lists: bool = False,
     ) -> None:
-        self.method = method
-        self.url = url
-        self.headers = headers
-        self.data = data
-        self.began = began
-        self.timed = timed
-        self.lists = lists
+        self.method: str = method
+        self.url: str = url
+        self.headers: MutableMapping[str, str] = headers
+        self.data: bytes | None = data
+        self.began: float = began
+        self.timed: bool = timed
+        self.lists: bool = lists
 
     @property
     def sent(self) -> Any:

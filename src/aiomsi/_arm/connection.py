@@ -159,20 +159,20 @@ class Connection:
         user_session: aiohttp.ClientSession | None,
         ssl: ssl_module.SSLContext | None,
     ) -> None:
-        self.cloud = cloud
-        self.given_credentials = given_credentials
-        self.wrap_credential = wrap_credential
-        self.owns_credential = owns_credential
-        self.budget = budget
-        self.clock = clock
-        self.user_agent = user_agent
-        self.pacing = pacing
-        self.rates = rates
-        self.user_session = user_session
-        self.ssl = ssl
-        self.scope = f"{cloud.audience}/.default"
+        self.cloud: Cloud = cloud
+        self.given_credentials: tuple[AsyncCredential, ...] = given_credentials
+        self.wrap_credential: Callable[[AsyncCredential], OwnCredential] = wrap_credential
+        self.owns_credential: bool = owns_credential
+        self.budget: float = budget
+        self.clock: Clock = clock
+        self.user_agent: str = user_agent
+        self.pacing: bool = pacing
+        self.rates: Mapping[str, float] = rates
+        self.user_session: aiohttp.ClientSession | None = user_session
+        self.ssl: ssl_module.SSLContext | None = ssl
+        self.scope: str = f"{cloud.audience}/.default"
         self.http: aiohttp.ClientSession | None = None
-        self.closed = False
+        self.closed: bool = False
         self.credentials: list[OwnCredential] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options: dict[str, Any] = {}

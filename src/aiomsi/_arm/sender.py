@@ -37,9 +37,9 @@ class Sender:
         rule: RetryRule,
         make_provider_support: Callable[[Sender], ProviderSupport],
     ) -> None:
-        self.connection = connection
-        self.rule = rule
-        self.make_provider_support = make_provider_support
+        self.connection: Connection = connection
+        self.rule: RetryRule = rule
+        self.make_provider_support: Callable[[Sender], ProviderSupport] = make_provider_support
         self._provider_support: ProviderSupport | None = None
 
     @property

@@ -96,15 +96,15 @@ class Options:
         if_none_match: str | None = None,
         lists: bool = False,
     ) -> None:
-        self.api_version = api_version
-        self.params = params
-        self.json = json
-        self.content = content
-        self.headers = headers
-        self.timeout = timeout
-        self.if_match = if_match
-        self.if_none_match = if_none_match
-        self.lists = lists
+        self.api_version: str | None = api_version
+        self.params: Mapping[str, str | int | bool] | None = params
+        self.json: Any = json
+        self.content: bytes | None = content
+        self.headers: Mapping[str, str] | None = headers
+        self.timeout: float | None = timeout
+        self.if_match: str | None = if_match
+        self.if_none_match: str | None = if_none_match
+        self.lists: bool = lists
 
 
 NO_OPTIONS = Options()
