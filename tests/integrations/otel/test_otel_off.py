@@ -83,6 +83,7 @@ def test_traced_function_returns_its_own_coroutine_while_off() -> None:
     assert asyncio.run(call) == 1
 
 
+@pytest.mark.slow
 def test_package_imports_no_opentelemetry() -> None:
     code = (
         "import sys, aiomsi, aiomsi.inventory, aiomsi.integrations; aiomsi.ArmSession;"
