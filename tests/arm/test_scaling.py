@@ -83,11 +83,14 @@ def cost(work: Callable[[str], object], text: str) -> float:
     return min(took)
 
 
-def check_scaling(work: Callable[[str], object], piece: str) -> None:
+def scales(work: Callable[[str], object], piece: str) -> bool:
     took = cost(work, piece * (SMALL * FACTOR // len(piece)))
-    assert took <= SLOWER * NOISE or took <= SLOWER * cost(work, piece * (SMALL // len(piece))), (
-        piece
-    )
+    return took <= SLOWER * NOISE or took <= SLOWER * cost(work, piece * (SMALL // len(piece)))
+
+
+def check_scaling(work: Callable[[str], object], piece: str) -> None:
+    # Several times, because CPU time contains that of which a host deprives a virtual machine.
+    assert any(scales(work, piece) for _ in range(5)), piece
 
 
 def of_body(status: int, body: bytes) -> AiomsiError:
