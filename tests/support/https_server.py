@@ -8,6 +8,8 @@ from pathlib import Path
 import trustme
 from aiohttp import web
 
+from aiomsi.testing._server.thread import Server
+
 
 class Certificate:
     """A certificate for loopback, and the authority that signed it, as files."""
@@ -37,7 +39,7 @@ async def serve(
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[str]:
     """Serve every path with a handler, over plain http without a context; yield the URL."""
-    runner = web.ServerRunner(web.Server(handler))
+    runner = web.ServerRunner(Server(handler))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()

@@ -1,6 +1,8 @@
 """Certificates of the embedded Azure: new ones, given ones, and the files with them."""
 
+import gc
 import ssl
+import sys
 from http.client import HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -63,6 +65,19 @@ def test_files_are_removed_at_the_stop(tmp_path: Path) -> None:
     assert not any(file.exists() for file in files)
     with pytest.raises(RuntimeError, match="isn't running"):
         azure.ca_file  # noqa: B018
+
+
+def test_stop_closes_connections_that_clients_keep_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored = list[str]()
+    gc.collect()
+    monkeypatch.setattr(sys, "unraisablehook", lambda each: ignored.append(str(each.exc_value)))
+    with EmbeddedAzure(tls=True) as azure:
+        connection = HTTPSConnection(urlsplit(azure.arm.url).netloc, context=azure.ssl_context())
+        connection.connect()
+    # The client has not closed its side, and the event loop of the servers has ended.
+    gc.collect()
+    connection.close()
+    assert ignored == []
 
 
 @pytest.mark.parametrize("kinds", [[], ["workload-identity"]])

@@ -16,6 +16,7 @@ from aiomsi.testing._server.counter import call_in_loop
 _GRACE = 0.05
 """Seconds for which the servers, when they stop, wait for requests under way."""
 _BACKLOG = 8_192
+_TURNS = 2
 
 
 @attrs.frozen(eq=False)
@@ -70,7 +71,7 @@ class ServerThread:
 
     async def _serve(self) -> None:
         runners = [
-            web.ServerRunner(web.Server(port.handler, access_log=None), shutdown_timeout=_GRACE)
+            web.ServerRunner(Server(port.handler, access_log=None), shutdown_timeout=_GRACE)
             for port in self._ports
         ]
         try:
@@ -85,6 +86,24 @@ class ServerThread:
             await self._stop.wait()
         finally:
             await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+class Server(web.Server):
+    """A server whose shutdown ends its connections, whatever their clients do.
+
+    aiohttp closes each of them, and a closed TLS connection stays open until the client has closed
+    it as well, for up to 30 s. If the event loop ends before, the transport is never closed.
+    """
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """End the requests, and all connections."""
+        transports = [each.transport for each in self.connections if each.transport is not None]
+        await super().shutdown(timeout)
+        for transport in transports:
+            transport.abort()
+        # An aborted transport is closed in the next turn of the loop, on uvloop in the one after.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
 
 async def _listen(runner: web.ServerRunner, port: Port) -> int:
