@@ -61,6 +61,8 @@ TICKS_PER_SAMPLE = 10
 MOST_GROWTH = 24 * MIB
 PATIENCE = 120.0
 """Seconds for a response of the web service, and for the end of all work."""
+SETTLING = 20.0
+"""Seconds in which the last connections must close."""
 BREAKS = ("task", "socket", "memory", "secret", "lost", "warning")
 
 
@@ -82,13 +84,15 @@ def serve() -> None:
             # The client sends a line at each of its ticks.
             sent = azure.counts.arm_requests
             # Each fault waits for a request as those sent lately: of faults for whichever request
-            # comes next, one that is sent alone after a pause could meet five.
+            # comes next, one that is sent alone after a pause could meet five. It could meet as
+            # many faults for its path, so that each path receives one of them at a time.
             paths = [request.path_qs.partition("?")[0] for request in azure.arm.requests]
+            chance.shuffle(paths)
+            chosen = iter(dict.fromkeys(paths))
             for share, fault in FAULTS:
                 for _ in range(min(sent - before, 5_000)):
-                    if chance.random() < share:
-                        path = re.escape(chance.choice(paths))
-                        azure.arm.inject(fault, path=rf"^{path}\?")
+                    if chance.random() < share and (path := next(chosen, None)) is not None:
+                        azure.arm.inject(fault, path=rf"^{re.escape(path)}\?")
             before = sent
             if time.monotonic() >= revoke_at:
                 azure.imds.revoke_tokens()
@@ -157,32 +161,67 @@ class SecretWatch(logging.Handler):
 
 @attrs.frozen
 class Sample:
-    """What the process holds."""
+    """What the process holds.
+
+    Attributes:
+        tasks: the tasks without those of calls.
+        files: the open files, most of which are connections.
+        memory: the bytes in memory.
+        calls: the tasks of a fan-out: hundreds while a limit holds its calls back, and few
+            otherwise.
+
+    """
 
     tasks: int
     files: int
     memory: int
+    calls: int = 0
 
 
 def take_sample() -> Sample:
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (as a number)
-    return Sample(len(asyncio.all_tasks()), files, pages * os.sysconf("SC_PAGE_SIZE"))
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    calls = names.count("aiomsi fan-out")
+    return Sample(len(names) - calls, files, pages * os.sysconf("SC_PAGE_SIZE"), calls)
 
 
 def find_growth(samples: Sequence[Sample]) -> list[str]:
-    """Return the numbers that grew from the second quarter of the run to the last one."""
+    """Return the numbers that grew to the last quarter of the run.
+
+    Memory is compared with the second quarter. Connections, and tasks for them, are fewer after a
+    limit has held the calls back, so that these are compared with all earlier samples.
+    """
     quarter = max(1, len(samples) // 4)
-    early, late = samples[quarter : 2 * quarter] or samples[:1], samples[-quarter:]
-    allowed = {"tasks": 40, "files": 40, "memory": MOST_GROWTH}
+    late = samples[-quarter:]
+    second, earlier = samples[quarter : 2 * quarter], samples[:-quarter]
+    kinds = {"tasks": (40, earlier), "files": (40, earlier), "memory": (MOST_GROWTH, second)}
     grown = []
-    for name, most in allowed.items():
-        before = max(getattr(sample, name) for sample in early)
+    for name, (most, some) in kinds.items():
+        before = max(getattr(sample, name) for sample in some or samples[:1])
         after = max(getattr(sample, name) for sample in late)
         if after - before > most:
             grown.append(f"{name}: {before:,} and then {after:,}")
     return grown
+
+
+def find_left(base: Sample, last: Sample) -> list[str]:
+    """Return the numbers of the end that exceed those of the start."""
+    return [
+        f"{name}: {before} at the start, {after} at the end"
+        for name in ("tasks", "files", "calls")
+        if (after := getattr(last, name)) > (before := getattr(base, name)) + 2
+    ]
+
+
+async def settle(base: Sample) -> Sample:
+    """Wait until the connections are closed, and return a sample."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLING):
+            while find_left(base, take_sample()):
+                await asyncio.sleep(0.1)
+    return take_sample()
 
 
 # The work
@@ -378,16 +417,10 @@ async def soak(server: Server, options: argparse.Namespace, watch: SecretWatch) 
                     watch.check(repr(arm) + str(arm.stats()))
             over.set()
         await runner.cleanup()
-    # Connections close in a later turn of the loop.
-    await asyncio.sleep(0.5)
-    last = take_sample()
+    last = await settle(base)
     if options.breaks == "lost":
         tally.note("web", "made up")
-    left = [
-        f"{name}: {before} at the start, {after} at the end"
-        for name in ("tasks", "files")
-        if (after := getattr(last, name)) > (before := getattr(base, name)) + 2
-    ]
+    left = find_left(base, last)
     return {
         "minutes": options.minutes,
         **tally.counts,

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 from aiohttp import web
 from https_server import serve
@@ -18,6 +19,7 @@ from stress.soak import (
     Work,
     browse,
     find_growth,
+    find_left,
     limit_time,
 )
 
@@ -43,6 +45,21 @@ def test_growth_is_named(name: str, last: Sample) -> None:
 
 def test_growth_in_the_first_quarter_does_not_count() -> None:
     assert find_growth([Sample(1, 1, MIB), *STEADY]) == []
+
+
+def test_calls_that_a_limit_holds_back_are_no_growth() -> None:
+    paused = Sample(20, 5, 60 * MIB, calls=900)
+    assert find_growth([*STEADY, paused]) == []
+    # Connections close in the pause, and are made again.
+    assert find_growth([STEADY[0], Sample(20, 90, 60 * MIB), *[paused] * 8, STEADY[0]]) == []
+
+
+@pytest.mark.parametrize("name", ["tasks", "files", "calls"])
+def test_what_stays_at_the_end_is_named(name: str) -> None:
+    base = Sample(1, 12, 60 * MIB)
+    last = attrs.evolve(base, **{name: 20})
+    assert find_left(base, base) == []
+    assert find_left(base, last) == [f"{name}: {getattr(base, name)} at the start, 20 at the end"]
 
 
 def test_record_with_a_token_is_a_leak() -> None:
