@@ -219,7 +219,7 @@ async def settle(base: Sample) -> Sample:
     """Wait until the connections are closed, and return a sample."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLING):
-            while find_left(base, take_sample()):
+            while find_left(base, take_sample()):  # noqa: ASYNC110 (connections tell nobody)
                 await asyncio.sleep(0.1)
     return take_sample()
 
