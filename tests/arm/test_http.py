@@ -17,6 +17,7 @@ from aiomsi._arm.protocol.request import check_headers, check_session_headers
 
 KEY = ConnectionKey("h", 443, True, True, None, None, None)
 INFO: Any = None
+SIGNED = "https://management.azure.com/x?api-version=1&s=secret"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,25 @@ def test_an_error_does_not_quote_what_could_not_be_parsed() -> None:
     assert isinstance(_http.make_cause(cut), aiohttp.ClientPayloadError)
     half = aiohttp.ServerDisconnectedError("secret")
     assert "secret" not in f"{_http.describe(half)} {_http.make_cause(half)!r}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ClientOSError(32, f"Can not write request body for {SIGNED}"),
+        aiohttp.ClientOSError(None, f"Can not write request body for {SIGNED}"),
+        aiohttp.ClientConnectionError(
+            "Failed to send bytes into the underlying connection Connection<x>: "
+            f"ClientOSError(None, 'Can not write request body for {SIGNED}')"
+        ),
+    ],
+    ids=repr,
+)
+def test_error_of_a_body_does_not_quote_the_signed_query(error: Exception) -> None:
+    cause = _http.make_cause(error)
+    assert "secret" not in f"{_http.describe(error)} {cause} {cause!r}"
+    assert "https://management.azure.com/x" in _http.describe(error)
+    assert isinstance(cause, type(error))
 
 
 # Proxies

@@ -68,6 +68,8 @@ QUEUED = (
 )
 _FOREIGN_BYTES = re.compile(r"\bb['\"]")
 """The start of a piece of the response in an error's text."""
+_QUERIES = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
+"""The query of a URL in an error's text, which may be signed, with what precedes it."""
 _TRANSIENT_BY_PROXY = frozenset({408, 429})
 _BROKEN_HANDSHAKES = (
     ssl_module.SSLEOFError,
@@ -333,7 +335,7 @@ def _is_cut_short(error: BaseException | None) -> bool:
 
 
 def describe(error: Exception) -> str:
-    """Return the text of an aiohttp error, without the URL and the bytes that were not parsed."""
+    """Return the text of an aiohttp error, without queries and the bytes that were not parsed."""
     text = _get_text(error)
     return (
         text
@@ -355,7 +357,12 @@ def _get_text(error: Exception) -> str:
         if isinstance(error, aiohttp.ClientResponseError)
         else str(error)
     )
-    return _FOREIGN_BYTES.split(text, maxsplit=1)[0].rstrip(" :\n")
+    return _without_queries(_FOREIGN_BYTES.split(text, maxsplit=1)[0].rstrip(" :\n"))
+
+
+def _without_queries(text: str) -> str:
+    """Return a text in which URLs have no query: aiohttp quotes that of a body it can't write."""
+    return _QUERIES.sub(r"\1", text)
 
 
 def make_cause(error: Exception) -> Exception | None:
@@ -377,4 +384,4 @@ def make_cause(error: Exception) -> Exception | None:
         error = aiohttp.ServerDisconnectedError(_get_text(error))
     elif isinstance(error, aiohttp.ClientPayloadError):
         error = aiohttp.ClientPayloadError(_get_text(error))
-    return without_frames(error)
+    return without_frames(error, _without_queries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
@@ -37,16 +38,21 @@ def _mask(match: re.Match[str]) -> str:
     return f"{match['before'] or match['name'] or match['user'] or ''}***"
 
 
-def without_frames(error: BaseException) -> Exception:
+def without_frames(error: BaseException, clean: Callable[[str], str] = str) -> Exception:
     """Return a stand-in for a foreign error, to be chained in its place.
 
     It has the error's class and text but no traceback, because the locals of its frames, and the
     attributes of some errors, hold headers and bodies. The stand-in is an instance of a subclass
     of the same name, so that `isinstance` holds. Of the attributes it keeps the integers, such as
     a status.
+
+    Args:
+        error: the foreign error.
+        clean: removes from its text what else must not be shown.
+
     """
     try:
-        text = without_secrets(str(error))
+        text = without_secrets(clean(str(error)))
     except Exception:  # noqa: BLE001 (any code may run in the `__str__` of a foreign class)
         text = ""
     return _rebuild(type(error), text, _read_numbers(error))
