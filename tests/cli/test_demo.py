@@ -87,7 +87,12 @@ def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert {"Calls: 1000", "Failures: 0", "IMDS requests: 1"} <= set(lines)
-    assert lines[-1] == "ARM requests: 1000, 0 answers of 429"
+    counts = re.fullmatch(r"ARM requests: (\d+), (\d+) answers of 429", lines[-1])
+    assert counts is not None
+    sent, throttled = map(int, counts.groups())
+    assert sent == 1_000 + throttled
+    # None, unless the machine is so slow that counts are read long after their responses arrived.
+    assert throttled <= 20
     assert re.search(r"^Seconds: \d+\.\d\d$", done.stdout, re.MULTILINE)
     assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
 

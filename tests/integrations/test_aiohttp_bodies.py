@@ -234,13 +234,18 @@ async def put_early(data: Any) -> tuple[list[int], int]:
     Return the status, and the number of requests.
     """
     heads: list[bytes] = []
-    late = asyncio.Event()
+    late, ended = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))
         if len(heads) == 1:
             writer.write(b"HTTP/1.1 401 Refused\r\nContent-Length: 7\r\n\r\nrefused")
             await late.wait()
+            # Until the client has closed its connection, with what it could not write before.
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(2**20):
+                    pass
+            ended.set()
         else:
             size = int(heads[-1].lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
             while size:
@@ -253,13 +258,14 @@ async def put_early(data: Any) -> tuple[list[int], int]:
     listener.bind(("127.0.0.1", 0))
     server = await asyncio.start_server(serve, sock=listener)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with (
-        server,
-        aiohttp.ClientSession(middlewares=[bearer(Issuer(), SCOPE, [url])]) as http,
-        http.put(url, data=data) as response,
-    ):
-        late.set()
-        return [response.status], len(heads)
+    async with server:
+        async with (
+            aiohttp.ClientSession(middlewares=[bearer(Issuer(), SCOPE, [url])]) as http,
+            http.put(url, data=data) as response,
+        ):
+            late.set()
+        await ended.wait()
+    return [response.status], len(heads)
 
 
 @pytest.mark.parametrize("reads", [True, False])

@@ -14,7 +14,7 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing._server.service import pack_linger
-from aiomsi.testing._server.thread import Port
+from aiomsi.testing._server.thread import Port, Server
 
 A_DAY = 86_400.0
 
@@ -202,6 +202,26 @@ def test_stop_is_prompt_with_held_requests_and_open_connections() -> None:
 
     outcomes = asyncio.run(main())
     assert all(isinstance(outcome, aiohttp.ClientConnectionError) for outcome in outcomes)
+
+
+def test_connection_whose_handshake_ends_after_the_stop_is_ended() -> None:
+    class Transport(asyncio.Transport):
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    async def respond(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    async def main() -> list[bool]:
+        server, transports = Server(respond), [Transport(), Transport()]
+        server.connection_made(server(), transports[0])
+        await server.shutdown(0)
+        server.connection_made(server(), transports[1])
+        return [each.aborted for each in transports]
+
+    assert asyncio.run(main()) == [False, True]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 import attrs
 from aiohttp import web
@@ -17,6 +18,9 @@ _GRACE = 0.05
 """Seconds for which the servers, when they stop, wait for requests under way."""
 _BACKLOG = 8_192
 _TURNS = 2
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 @attrs.frozen(eq=False)
@@ -31,7 +35,7 @@ class Port:
 
     """
 
-    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    handler: Handler
     host: str
     number: int
     tls: ssl.SSLContext | None = None
@@ -95,8 +99,19 @@ class Server(web.Server):
     it as well, for up to 30 s. If the event loop ends before, the transport is never closed.
     """
 
+    def __init__(self, handler: Handler, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._is_ending = False
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection, or end it, if its TLS handshake is over after the shutdown began."""
+        super().connection_made(handler, transport)
+        if self._is_ending:
+            transport.abort()
+
     async def shutdown(self, timeout: float | None = None) -> None:
         """End the requests, and all connections."""
+        self._is_ending = True
         transports = [each.transport for each in self.connections if each.transport is not None]
         await super().shutdown(timeout)
         for transport in transports:
