@@ -138,7 +138,7 @@ def test_slow_instance_is_awaited_while_its_loop_answers(
 
     monkeypatch.setattr(cross_loop, "Ping", Counted)
     assert isinstance(ask(bound, RefreshPolicy(loop_ping_timeout=0.5)), TokenResponse)
-    assert len(pings) == 2
+    assert len(pings) >= 2
 
 
 def test_blocked_loop_sends_the_credentials_loop_another_ping(
