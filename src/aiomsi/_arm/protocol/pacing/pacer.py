@@ -48,8 +48,8 @@ class Pacer:
             leave it alone.
         rates: requests per second that the user allows, by the name that `find_lane` is given.
         make_meter: creates the meter for a key; None for meters of ARM's limits.
-        read_cpu_time: returns the CPU seconds of the thread that sends, as `time.thread_time`; always 0
-            by default, as if the thread never ran.
+        read_cpu_time: returns the CPU seconds of the thread that sends, as `time.thread_time`; by
+            default always 0, as if the thread never ran.
         in_flight: requests that are under way.
         waiting: calls that wait.
         latency: the average seconds of a response that is no 429; 0 before the first.
