@@ -51,7 +51,7 @@ def close_and_cancel(arm: ArmSession, call: asyncio.Future[Any]) -> asyncio.Futu
 
 async def ended(call: asyncio.Future[Any]) -> UsageError:
     with pytest.raises(UsageError, match="this ArmSession is closed") as raised:
-        await asyncio.wait_for(call, 10)
+        await asyncio.wait_for(call, 30)
     assert raised.value.__cause__ is None
     return raised.value
 
@@ -153,7 +153,7 @@ async def test_a_request_through_a_borrowed_session_is_woken(
         calls = [asyncio.ensure_future(send(arm, method)) for _ in range(2)]
         await until(lambda: bool(server.asked))
         await arm.close()
-        ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+        ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
         held.set()
         assert not http.closed
     # The second request was not sent: it waited for the only connection.

@@ -208,7 +208,7 @@ async def test_next_page_is_fetched_while_the_caller_works() -> None:
         aclosing(own.list(VAULTS, api_version=VERSION)) as items,
     ):
         assert await anext(items) == 1
-        await asyncio.wait_for(came.wait(), 5)
+        await asyncio.wait_for(came.wait(), 30)
         assert await anext(items) == 2
         with pytest.raises(StopAsyncIteration):
             await anext(items)

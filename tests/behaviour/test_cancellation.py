@@ -502,7 +502,7 @@ class Wrapper:
         # The first call runs in a thread. From Python 3.14 on its caller is not suspended if the
         # thread ends before the caller awaits it, so the thread waits until the loop runs.
         self.loop.call_soon_threadsafe(self.suspended.set)
-        self.suspended.wait(10)
+        self.suspended.wait(30)
         return self.inner.get_token(*scopes, **options)
 
 
@@ -832,7 +832,7 @@ def play(scenario: Scenario, stage: Stage) -> None:
 
 async def _play(scenario: Scenario, stage: Stage) -> None:
     stage.prepare(asyncio.get_running_loop())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         credential = await scenario(stage)
         await settled()
         for task, may_end in stage.calls:

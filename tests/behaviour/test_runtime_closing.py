@@ -151,7 +151,7 @@ def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(
             owner.stop()
         else:
             owner.close()
-        asyncio.run(asyncio.wait_for(credential.close(), 10))
+        asyncio.run(asyncio.wait_for(credential.close(), 30))
         hold.release()
         assert isinstance(asyncio.run(credential.get_token(SCOPE)), AccessToken)
     unblock.set()

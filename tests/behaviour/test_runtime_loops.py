@@ -109,7 +109,7 @@ def test_only_caller_of_a_loop_may_stop_waiting_before_others(
         when(lambda: joined(credential) == 2)
         alone.cancel()
         # Comes after the cancellation in that loop.
-        other.start(asyncio.sleep(0)).result(10)
+        other.start(asyncio.sleep(0)).result(30)
     assert len(set(map(id, calls.result(30)))) == 1
     end(owner, other)
 

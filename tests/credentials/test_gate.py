@@ -764,7 +764,7 @@ def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: b
             assert process.stdout.readline() == "ready\n"
             assert free(directory) == 0
             process.kill()
-            process.wait(10)
+            process.wait(30)
             # By SIGKILL, or on Windows by TerminateProcess.
             assert process.returncode in (-9, 1)
             assert free(directory) == MAX_IN_FLIGHT

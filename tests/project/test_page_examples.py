@@ -73,7 +73,7 @@ def test_requests_by_hand_are_accepted(embedded_azure: EmbeddedAzure, language: 
 
 def fetch(url: str, headers: dict[str, str]) -> dict[str, str]:
     """Send a GET by the standard library."""
-    with urlopen(Request(url, headers=headers), timeout=10) as response:  # noqa: S310 (loopback)
+    with urlopen(Request(url, headers=headers), timeout=30) as response:  # noqa: S310 (loopback)
         document: dict[str, str] = json.load(response)
         return document
 

@@ -39,5 +39,5 @@ class Collecting:
         self._armed = True
         thread = threading.Thread(target=call, args=(argument,), daemon=True)
         thread.start()
-        thread.join(10)
+        thread.join(30)
         return not thread.is_alive()

@@ -15,6 +15,6 @@ def concurrently() -> Iterator[Concurrently]:
 
         def start(number: int, function: Callable[[], _Result]) -> Callable[[], list[_Result]]:
             futures = [pool.submit(function) for _ in range(number)]
-            return lambda: [future.result(10) for future in futures]
+            return lambda: [future.result(30) for future in futures]
 
         yield start

@@ -49,9 +49,9 @@ class Reply:
 def ask(url: str, path: str, method: str = "GET", body: object = None, **headers: str) -> Reply:
     address = urlsplit(url)
     connection = (
-        HTTPSConnection(address.netloc, timeout=10, context=TRUSTING)
+        HTTPSConnection(address.netloc, timeout=30, context=TRUSTING)
         if address.scheme == "https"
-        else HTTPConnection(address.netloc, timeout=10)
+        else HTTPConnection(address.netloc, timeout=30)
     )
     content = body if body is None or isinstance(body, bytes) else json.dumps(body)
     try:

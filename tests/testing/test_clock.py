@@ -54,7 +54,7 @@ def test_a_sleeper_in_another_thread_is_woken() -> None:
     thread.start()
     manual.wait_sleeping(1)
     manual.advance(60)
-    thread.join(10)
+    thread.join(30)
 
     assert not thread.is_alive()
 

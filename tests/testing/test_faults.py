@@ -202,7 +202,7 @@ def test_a_hanging_request_does_not_delay_the_stop() -> None:
             thread = threading.Thread(target=hang)
             thread.start()
             hold.wait_arrived()
-    thread.join(5)
+    thread.join(30)
 
     assert len(errors) == 1
 

@@ -17,7 +17,7 @@ from aiomsi.testing._server.tls import SelfSigned
 
 def read(azure: EmbeddedAzure, context: ssl.SSLContext, audience: str | None = None) -> int:
     token = azure.imds.issue_token(audience or azure.arm.url)
-    connection = HTTPSConnection(urlsplit(azure.arm.url).netloc, timeout=10, context=context)
+    connection = HTTPSConnection(urlsplit(azure.arm.url).netloc, timeout=30, context=context)
     path = f"/subscriptions/{SUBSCRIPTION}?api-version=2021-04-01"
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})

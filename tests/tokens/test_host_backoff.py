@@ -235,7 +235,7 @@ def test_collected_fetch_gives_its_turn_back_without_the_lock(loop: VirtualLoop)
         done.set()
 
     threading.Thread(target=hold_the_lock).start()
-    assert done.wait(10)
+    assert done.wait(30)
     assert not backoff._waiting
     abandoned.cancel()
     loop.run_until_complete(asyncio.sleep(0))
