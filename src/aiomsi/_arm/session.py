@@ -52,7 +52,8 @@ class ArmSession(Verbs):
         http: an aiohttp session to use, which the ArmSession does not close. Its connector, limits
             and cookies apply, and it must belong to the loop in which the ArmSession is used. Its
             default headers must not frame or route a request (`Host` and the like).
-        ssl: a TLS context for ARM; by default that of aiohttp, which verifies certificates.
+        ssl: a TLS context for ARM; by default one that verifies certificates, by the authorities of
+            the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
         user_agent: your application's part of the `User-Agent` header, which comes first.
         retry: decides whether and when a call is repeated; any function of an `ArmAttempt`. None
             repeats no call. Calls wait for a free connection as long as its `total_budget` lasts,
