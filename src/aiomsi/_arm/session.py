@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import ssl as ssl_module
+import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from functools import partial
@@ -98,6 +98,9 @@ class ArmSession(Verbs):
             )
         _check_type("http", http, aiohttp.ClientSession)
         _check_type("ssl", ssl, ssl_module.SSLContext)
+        _check_type("cloud", cloud, Cloud)
+        _check_type("user_agent", user_agent, str)
+        _check_rule(retry)
         if len(auxiliary) > _MOST_AUXILIARY:
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
@@ -452,6 +455,12 @@ def _check_type(name: str, value: object, kind: type) -> None:
         raise ConfigurationError(msg)
 
 
+def _check_rule(retry: object) -> None:
+    if retry is not None and not callable(retry):
+        msg = f"retry= takes a function of an ArmAttempt, not {type(retry).__name__}"
+        raise ConfigurationError(msg, help="Pass for example ArmRetry(total_budget=60)")
+
+
 def _check_rate(rate: object) -> Mapping[str, float]:
     if rate is None:
         return {}
@@ -465,7 +474,7 @@ def _check_rate(rate: object) -> Mapping[str, float]:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not 0 < value < math.inf
+            or not 0 < value <= sys.float_info.max
         ):
             msg = f"rate= takes requests per second, more than 0, and not {value!r}"
             raise ConfigurationError(msg)
