@@ -10,7 +10,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -83,6 +83,17 @@ class Program:
         Its parent may still listen, and the kernel then accepts connections that are not served.
         """
         when(lambda: get(f"{self.url}/health", timeout=0.5)[0] == 0)
+
+    def count_children(self) -> int:
+        """Return the number of its child processes that have not ended, on Linux."""
+        processes = Path("/proc")
+        listed = processes / f"{self.process.pid}/task/{self.process.pid}/children"
+        count = 0
+        for child in listed.read_text(encoding="utf-8").split():
+            with suppress(OSError):
+                stat = (processes / child / "stat").read_text(encoding="utf-8")
+                count += stat.rpartition(")")[2].split()[0] != "Z"
+        return count
 
     def count_closed_sessions(self) -> int:
         """Return the number of sessions that were closed, if `watch_sessions` is in use."""
