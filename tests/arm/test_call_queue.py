@@ -1099,6 +1099,7 @@ async def test_rate_limits_a_class_of_operations() -> None:
         ({"reads": float("inf")}, "more than 0"),
         ({"reads": float("nan")}, "more than 0"),
         ({"reads": "20"}, "more than 0"),
+        ({"reads": 10**400}, "more than 0"),
     ],
 )
 def test_wrong_rate_is_refused(rate: Any, text: str) -> None:

@@ -299,3 +299,16 @@ async def test_a_token_that_no_header_can_have_is_an_error_of_ours() -> None:
             await arm.put(VAULT, api_version=VERSION, json={})
     assert "to\nken" not in f"{raised.value} {raised.value.__cause__!r}"
     assert server.asked == []
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_variable_that_is_set_later_names_authorities(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(each, raising=False)
+    assert _http._choose_tls() is True
+    monkeypatch.setenv(name, str(tmp_path))
+    context = _http._choose_tls()
+    assert isinstance(context, ssl.SSLContext)
+    assert context.verify_mode is ssl.CERT_REQUIRED

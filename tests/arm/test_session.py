@@ -288,6 +288,16 @@ def test_an_environment_that_names_another_host_is_refused(
     assert untouched(embedded_azure)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"cloud": "AzureCloud"}, {"retry": 5}, {"user_agent": 5}, {"http": 5}, {"ssl": False}],
+)
+def test_argument_of_another_type_is_refused(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(ConfigurationError, match=f"{name}= takes"):
+        ArmSession(**options)
+
+
 @pytest.mark.anyio
 async def test_a_tls_context_for_a_session_that_is_given_is_refused(
     embedded_azure: EmbeddedAzure,

@@ -105,6 +105,19 @@ def test_get_without_a_role_is_a_403_that_says_what_to_grant(
     assert f"grant Reader to the identity with object id {who}" in said.complaint[1]
 
 
+def test_pause_of_a_limit_is_logged_without_names_of_python(
+    run: Run, embedded_azure: EmbeddedAzure
+) -> None:
+    embedded_azure.arm.inject(Fault(429, {"Retry-After": "3000"}), times=1)
+
+    said = run("get", DEVTEST, *VERSION, "--timeout", "60")
+
+    assert said.code == 1
+    logged, failed, _ = said.err.splitlines()
+    assert re.fullmatch(r"aiomsi: ARM's limit .* its requests wait for 30\d\d s", logged)
+    assert "returned 429" in failed
+
+
 def test_get_of_what_is_not_there_is_a_404(run: Run) -> None:
     said = run("get", f"{SUBSCRIPTION}/resourceGroups/Nope", *VERSION)
 

@@ -1,8 +1,12 @@
-"""Four workers of each web service under the load of wrk: no error, and one fetch per worker."""
+"""Four workers of each web service under the load of wrk: no error, and one fetch per worker.
+
+At SIGTERM a request under way gets its response, although the other workers have ended.
+"""
 
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from example_program import Program, Start, get, read_commands
@@ -66,3 +70,25 @@ def test_load_on_four_workers_has_no_errors(
     assert 0 < done <= azure.counts.arm_requests
     assert find_sessions(azure) <= sessions
     assert azure.counts.imds_requests == (1 if "preloaded" in case else WORKERS)
+
+
+@pytest.mark.parametrize("name", ["fastapi", "aiohttp_web", "quart"])
+def test_worker_outlives_the_others_until_its_response(
+    name: str, start_example: Start, azure: EmbeddedAzure
+) -> None:
+    with (
+        start_example(name, read_commands(name).others[0]) as service,
+        ThreadPoolExecutor(1) as pool,
+        azure.arm.hold() as hold,
+    ):
+        service.wait_until_ready()
+        request = pool.submit(get, f"{service.url}/groups/DevTest")
+        hold.wait_arrived(1)
+        # A worker that has not started yet would end later.
+        when(lambda: service.count_children() >= WORKERS)
+        children = service.count_children()
+        service.terminate()
+        when(lambda: service.count_children() <= children - (WORKERS - 1))
+        hold.release()
+        assert request.result()[0] == 200
+        assert service.wait() == 0

@@ -85,6 +85,17 @@ class Program:
         """
         when(lambda: get(f"{self.url}/health", timeout=0.5)[0] == 0)
 
+    def count_children(self) -> int:
+        """Return the number of its child processes that have not ended, on Linux."""
+        processes = Path("/proc")
+        listed = processes / f"{self.process.pid}/task/{self.process.pid}/children"
+        count = 0
+        for child in listed.read_text(encoding="utf-8").split():
+            with suppress(OSError):
+                stat = (processes / child / "stat").read_text(encoding="utf-8")
+                count += stat.rpartition(")")[2].split()[0] != "Z"
+        return count
+
     def count_closed_sessions(self) -> int:
         """Return the number of sessions that were closed, if `watch_sessions` is in use."""
         return len(

@@ -70,6 +70,28 @@ def test_host_fixture_leads_to_the_host_and_nowhere_else(
     assert azure.arm._state.page_size == 7
 
 
+async def list_subscriptions() -> list[str]:
+    """Return the names of the subscriptions that the environment's identity can read."""
+    async with ArmSession() as arm:
+        items = arm.list("/subscriptions", api_version="2022-12-01")
+        return [item["displayName"] async for item in items]
+
+
+@pytest.mark.parametrize("kind", HOST_KINDS)
+def test_session_reads_through_each_host_of_the_fixture(
+    kind: str, embed_host: Callable[..., EmbeddedAzure]
+) -> None:
+    azure = embed_host(kind)
+
+    assert asyncio.run(list_subscriptions()) == ["Embedded subscription"]
+    assert azure.hosts[kind].counts.requests > 0
+
+
+@pytest.mark.usefixtures("embedded_azure_tls")
+def test_session_trusts_the_arm_of_the_tls_fixture() -> None:
+    assert asyncio.run(list_subscriptions()) == ["Embedded subscription"]
+
+
 def test_tls_fixtures_give_arguments_of_a_client(
     embedded_azure_tls: EmbeddedAzure, azure_client_arguments: dict[str, Any]
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import os
 import re
 import ssl as ssl_module
 import urllib.request
@@ -26,8 +27,10 @@ from aiomsi._arm.protocol.encoding import CutBodyError, LongBodyError
 from aiomsi._clouds import is_loopback
 from aiomsi._credentials.send_once import make_send_once
 from aiomsi._errors import ConfigurationError
+from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
 
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _CONNECT = 10.0
 _READ = 150.0
 """A resource provider may take two minutes to respond: https://github.com/Azure/azure-resource-manager-rpc/issues/35"""
@@ -86,8 +89,21 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
     """
     # No limit: a request that waits here for a connection would be overtaken by later ones. The
     # session's `CallQueue` limits the number of requests.
-    connector = aiohttp.TCPConnector(limit=0, ssl=True if ssl is None else ssl)
+    connector = aiohttp.TCPConnector(limit=0, ssl=_choose_tls() if ssl is None else ssl)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _choose_tls() -> ssl_module.SSLContext | bool:
+    """Return a context with the authorities that a variable names; True for aiohttp's default.
+
+    The latter has the authorities that were trusted when aiohttp was imported.
+    """
+    if not any(map(os.environ.get, _TRUST)):
+        return True
+    with late_import:
+        from aiomsi._credentials.pinned_tls import make_context
+
+    return make_context(None)
 
 
 def count_connections(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import ssl as ssl_module
+import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from functools import partial
@@ -52,7 +52,8 @@ class ArmSession(Verbs):
         http: an aiohttp session to use, which the ArmSession does not close. Its connector, limits
             and cookies apply, and it must belong to the loop in which the ArmSession is used. Its
             default headers must not frame or route a request (`Host` and the like).
-        ssl: a TLS context for ARM; by default that of aiohttp, which verifies certificates.
+        ssl: a TLS context for ARM; by default one that verifies certificates, by the authorities of
+            the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
         user_agent: your application's part of the `User-Agent` header, which comes first.
         retry: decides whether and when a call is repeated; any function of an `ArmAttempt`. None
             repeats no call. Calls wait for a free connection as long as its `total_budget` lasts,
@@ -97,6 +98,9 @@ class ArmSession(Verbs):
             )
         _check_type("http", http, aiohttp.ClientSession)
         _check_type("ssl", ssl, ssl_module.SSLContext)
+        _check_type("cloud", cloud, Cloud)
+        _check_type("user_agent", user_agent, str)
+        _check_rule(retry)
         if len(auxiliary) > _MOST_AUXILIARY:
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
@@ -451,6 +455,12 @@ def _check_type(name: str, value: object, kind: type) -> None:
         raise ConfigurationError(msg)
 
 
+def _check_rule(retry: object) -> None:
+    if retry is not None and not callable(retry):
+        msg = f"retry= takes a function of an ArmAttempt, not {type(retry).__name__}"
+        raise ConfigurationError(msg, help="Pass for example ArmRetry(total_budget=60)")
+
+
 def _check_rate(rate: object) -> Mapping[str, float]:
     if rate is None:
         return {}
@@ -464,7 +474,7 @@ def _check_rate(rate: object) -> Mapping[str, float]:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not 0 < value < math.inf
+            or not 0 < value <= sys.float_info.max
         ):
             msg = f"rate= takes requests per second, more than 0, and not {value!r}"
             raise ConfigurationError(msg)

@@ -104,7 +104,7 @@ class _LogHandler(logging.Handler):
     """Prints the library's log to stderr, for example that a limit of ARM is waited for."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        say(translate(self.format(record)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Texts of errors that name the Python interface, in the words of the command line."""
+"""Texts of errors and of the log that name the Python interface, in the command line's words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _PHRASES = tuple(
         (r"\bpass ssl= with its authority", "name its authority in SSL_CERT_FILE"),
         (r"\bpass item_name=.*", "use 'aiomsi get'"),
         (r"\. request\(\) sends such a call.*", ""),
-        (r"\btimeout= takes", "--timeout takes"),
+        (r"\. ArmSession\(rate=\.\.\.\) sends fewer; stats\(\) shows the limits", ""),
+        (r"\btimeout=(?=[ ,.]|$)", "--timeout"),
         (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
         (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
         (r"\bhost='([a-z-]+)'", r"--host \1"),

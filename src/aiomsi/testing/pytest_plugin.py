@@ -17,6 +17,9 @@ from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 if TYPE_CHECKING:
     from aiomsi.testing import EmbeddedAzure
 
+_KEY_DIRECTORY = "aiomsi._hosts.azure_arc.get_key_directory"
+"""The function for the one directory whose keys a credential reads. Root alone can write there."""
+
 
 @pytest.fixture
 def embedded_azure() -> Iterator[EmbeddedAzure]:
@@ -66,7 +69,8 @@ def embed_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Embedd
 
     Its argument is the kind of the host, for example ``embed_host("app-service")``; further
     arguments are those of `EmbeddedAzure`. The environment is directed to the host, and to no other
-    identity.
+    identity. With ``"azure-arc"`` the credentials of this package read the keys of this host in
+    place of the agent's.
     """
     from aiomsi.testing import EmbeddedAzure
 
@@ -75,6 +79,9 @@ def embed_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Embedd
         def embed(kind: str, **arguments: Any) -> EmbeddedAzure:
             azure = running.enter_context(EmbeddedAzure(kinds=[kind], **arguments))
             _set_environment(monkeypatch, azure.hosts[kind].environment)
+            if kind == "azure-arc":
+                keys = str(azure.hosts.azure_arc.key_directory)
+                monkeypatch.setattr(_KEY_DIRECTORY, lambda *_: keys)
             return azure
 
         yield embed

@@ -316,10 +316,18 @@ def test_a_malformed_version_is_refused(version: str) -> None:
         built("/x", Options(version))
 
 
-@pytest.mark.parametrize("method", ["get", "", "GET /", "GET\n", "G3T", None, b"GET"])
+@pytest.mark.parametrize(
+    "method", ["get", "", "GET /", "GET\n", "G3T", None, b"GET", "CONNECT", "TRACE"]
+)
 def test_a_method_is_a_verb_in_capitals(method: object) -> None:
-    with pytest.raises(ConfigurationError, match="verb in capitals"):
-        build_url(PUBLIC, method, "/x", Options(VERSION))  # type: ignore[arg-type]
+    for path in ("/x", "/x y"):
+        with pytest.raises(ConfigurationError, match="verb in capitals"):
+            build_url(PUBLIC, method, path, Options(VERSION))  # type: ignore[arg-type]
+
+
+def test_other_verbs_than_the_usual_ones_may_be_sent() -> None:
+    for method in ("OPTIONS", "CONNECTED", "TRACEX"):
+        assert build_url(PUBLIC, method, "/x", Options(VERSION)) == f"{ARM}/x?api-version={VERSION}"
 
 
 @pytest.mark.parametrize("name", ["$filter", "api-version", "API-Version"])

@@ -18,7 +18,8 @@ _PLAIN_VERSION = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
 _NEVER = re.compile(r"[\x00-\x1f\x7f\\]")
 _NOT_IN_FULL_URL = re.compile(r"[ #]")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_METHOD = re.compile(r"[A-Z]+")
+# The response to CONNECT has no end, and that to TRACE contains the token.
+_METHOD = re.compile(r"(?!(?:CONNECT|TRACE)\Z)[A-Z]+")
 _API_VERSION = re.compile(r"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
 _SAFE_IN_PATH = "/%_.()~-:@!$&'*+,;="
 _SAFE_IN_VALUE = "$,:/()'*!~@"
@@ -200,7 +201,7 @@ def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTION
 def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> str:
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
         msg = f"the method must be an HTTP verb in capitals and is {method!r}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(msg, help="CONNECT and TRACE are not sent with a token")
     full = _is_full_url(cloud, path)
     address, _, query = path.partition("?")
     if _NEVER.search(path) or (full and _NOT_IN_FULL_URL.search(path)):
