@@ -157,7 +157,7 @@ class FanOut:
 
     @_budget.default
     def _default_budget(self) -> ByteBudget:
-        return ByteBudget(self.options.max_bytes)
+        return ByteBudget(self.options.max_bytes, held_weight=self.options.held_weight)
 
     # For the consumer
 

@@ -20,6 +20,8 @@ from aiomsi._tracing import trace_items
 
 MAX_BYTES = 16_777_216
 """Bytes of responses that a fan-out holds."""
+_HELD_WEIGHT = 4
+"""Few pages wait for the run, because a CPU's caches lose those that wait for long."""
 LISTS_AT_ONCE = 1_024
 """Lists under way, each with one request at a time."""
 
@@ -103,7 +105,15 @@ def iter_sliced_pages(
     with it.
     """
     names = ListNames(strict=True)
-    options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=names, sliced=True)
+    options = FanOutOptions(
+        limit,
+        "collect",
+        MAX_BYTES,
+        None,
+        list_names=names,
+        sliced=True,
+        held_weight=_HELD_WEIGHT,
+    )
     lists: Any = iter_lists
     pages: AsyncGenerator[tuple[Request, Slices | Outcome], None]
     pages = lists(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)

@@ -65,6 +65,7 @@ class FanOutOptions:
             `RawPage`. All requests are reads then, with any verb.
         sliced: whether each page of a list is an iterator of `page_slices`, and the outcome counts
             no items.
+        held_weight: as for `ByteBudget`.
 
     """
 
@@ -76,6 +77,7 @@ class FanOutOptions:
     list_names: ListNames | None = None
     raw: bool = False
     sliced: bool = False
+    held_weight: int = 1
 
     def __attrs_post_init__(self) -> None:
         numbers: dict[str, object] = {"limit": self.limit, "max_bytes": self.max_bytes}
