@@ -54,6 +54,23 @@ def test_later_run_in_a_store_takes_the_folder_over(store: dict[str, Any]) -> No
         first.check_owner()
 
 
+def test_takeover_while_the_output_is_written_is_noticed(store: dict[str, Any]) -> None:
+    moments, calls = [100.0], []
+    first = begin()
+    check = first.make_owner_check(lambda: calls.append(1), lambda: moments[0])
+    moments[0] += 6.0
+    check()
+    begin()
+    moments[0] += 1.0
+    check()
+    moments[0] += 6.0
+    with pytest.raises(UsageError, match="another run has taken over the folder"):
+        check()
+    assert len(calls) == 3
+    with pytest.raises(UsageError, match="another run has taken over the folder"):
+        first.make_owner_check(lambda: None, lambda: 0.0)
+
+
 def test_interrupted_run_leaves_its_manifest_in_the_store(store: dict[str, Any]) -> None:
     parts = begin()
     parts.finish(make_manifest(make_plan(), [], "now", is_cut=True))

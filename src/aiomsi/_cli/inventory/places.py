@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,8 @@ from aiomsi.inventory._parts.lock import FolderLock, lock_folder
 from aiomsi.inventory._parts.owner import OwnerFile
 
 PARTS_SUFFIX = ".parts"
+_OWNER_CHECK = 5.0
+"""Seconds between two checks of the owner, each of which is a request to the store."""
 
 
 def find_parts(output: str, given: str | None = None) -> str | None:
@@ -79,6 +81,31 @@ class Parts:
             msg = f"another run has taken over the folder {self.location!r}: {found or 'it ended'}"
             raise UsageError(msg, help="Let that run end; both read the same scopes")
 
+    def make_owner_check(
+        self, check: Callable[[], None], now: Callable[[], float]
+    ) -> Callable[[], None]:
+        """Check the owner; return `check` with a check of the owner every few seconds.
+
+        Args:
+            check: called at each call.
+            now: returns monotonic seconds.
+
+        Raises:
+            UsageError: as for `check_owner`.
+
+        """
+        self.check_owner()
+        checked = now()
+
+        def check_both() -> None:
+            nonlocal checked
+            check()
+            if now() - checked >= _OWNER_CHECK:
+                self.check_owner()
+                checked = now()
+
+        return check_both
+
     @property
     def _owner_file(self) -> OwnerFile:
         return OwnerFile(self.folder.place)
@@ -88,7 +115,12 @@ class Parts:
 
         The manifest of an interrupted run is written to the folder, because the one beside the
         output is that of an earlier inventory.
+
+        Raises:
+            OSError: the folder can't be read or written; it counts as kept.
+
         """
+        self.is_kept = not self._is_temporary
         completeness = None if manifest is None else manifest.completeness
         if self._owner is not None:
             if self._owner_file.read() != self._owner:
