@@ -29,6 +29,7 @@ from aiomsi.inventory._assemble import assemble
 from aiomsi.inventory._formats.outputs import open_output
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.interrupted import forget_interruption
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.planning import plan as make_plan
@@ -198,7 +199,7 @@ class InventoryRun:
             parts.folder.remove_unfinished()
             if options.parts is None:
                 remove_unfinished(options.output)
-            parts.forget_interruption()
+            forget_interruption(parts.folder.place)
             return parts.folder.open(planned)
 
         clear = await thread.run(check)
