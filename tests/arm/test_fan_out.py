@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import aiohttp
@@ -1262,6 +1263,19 @@ async def test_raw_pages_have_their_url() -> None:
     assert parts[0].items == [1, 2]
     assert parts[0].url.endswith(f"/g1?api-version={VERSION}")
     assert isinstance(parts[1], Outcome)
+
+
+async def test_sliced_pages_have_the_items_of_all_pages() -> None:
+    async with served(paged(3)) as (_, own):
+        options = FanOutOptions(
+            4, "collect", 1_000_000, None, list_names=ListNames(strict=True), sliced=True
+        )
+        lists = fan_out.iter_lists(own._sender, own._make_call, [vaults("a")], options)
+        parts: list[Any] = [part async for _, part in lists]
+        whole = [part async for _, part in own.fan_out_list([vaults("a")])]
+    assert [list(chain.from_iterable(part)) for part in parts[:-1]] == whole[:-1]
+    assert isinstance(parts[-1], Outcome)
+    assert parts[-1].error is None
 
 
 # The module

@@ -146,6 +146,22 @@ def test_crawl_whose_memory_grows_with_the_requests_fails() -> None:
     assert failed[0].endswith("requests, at most 32: 33.00 (33.00 to 33.00), 15 rounds")
 
 
+@pytest.mark.parametrize(("cpu", "verdict"), [(31.0, "holds"), (32.0, "FAILS")])
+def test_inventory_whose_rows_become_dearer_fails(cpu: float, verdict: str) -> None:
+    made = [
+        Measurement("a", m.round, m.cell, "measured", {**m.values, "cpu": own})
+        for m in measurements("inventory", GOOD["inventory"])
+        # The first rounds of the smaller run were fast.
+        for own in [cpu if m.cell.size == 1_000 else 20.0 if m.round < 4 else 30.0]
+    ]
+    (growth,) = [
+        check
+        for check in checks([SCENARIOS["inventory"]], Results(made))
+        if "median of 100,000 rows" in check.what
+    ]
+    assert growth.verdict == verdict
+
+
 def test_fairness_without_an_older_version_leaves_its_check_open() -> None:
     alone = Results(measurements("fair", {"aiomsi": GOOD["fair"]["aiomsi"]}))
     verdicts = [check.verdict for check in checks([SCENARIOS["fair"]], alone)]

@@ -266,10 +266,12 @@ def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
 
 def test_large_part_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "_CHUNK", 1)
+    monkeypatch.setattr(folder_module, "_BLOCK", 1)
     rows = [row_of(number) for number in range(3)]
     finish(tmp_path, *rows)
     assert len(list(PartFolder(tmp_path).iter_chunks(SCOPE))) == 3
     assert list(PartFolder(tmp_path).iter_rows(SCOPE)) == rows
+    assert PartFolder(tmp_path).read_result(SCOPE) is not None
 
 
 def test_part_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ from aiomsi.inventory._formats.inputs import read_rows
 def rows() -> list[dict[str, Any]]:
     """Rows with hostile texts, a text in the place of an object, and a large cell."""
     plain = make_row(90, sku="Basic", name="'=1;+2", zones=["1", "2"], tags={"a": None, "b": ""})
-    return [*make_rows(), plain, make_row(91, properties={"text": "x" * 200_000})]
+    # Texts that read as JSON, and stay texts.
+    texts = make_row(92, sku="123", plan='{"a;":1}', identity="null", properties=" -5;")
+    quoted = make_row(93, sku='"x"', plan="-1e3", extended_location='"\'=1;2"', properties=5)
+    return [*make_rows(), plain, texts, quoted, make_row(91, properties={"text": "x" * 200_000})]
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet", "x/"])

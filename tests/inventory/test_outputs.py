@@ -49,6 +49,14 @@ def parts(tmp_path: Path) -> Path:
     return tmp_path / "parts"
 
 
+@pytest.mark.parametrize("output", ["./", "../", "/", "a/../"])
+def test_folder_without_a_name_is_refused(output: str) -> None:
+    import_or_skip("pyarrow.parquet")
+    with pytest.raises(ConfigurationError, match="names no folder") as caught:
+        open_output(output)
+    assert "'./tenant/'" in str(caught.value)
+
+
 def test_output_has_its_errors_and_manifest_beside(
     tmp_path: Path, parts: Path, output: str
 ) -> None:

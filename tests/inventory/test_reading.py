@@ -1,13 +1,16 @@
 """The pages of a scope: malformed items, empty lists, and a session that is closed meanwhile."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from arm_server import Asked, Says, canned, session
 
-from aiomsi import UsageError, inventory
+from aiomsi import ServiceError, UsageError, inventory
+from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi.inventory import Plan, Scope, ScopeError, Subscription
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._row import Source
@@ -15,6 +18,7 @@ from aiomsi.inventory._sources.reading import Reading, RowRules
 from aiomsi.inventory._sources.request_counts import RequestCounts
 
 ID = "00000001-0000-0000-0000-000000000000"
+ANSWER = ArmResponse("GET", "https://management.azure.com/x", 200, {}, b"")
 ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
 
 
@@ -34,6 +38,23 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     assert (result.state, result.rows, result.attempts, result.waited) == ("failed", 0, 3, 0.5)
     assert result.error is not None
     assert result.error.code == "MalformedItem"
+    assert PartFolder(tmp_path).read_result(scope) == result
+
+
+def test_page_that_turns_out_to_be_no_json_fails_the_scope(tmp_path: Path) -> None:
+    def decode() -> Iterator[list[Any]]:
+        yield [ITEM]
+        raise ServiceError(
+            "no JSON", status=200, code=None, message="no JSON", response=ANSWER.portable()
+        )
+
+    scope = Scope(ID, "list")
+    reading = reading_of(scope, tmp_path)
+    reading.add_slices(decode())
+    reading.add([ITEM])
+    result = reading.finish()
+    assert (result.state, result.rows) == ("failed", 0)
+    assert result.error == ScopeError("ServiceError", "no JSON", 200)
     assert PartFolder(tmp_path).read_result(scope) == result
 
 

@@ -42,8 +42,9 @@ from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
 from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
 from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope, SkippedScopes, find_scope
-from aiomsi._arm.protocol.paging import PageLinks, read_page
+from aiomsi._arm.protocol.paging import Page, PageLinks, read_page
 from aiomsi._arm.protocol.request import Options, check_seconds
+from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.sender import Sender
 from aiomsi._arm.taken_request import TakenRequest
 from aiomsi._errors import AiomsiError, ConfigurationError, UsageError, make_no_loop_error
@@ -156,7 +157,7 @@ class FanOut:
 
     @_budget.default
     def _default_budget(self) -> ByteBudget:
-        return ByteBudget(self.options.max_bytes)
+        return ByteBudget(self.options.max_bytes, held_weight=self.options.held_weight)
 
     # For the consumer
 
@@ -201,15 +202,9 @@ class FanOut:
         response, taken.response, taken.done = taken.response, None, False
         if response is not None and taken.links is not None:
             try:
-                page = read_page(
-                    response,
-                    item_name=names.items,
-                    next_link_name=names.next_link,
-                    strict=names.strict or (names.strict_later and taken.pages > 0),
-                )
+                page, items = self._read_page(taken, response, names)
                 taken.items += len(page.items)
                 taken.pages += 1
-                items = RawPage(page.items, response.url) if self.options.raw else page.items
                 parts.append((taken.request, items))
                 url = taken.links.next_url(page, response)
                 if url is not None:
@@ -222,6 +217,21 @@ class FanOut:
         end = self._give_outcome(taken)
         parts.append(end if isinstance(end, BaseException) else (taken.request, end))
         return parts
+
+    def _read_page(
+        self, taken: TakenRequest, response: ArmResponse, names: ListNames
+    ) -> tuple[Page, object]:
+        """Return a page, and the value to yield for it."""
+        strict = names.strict or (names.strict_later and taken.pages > 0)
+        if self.options.sliced:
+            with late_import:
+                from aiomsi._arm.protocol.bulk.page_slices import read_slices
+
+            return read_slices(response, strict=strict)
+        page = read_page(
+            response, item_name=names.items, next_link_name=names.next_link, strict=strict
+        )
+        return page, RawPage(page.items, response.url) if self.options.raw else page.items
 
     def _make_next_call(self, request: Request, url: str, names: ListNames) -> Call:
         body = request.json if names.next_method == "POST" else None

@@ -13,6 +13,7 @@ from aiomsi import ConfigurationError, UsageError
 from aiomsi._cli.inventory.places import Parts, must_clear, open_parts, remove_unfinished
 from aiomsi.inventory import assemble
 from aiomsi.inventory._manifest import make_manifest
+from aiomsi.inventory._parts.interrupted import forget_interruption
 from aiomsi.inventory._plan.scopes import ScopeResult
 
 URL = "memory://run/parts"
@@ -54,14 +55,31 @@ def test_later_run_in_a_store_takes_the_folder_over(store: dict[str, Any]) -> No
         first.check_owner()
 
 
+def test_takeover_while_the_output_is_written_is_noticed(store: dict[str, Any]) -> None:
+    moments, calls = [100.0], []
+    first = begin()
+    check = first.make_owner_check(lambda: calls.append(1), lambda: moments[0])
+    moments[0] += 6.0
+    check()
+    begin()
+    moments[0] += 1.0
+    check()
+    moments[0] += 6.0
+    with pytest.raises(UsageError, match="another run has taken over the folder"):
+        check()
+    assert len(calls) == 3
+    with pytest.raises(UsageError, match="another run has taken over the folder"):
+        first.make_owner_check(lambda: None, lambda: 0.0)
+
+
 def test_interrupted_run_leaves_its_manifest_in_the_store(store: dict[str, Any]) -> None:
     parts = begin()
     parts.finish(make_manifest(make_plan(), [], "now", is_cut=True))
     assert parts.is_kept
     assert sorted(store) == ["/run/parts/manifest.json", "/run/parts/plan.json"]
     again = open_parts(URL, {}, ExitStack())
-    again.forget_interruption()
-    again.forget_interruption()
+    forget_interruption(again.folder.place)
+    forget_interruption(again.folder.place)
     assert list(store) == ["/run/parts/plan.json"]
 
 
@@ -77,7 +95,7 @@ def test_ended_run_that_was_interrupted_again_needs_restart(tmp_path: Path) -> N
         parts.finish(make_manifest(plan, [], "now", is_cut=True))
         with pytest.raises(ConfigurationError, match="a run that has not ended"):
             must_clear(parts, output, {}, resume=False, restart=False)
-        parts.forget_interruption()
+        forget_interruption(parts.folder.place)
         assert must_clear(parts, output, {}, resume=False, restart=False)
 
 

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM, sent to a run in a child process, and handled in this one."""
 
 import asyncio
+import errno
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from click.exceptions import Exit
 from rich.console import Console
 
 from aiomsi._cli.credentials import CredentialSource
+from aiomsi._cli.inventory import run as run_module
 from aiomsi._cli.inventory.ending import finish
 from aiomsi._cli.inventory.mask import Mask
 from aiomsi._cli.inventory.printers import RecordingPrinter
@@ -25,6 +27,7 @@ from aiomsi._cli.options import Target
 from aiomsi._clouds import PUBLIC
 from aiomsi._util.compat import list_end_signals
 from aiomsi.inventory import read_manifest
+from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -159,6 +162,30 @@ def test_cancellation_without_a_signal_is_raised(
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
     assert not list(tmp_path.iterdir())
+
+
+def test_first_error_is_raised_although_the_parts_fail_too(
+    embedded_azure: EmbeddedAzure,
+    azure_environment: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk")
+
+    def fail_first(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "the first error")
+
+    options = RunOptions(str(tmp_path / "x.jsonl"))
+    run = InventoryRun(options, RecordingPrinter(), Mask(), Interruption(print))
+    monkeypatch.setattr(run_module, "assemble", fail_first)
+    monkeypatch.setattr(PartFolder, "read_plan", fail)
+    # The plan is read before the run too.
+    monkeypatch.setattr(run_module, "must_clear", lambda *_, **__: True)
+    monkeypatch.setattr(PartFolder, "open", lambda _, plan: plan)
+    with pytest.raises(OSError, match="the first error"):
+        asyncio.run(run.run(Target(PUBLIC, CredentialSource())))
+    assert run.parts == str(tmp_path / "x.jsonl.parts")
 
 
 @pytest.mark.parametrize(

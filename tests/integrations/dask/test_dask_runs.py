@@ -16,7 +16,9 @@ from pages import run_block
 import aiomsi
 from aiomsi import inventory
 from aiomsi.integrations import dask
+from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.places import LocalPlace
+from aiomsi.inventory._manifest import make_manifest
 from aiomsi.inventory._parts.owner import OwnerFile
 from aiomsi.testing import EmbeddedAzure
 
@@ -103,6 +105,20 @@ def test_cancelled_run_ends_and_continues_later(
     assert dask.cancel(tmp_path / "parts") is False
     assert not (tmp_path / "x.jsonl").exists()
     assert start(client, tmp_path).completeness == "complete"
+
+
+def test_resumed_run_is_no_longer_interrupted(client: Any, tmp_path: Path) -> None:
+    def interrupt(result: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(client, tmp_path, on_result=interrupt)
+    plan = inventory.read_plan(tmp_path / "parts")
+    assert plan is not None
+    described = make_manifest(plan, [], "now", is_cut=True).to_json()
+    (tmp_path / "parts" / "manifest.json").write_bytes(encode_json(described))
+    assert start(client, tmp_path).completeness == "complete"
+    assert not (tmp_path / "parts" / "manifest.json").exists()
 
 
 def test_run_that_another_client_continues_ends(

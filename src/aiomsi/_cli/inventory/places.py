@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,20 +15,22 @@ from typing import Any
 import attrs
 
 from aiomsi._errors import ConfigurationError, UsageError
-from aiomsi._util import json
 from aiomsi.inventory._assemble import ERRORS_NAME, MANIFEST_NAME
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._formats.locations import is_folder, open_place, strip_separator
 from aiomsi.inventory._formats.outputs import open_output
-from aiomsi.inventory._formats.places import TEMPORARY, Place, is_temporary
+from aiomsi.inventory._formats.places import TEMPORARY, is_temporary
 from aiomsi.inventory._formats.standard_output import STANDARD_OUTPUT
-from aiomsi.inventory._manifest import Completeness, Manifest
+from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.interrupted import find_interrupted_run, find_run
 from aiomsi.inventory._parts.lock import FolderLock, lock_folder
 from aiomsi.inventory._parts.owner import OwnerFile
 
 PARTS_SUFFIX = ".parts"
+_OWNER_CHECK = 5.0
+"""Seconds between two checks of the owner, each of which is a request to the store."""
 
 
 def find_parts(output: str, given: str | None = None) -> str | None:
@@ -79,6 +81,31 @@ class Parts:
             msg = f"another run has taken over the folder {self.location!r}: {found or 'it ended'}"
             raise UsageError(msg, help="Let that run end; both read the same scopes")
 
+    def make_owner_check(
+        self, check: Callable[[], None], now: Callable[[], float]
+    ) -> Callable[[], None]:
+        """Check the owner; return `check` with a check of the owner every few seconds.
+
+        Args:
+            check: called at each call.
+            now: returns monotonic seconds.
+
+        Raises:
+            UsageError: as for `check_owner`.
+
+        """
+        self.check_owner()
+        checked = now()
+
+        def check_both() -> None:
+            nonlocal checked
+            check()
+            if now() - checked >= _OWNER_CHECK:
+                self.check_owner()
+                checked = now()
+
+        return check_both
+
     @property
     def _owner_file(self) -> OwnerFile:
         return OwnerFile(self.folder.place)
@@ -88,7 +115,12 @@ class Parts:
 
         The manifest of an interrupted run is written to the folder, because the one beside the
         output is that of an earlier inventory.
+
+        Raises:
+            OSError: the folder can't be read or written; it counts as kept.
+
         """
+        self.is_kept = not self._is_temporary
         completeness = None if manifest is None else manifest.completeness
         if self._owner is not None:
             if self._owner_file.read() != self._owner:
@@ -101,25 +133,13 @@ class Parts:
         self.is_kept = not self._is_temporary and self.folder.read_plan() is not None
         if manifest is not None and completeness == "interrupted" and self.is_kept:
             # Without space on the disk, the summary alone has the results.
+            place = self.folder.place.child(MANIFEST_NAME)
             with suppress(OSError):
-                write_file(self._place_of_manifest, [encode_json(manifest.to_json()) + b"\n"])
+                write_file(place, [encode_json(manifest.to_json()) + b"\n"])
         if self._lock is not None and not self.is_kept:
             if self._is_temporary:
                 self.folder.clear()
             self._lock.remove_folder()
-
-    @property
-    def _place_of_manifest(self) -> Place:
-        return self.folder.place.child(MANIFEST_NAME)
-
-    def find_interrupted_run(self) -> str | None:
-        """Return the id of the run whose last command was interrupted, and left its manifest."""
-        return _read_run(self._place_of_manifest, "interrupted")
-
-    def forget_interruption(self) -> None:
-        """Remove the manifest of an earlier run that was interrupted."""
-        if self.find_interrupted_run() is not None:
-            self._place_of_manifest.remove()
 
 
 def open_parts(location: str | None, storage: Mapping[str, Any], stack: ExitStack) -> Parts:
@@ -155,7 +175,11 @@ def must_clear(
     if resume or earlier is None:
         return False
     # A run that has ended may have been resumed, and interrupted then.
-    if earlier.run_id == _find_ended_run(parts, output, storage) != parts.find_interrupted_run():
+    if (
+        earlier.run_id
+        == _find_ended_run(parts, output, storage)
+        != find_interrupted_run(parts.folder.place)
+    ):
         return True
     msg = f"the folder {parts.location!r} has the parts of a run that has not ended"
     raise ConfigurationError(
@@ -167,17 +191,7 @@ def _find_ended_run(parts: Parts, output: str, storage: Mapping[str, Any]) -> st
     """Return the id of the run that wrote the output; None without a readable manifest."""
     beside = open_output(output, storage_options=storage).beside(MANIFEST_NAME)
     place = beside or parts.folder.place.child(MANIFEST_NAME)
-    return _read_run(place, "complete", "incomplete")
-
-
-def _read_run(place: Place, *ends: Completeness) -> str | None:
-    """Return the id of the run of a manifest, if it ended so; None without a readable manifest."""
-    try:
-        with place.open() as file:
-            manifest = Manifest.from_json(json.loads(file.read()))
-    except (OSError, ValueError, KeyError, TypeError, ConfigurationError):
-        return None
-    return manifest.plan.run_id if manifest.completeness in ends else None
+    return find_run(place, "complete", "incomplete")
 
 
 def remove_unfinished(output: str) -> None:

@@ -29,6 +29,7 @@ from aiomsi.inventory._assemble import assemble
 from aiomsi.inventory._formats.outputs import open_output
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.interrupted import forget_interruption
 from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.planning import plan as make_plan
@@ -149,15 +150,32 @@ class InventoryRun:
             thread = await stack.enter_async_context(PartThread())
             parts = await thread.run(open_parts, location, storage, locked)
             try:
-                await self._run_with_parts(arm, parts, thread, storage)
-            except asyncio.CancelledError:
-                if self._plan is not None and self.interruption.number is not None:
-                    now = make_now(self.clock.wall)()
-                    self.manifest = make_manifest(self._plan, self._results, now, is_cut=True)
+                await self._run_until_interrupted(arm, parts, thread, storage)
+            except BaseException:
+                with suppress(OSError):
+                    # The first error is the cause.
+                    await self._finish(parts, thread)
                 raise
-            finally:
-                await thread.run(parts.finish, self.manifest)
-                self.parts = parts.location if parts.is_kept else None
+            else:
+                await self._finish(parts, thread)
+
+    async def _finish(self, parts: Parts, thread: PartThread) -> None:
+        try:
+            await thread.run(parts.finish, self.manifest)
+        finally:
+            self.parts = parts.location if parts.is_kept else None
+
+    async def _run_until_interrupted(
+        self, arm: CommandSession, parts: Parts, thread: PartThread, storage: Mapping[str, Any]
+    ) -> None:
+        """Run; the manifest of a run that a signal ends has its results so far."""
+        try:
+            await self._run_with_parts(arm, parts, thread, storage)
+        except asyncio.CancelledError:
+            if self._plan is not None and self.interruption.number is not None:
+                now = make_now(self.clock.wall)()
+                self.manifest = make_manifest(self._plan, self._results, now, is_cut=True)
+            raise
 
     async def _run_with_parts(
         self, arm: CommandSession, parts: Parts, thread: PartThread, storage: Mapping[str, Any]
@@ -181,7 +199,7 @@ class InventoryRun:
             parts.folder.remove_unfinished()
             if options.parts is None:
                 remove_unfinished(options.output)
-            parts.forget_interruption()
+            forget_interruption(parts.folder.place)
             return parts.folder.open(planned)
 
         clear = await thread.run(check)
@@ -218,8 +236,8 @@ class InventoryRun:
             return manifest
         options, folder = self.options, parts.folder
 
-        def write(check: Callable[[], None]) -> Manifest:
-            parts.check_owner()
+        def write(check_stopped: Callable[[], None]) -> Manifest:
+            check = parts.make_owner_check(check_stopped, self.clock.monotonic)
             self.state.tally.add(_iter_rows(folder, self._reused, check))
             written = assemble(
                 plan,
@@ -235,6 +253,7 @@ class InventoryRun:
 
                 rows = _iter_rows(folder, written.read_scopes, check)
                 write_report(written, rows, options.report, mask=self.mask.is_on)
+            parts.check_owner()
             return written
 
         return await run_in_thread(write)

@@ -20,6 +20,7 @@ from aiomsi._errors import ConfigurationError, UsageError
 from aiomsi.integrations._dask.plugin import SessionPlugin, read_on_worker, read_owner_on_worker
 from aiomsi.integrations._dask.shard import RunConfig, not_shared
 from aiomsi.inventory._parts.folder import PartFolder
+from aiomsi.inventory._parts.interrupted import forget_interruption
 from aiomsi.inventory._parts.owner import CANCELLED, OwnerFile
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult
@@ -71,6 +72,7 @@ class ClusterRun:
         try:
             self.client.register_plugin(SessionPlugin(self.config), name=self.config.plugin_name)
             self._check_shared()
+            forget_interruption(self.parts.place)
             self._submit()
             self._take_outcomes()
             self._check_owner()

@@ -14,8 +14,9 @@ from typing import Any
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._util import json
 from aiomsi.inventory._formats.json_lines import encode_json
-from aiomsi.inventory._row import COLUMNS, Row
+from aiomsi.inventory._row import COLUMN_KINDS, COLUMNS, Row
 
 EXCEL_ROWS = 1_048_575
 """The rows of a worksheet, without that of the header."""
@@ -58,7 +59,7 @@ class CsvEncoder:
         write = csv.writer(text, lineterminator="\r\n").writerow
         for row in rows:
             self._rows += 1
-            write([_show(row[name]) for name in COLUMNS])
+            write([show(row[name]) for name, show in _SHOWS])
         if self.excel:
             check_rows(self._rows)
         return text.getvalue().encode("utf-8", "backslashreplace")
@@ -76,11 +77,34 @@ def check_rows(rows: int) -> None:
         raise ConfigurationError(msg, help="Write a CSV without excel=, or Parquet")
 
 
+def _show_json(value: Any) -> str | None:
+    """Show a value of a JSON column; a text that reads as JSON becomes JSON, with its quotes."""
+    return _show_nested(value) if isinstance(value, str) and _is_json(value) else _show(value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text.encode("utf-8", "backslashreplace"))
+    except ValueError:
+        return False
+    return True
+
+
 def _show(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
         safe = value[:1] not in _STARTS and ";" not in value and "\t" not in value
         return value if safe else _FORMULA.sub("'", value)
+    return _show_nested(value)
+
+
+def _show_nested(value: Any) -> str:
     # JSON begins with none of the guarded letters, and has escapes for semicolons.
     return encode_json(value).decode().replace(";", "\\u003b")
+
+
+_SHOWS = tuple(
+    (name, _show_json if kind == "json" else _show) for name, kind in COLUMN_KINDS.items()
+)
+"""The function that shows the values of each column."""

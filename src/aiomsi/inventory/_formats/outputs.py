@@ -27,6 +27,8 @@ from aiomsi.inventory._plan.scopes import Scope
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 _PARQUET = ".parquet"
+_NAMELESS = ("", "..")
+"""The names of the current folder, the root, and the folder above."""
 _OWN_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\..+\.parquet", re.ASCII)
 """The name of a file of a data set: the key of a scope begins with the subscription's id."""
 ReadPart: TypeAlias = Callable[[Scope], Iterable[bytes]]
@@ -107,6 +109,9 @@ def open_output(
     if text != STANDARD_OUTPUT and not is_folder(text) and suffix not in SUFFIXES:
         msg = f"the output {Path(text).name!r} ends with none of {', '.join(SUFFIXES)}"
         raise ConfigurationError(msg, help="End a folder with a slash; '-' is standard output")
+    if is_folder(text) and Path(strip_separator(text)).name in _NAMELESS:
+        msg = f"the output {text!r} names no folder that could be written aside and renamed"
+        raise ConfigurationError(msg, help="Name a folder that does not exist, such as './tenant/'")
     if excel and suffix != ".csv":
         msg = "excel= is an option of CSV"
         raise ConfigurationError(msg)

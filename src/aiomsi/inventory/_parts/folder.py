@@ -32,7 +32,10 @@ PLAN_NAME = "plan.json"
 _SUFFIX = ".part"
 # The folder may have files of other programs, such as unfinished downloads.
 _PART = re.compile(r"[^.]+\.(?:container|list|types|graph)(?:\..+)?\.part")
-_CHUNK = 1_048_576
+_BLOCK = 65_536
+"""Bytes of a part that are read and digested together, in the CPU's caches."""
+_CHUNK = 245_760
+"""Bytes after which a chunk of rows ends with its row: those of one slice of a Parquet file."""
 
 
 @attrs.frozen(eq=False)
@@ -136,7 +139,7 @@ class PartFolder:
         last = b""
         try:
             with self._find_place(scope).open() as file:
-                while block := file.read(_CHUNK):
+                while block := file.read(_BLOCK):
                     last += block
                     start = _find_last_line(last)
                     digest.update(memoryview(last)[:start])

@@ -45,7 +45,7 @@ class PartFile:
     _aside: Path | None = attrs.field(default=None, init=False)
     _digest: Any = attrs.field(factory=hashlib.sha256, init=False)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append rows.
 
         Raises:
@@ -78,7 +78,7 @@ class PartFile:
             self._aside.unlink(missing_ok=True)
             self._aside = None
 
-    def _append(self, data: bytes) -> Path:
+    def _append(self, data: bytes | bytearray) -> Path:
         # A file that was removed meanwhile is not created anew: it would lack its first pages.
         flags = CREATE if self._aside is None else _APPEND
         aside = self._aside or self.place.name_aside()
@@ -106,8 +106,9 @@ class PartWriter:
     rows: int = attrs.field(default=0, init=False)
     duplicates: int = attrs.field(default=0, init=False)
     _ids: set[str] = attrs.field(factory=set, init=False)
-    # The encoded rows of the page.
-    _page: list[bytes] = attrs.field(factory=list, init=False)
+    # The encoded rows of the page. It grows in place: pieces of as many bytes, freed at once, would
+    # let the C library return memory to the system and request it again, page after page.
+    _page: bytearray = attrs.field(factory=bytearray, init=False)
 
     def add(self, rows: Iterable[Row]) -> list[Row]:
         """Add rows to the page, except those whose ids came before, and return the added ones.
@@ -124,7 +125,7 @@ class PartWriter:
             else:
                 self._ids.add(folded)
                 fresh.append(row)
-        self._page.append(encode_lines(fresh))
+        self._page += encode_lines(fresh)
         self.rows += len(fresh)
         return fresh
 
@@ -135,8 +136,7 @@ class PartWriter:
             OSError: the disk is full, or the file can't be written.
 
         """
-        data = b"".join(self._page)
-        self._page.clear()
+        data, self._page = self._page, bytearray()
         self._submit(self.file.write, data, size=len(data))
 
     def finish(self, result: ScopeResult) -> None:

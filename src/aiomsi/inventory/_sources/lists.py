@@ -12,7 +12,7 @@ from aiomsi.inventory._plan.scopes import Scope, ScopeResult, make_error
 from aiomsi.inventory._sources.reading import LIST_VERSION
 from aiomsi.inventory._sources.readings import Readings
 from aiomsi.inventory._sources.request_counts import count_requests
-from aiomsi.inventory._sources.responses import check_open, iter_pages
+from aiomsi.inventory._sources.responses import check_open, iter_sliced_pages
 
 SUBSCRIPTIONS_VERSION = "2022-12-01"
 _PAGE = 1_000
@@ -38,14 +38,13 @@ async def read_lists(
         OSError: a part can't be written.
 
     """
-    # ARM's own lists always have the member `value`; those of providers may lack it.
-    pages = iter_pages(arm, _iter_requests(scopes, readings), limit, strict=True)
+    pages = iter_sliced_pages(arm, _iter_requests(scopes, readings), limit)
     lists = trace_items("ArmSession.fan_out_list", pages)
     async with aclosing(lists):
         async for request, part in lists:
             reading = readings.open[request.tag]
             if not isinstance(part, Outcome):
-                reading.add(part.items)
+                reading.add_slices(part)
                 del part
                 await reading.writer.drain()
                 continue

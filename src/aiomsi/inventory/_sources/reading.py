@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import attrs
 
+from aiomsi._arm.protocol.bulk.page_slices import Slices, iter_slices
+from aiomsi._errors import ServiceError
 from aiomsi.inventory._parts.writer import PartWriter
 from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error
@@ -19,8 +22,6 @@ from aiomsi.inventory._times import Now
 
 LIST_VERSION = "2021-04-01"
 """The api-version of the lists of groups and of resources."""
-_SLICE = 64
-"""Items of a page that become rows at once."""
 
 
 def make_subscription_item(subscription: Subscription) -> dict[str, Any]:
@@ -110,20 +111,27 @@ class Reading:
             OSError: the disk is full, or the part can't be written.
 
         """
+        self.add_slices(iter_slices(list(items)), api_version)
+
+    def add_slices(self, slices: Slices, api_version: str | None = None) -> None:
+        """Write the rows of a page that is decoded some items at a time, as `add` does.
+
+        So few items and rows are alive when the garbage collector runs. A page that turns out not
+        to be JSON counts as malformed.
+        """
         if self.malformed is not None:
             return
         if self._context is None:
             self._context = self._make_context(api_version)
             if self.scope.source == "container":
-                items = [make_subscription_item(self.subscription), *items]
+                slices = chain([[make_subscription_item(self.subscription)]], slices)
         elif self.scope.source == "types" and self._context.api_version != api_version:
             self._context = attrs.evolve(self._context, api_version=api_version)
-        # A slice at a time, so that few rows are alive when the garbage collector runs. A page
-        # without items is one slice, because the observer counts the time since the last page.
         try:
-            for start in range(0, max(len(items), 1), _SLICE):
-                self._add_slice(items[start : start + _SLICE], self._context)
-        except ValueError as error:
+            for part in slices:
+                self._add_slice(part, self._context)
+                del part
+        except (ValueError, ServiceError) as error:
             self.malformed = make_error(error)
             return
         self.writer.end_page()

@@ -12,6 +12,7 @@ from aiomsi._arm.fan_out import iter_lists, iter_outcomes
 from aiomsi._arm.pager import ListOptions, iter_list
 from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+from aiomsi._arm.protocol.bulk.page_slices import Slices
 from aiomsi._arm.protocol.request import Options
 from aiomsi._arm.session import ArmSession
 from aiomsi._errors import UsageError
@@ -19,6 +20,8 @@ from aiomsi._tracing import trace_items
 
 MAX_BYTES = 16_777_216
 """Bytes of responses that a fan-out holds."""
+_HELD_WEIGHT = 4
+"""Few pages wait for the run, because a CPU's caches lose those that wait for long."""
 LISTS_AT_ONCE = 1_024
 """Lists under way, each with one request at a time."""
 
@@ -79,21 +82,40 @@ def iter_list_pages(
 
 
 def iter_pages(
-    arm: ArmSession,
-    requests: Iterable[Request] | AsyncIterable[Request],
-    limit: int,
-    *,
-    strict: bool = False,
+    arm: ArmSession, requests: Iterable[Request] | AsyncIterable[Request], limit: int
 ) -> AsyncGenerator[tuple[Request, RawPage | Outcome], None]:
-    """Return the generator of the pages and outcomes of lists.
+    """Return the generator of the pages and outcomes of lists of resource providers.
 
-    With `strict` a page without a list of items is an error, because the rows and the link of a
-    page may be lost with it. Otherwise that holds for later pages only.
+    Their first page may lack a list of items.
     """
-    names = ListNames(strict=strict, strict_later=True)
+    names = ListNames(strict_later=True)
     options = FanOutOptions(limit, "collect", MAX_BYTES, None, list_names=names, raw=True)
     lists: Any = iter_lists
     pages: AsyncGenerator[tuple[Request, RawPage | Outcome], None]
+    pages = lists(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)
+    return pages
+
+
+def iter_sliced_pages(
+    arm: ArmSession, requests: Iterable[Request], limit: int
+) -> AsyncGenerator[tuple[Request, Slices | Outcome], None]:
+    """Return the generator of the pages of ARM's own lists, as slices of items, and of outcomes.
+
+    A page without a list of items is an error, because the rows and the link of a page may be lost
+    with it.
+    """
+    names = ListNames(strict=True)
+    options = FanOutOptions(
+        limit,
+        "collect",
+        MAX_BYTES,
+        None,
+        list_names=names,
+        sliced=True,
+        held_weight=_HELD_WEIGHT,
+    )
+    lists: Any = iter_lists
+    pages: AsyncGenerator[tuple[Request, Slices | Outcome], None]
     pages = lists(arm._sender, arm._make_call, requests, options)  # noqa: SLF001 (of this package)
     return pages
 

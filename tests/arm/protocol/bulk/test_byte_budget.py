@@ -200,3 +200,21 @@ def test_single_call_starts_under_the_smallest_budget(most: int) -> None:
 def test_collections_have_an_odd_number_of_segments(path: str, lists: bool) -> None:
     assert is_list(path) is lists
     assert is_list(f"https://management.azure.com{path}") is lists
+
+
+def test_weight_of_held_bytes_leaves_room_for_calls_under_way() -> None:
+    plain, weighted = ByteBudget(BUDGET), ByteBudget(BUDGET, held_weight=4)
+    for budget in (plain, weighted):
+        for _ in range(200):
+            start_all(budget, budget.lists)
+            finish_all(budget, budget.lists, MIB)
+    most = start_all(plain, plain.lists)
+    assert start_all(weighted, weighted.lists) == most
+    for budget in (plain, weighted):
+        for _ in range(16):
+            budget.finish(budget.lists, MIB)
+        budget.give_back(2 * MIB)
+    assert plain.may_start(plain.lists)
+    assert not weighted.may_start(weighted.lists)
+    weighted.give_back(14 * MIB)
+    assert weighted.may_start(weighted.lists)

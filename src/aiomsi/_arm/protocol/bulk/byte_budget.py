@@ -77,6 +77,9 @@ class ByteBudget:
         lists: the answers of collections and actions.
         allowed: calls of `singles` that may be under way, whatever size is expected.
         overlooked: calls of `lists` that are under way and not counted.
+        held_weight: how often a held byte counts. With more than 1, few answers wait for a consumer
+            that is slower than the service, and as many calls as before are under way while the
+            service is the slower one.
 
     """
 
@@ -86,6 +89,7 @@ class ByteBudget:
     lists: AnswerSize = attrs.field(factory=lambda: AnswerSize(FIRST_LIST))
     allowed: int = FIRST_CALLS
     overlooked: int = 0
+    held_weight: int = attrs.field(default=1, kw_only=True)
 
     @property
     def answers(self) -> int:
@@ -115,7 +119,8 @@ class ByteBudget:
             return False
         awaited = singles.under_way * singles.expected + counted * lists.expected
         largest = lists.expected if counted else kind.expected
-        return awaited + kind.expected + _DECODING * largest + self.held <= self.most
+        counted_bytes = awaited + kind.expected + self.held * self.held_weight
+        return counted_bytes + _DECODING * largest <= self.most
 
     def start(self, kind: AnswerSize) -> None:
         """Count a call that starts."""

@@ -63,6 +63,9 @@ class FanOutOptions:
         list_names: the members of a list's pages; None if the requests are no lists.
         raw: whether values are responses that are not decoded, and each page of a list is a
             `RawPage`. All requests are reads then, with any verb.
+        sliced: whether each page of a list is an iterator of `page_slices`, and the outcome counts
+            no items.
+        held_weight: as for `ByteBudget`.
 
     """
 
@@ -73,6 +76,8 @@ class FanOutOptions:
     ordered: bool = False
     list_names: ListNames | None = None
     raw: bool = False
+    sliced: bool = False
+    held_weight: int = 1
 
     def __attrs_post_init__(self) -> None:
         numbers: dict[str, object] = {"limit": self.limit, "max_bytes": self.max_bytes}
