@@ -142,6 +142,7 @@ class Call:
             ended, for an error text; None without such an end.
         on_held: called when the call begins to wait for a limit, not only for a connection; None
             without an interest in that.
+        turn: the ticket of the next request, if its turn came before the call had a task.
         refused_ticket: the ticket of the last request, if a rate limit refused it or ARM its token.
             The next request then goes before all others that wait for the same limits.
 
@@ -167,6 +168,7 @@ class Call:
     longest_limit_wait: float = 0.0
     missed_turn: str | None = None
     on_held: Callable[[], None] | None = None
+    turn: Ticket | None = None
     refused_ticket: Ticket | None = None
 
     def __init__(
