@@ -11,7 +11,7 @@ requests' tasks: each of them raises an error, as a task of the user does.
 Every decision is made in a function without an `await`: the feeder takes a request while fewer than
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer; an
 outcome that is given back, or a call that ends, wakes the feeder. A request that was taken, a
-`TakenRequest`, is in `_queued` until its turn comes, and in `_running` until its call ends. After
+`TakenRequest`, is in `_started` until its turn comes, and in `_running` until its call ends. After
 that it is held until the consumer takes it. Answers are held as bytes, because decoded JSON takes
 several times as much memory; those of writes are decoded, and counted as such.
 
@@ -31,7 +31,6 @@ from collections.abc import (
     Coroutine,
     Iterable,
 )
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -52,6 +51,7 @@ from aiomsi._util.lazy import late_import
 from aiomsi._util.tasks import create_task
 
 if TYPE_CHECKING:
+    from aiomsi._arm.call_queue import TasklessWaiter
     from aiomsi._arm.protocol.pacing.lane import Ticket
 
 Requests: TypeAlias = Iterable[Request | str] | AsyncIterable[Request | str]
@@ -143,8 +143,8 @@ class FanOut:
     # The number of requests that were taken and not given back.
     _taken: int = attrs.field(default=0, init=False)
     _running: dict[asyncio.Task[Any], TakenRequest] = attrs.field(factory=dict, init=False)
-    # Requests whose calls wait for their turn without a task.
-    _queued: dict[TakenRequest, None] = attrs.field(factory=dict, init=False)
+    # The requests of the calls that were started. Those with a waiter have no task yet.
+    _started: dict[Call, TakenRequest] = attrs.field(factory=dict, init=False)
     # In the order of the outcomes: finished requests only, or all if they are ordered.
     _outcomes: deque[TakenRequest] = attrs.field(factory=deque, init=False)
     # Calls that wait for the byte budget: of the next page of a list, or of a request just taken.
@@ -162,6 +162,13 @@ class FanOut:
     _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _wake_feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _wake_consumer: asyncio.Future[None] | None = attrs.field(default=None, init=False)
+
+    # Each access to a method creates an object, so these are kept for all calls.
+    _kept_on_held: Callable[[Call], None] = attrs.field(init=False)
+    _kept_on_turn: Callable[[TasklessWaiter], None] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kept_on_held, self._kept_on_turn = self._on_held, self._on_turn
 
     @_budget.default
     def _default_budget(self) -> ByteBudget:
@@ -263,8 +270,9 @@ class FanOut:
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        for taken in list(self._queued):
-            self._withdraw(taken)
+        for taken in self._started.values():
+            if taken.waiter is not None:
+                self._withdraw(taken)
         tasks = [*self._running, *([] if feeder is None or fed else [feeder])]
         for task in tasks:
             task.cancel()
@@ -397,20 +405,16 @@ class FanOut:
         self._start(taken, call)
 
     def _start(self, taken: TakenRequest, call: Call) -> None:
-        call.bulk, call.on_held = True, partial(self._park, taken)
-        taken.call = call
-        # Before the call waits, which may call `_park` at once.
+        call.bulk, call.on_held = True, self._kept_on_held
+        taken.call, self._started[call] = call, taken
+        # Before the call waits, which may call `_on_held` at once.
         self._budget.start(taken.kind)
         request = taken.request
         is_write = request.method in WRITES and not call.lists
         if self._is_warm and not is_write and request.timeout is None and not call.lacks_version:
-            taken.waiter = self.sender.connection.queue.line_up(call)
+            taken.waiter = self.sender.connection.queue.line_up(call, self._kept_on_turn)
         if taken.waiter is None:
             self._start_task(taken, call)
-        else:
-            self._queued[taken] = None
-            # A callback runs in a copy of the current context, and so will the task.
-            taken.waiter.future.add_done_callback(partial(self._on_turn, taken))
 
     @property
     def _is_warm(self) -> bool:
@@ -420,20 +424,20 @@ class FanOut:
     def _leave_queue(self, taken: TakenRequest) -> Ticket | None:
         """End the wait of a call without a task; return its ticket if its turn has come."""
         waiter, taken.waiter = taken.waiter, None
-        del self._queued[taken]
         return None if waiter is None else self.sender.connection.queue.leave(waiter)
 
-    def _on_turn(self, taken: TakenRequest, future: asyncio.Future[None]) -> None:
+    def _on_turn(self, waiter: TasklessWaiter) -> None:
         """Start the task of a call whose turn has come, or end its request with an error."""
-        call = taken.call
-        if taken.waiter is None or call is None:
+        call = waiter.call
+        taken = self._started.get(call)
+        if taken is None or taken.waiter is not waiter:
             # The request was ended before.
             return
         call.turn = self._leave_queue(taken)
         if call.turn is not None:
             self._start_task(taken, call)
         else:
-            taken.error = future.exception()
+            taken.error = waiter.error
             self._end_unsent(taken)
 
     def _end_unsent(self, taken: TakenRequest) -> None:
@@ -477,11 +481,12 @@ class FanOut:
         if turn is not None:
             self.sender.connection.queue.lose(turn)
 
-    def _park(self, taken: TakenRequest) -> None:
+    def _on_held(self, call: Call) -> None:
         """Count a call that waits for a limit; then another one may start in its place.
 
         The feeder starts it, because this runs in the middle of the queue's decision.
         """
+        taken = self._started[call]
         if not taken.parked:
             taken.parked = True
             self._budget.park(taken.kind)
@@ -528,6 +533,8 @@ class FanOut:
 
     def _finish(self, taken: TakenRequest) -> None:
         """Let a request, or a page of it, be given back."""
+        if taken.call is not None:
+            self._started.pop(taken.call, None)
         taken.drop_call()
         taken.done = True
         if self.options.on_error == "raise" and taken.error is not None:

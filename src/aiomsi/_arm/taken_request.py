@@ -20,7 +20,7 @@ from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ArmError, UsageError
 
 if TYPE_CHECKING:
-    from aiomsi._arm.call_queue import Waiter
+    from aiomsi._arm.call_queue import TasklessWaiter
 
 
 class AnswerBytes(NamedTuple):
@@ -64,7 +64,7 @@ class TakenRequest:
     kind: AnswerSize
     call: Call | None = None
     scope: RequestScope | None = None
-    waiter: Waiter | None = None
+    waiter: TasklessWaiter | None = None
     task: asyncio.Task[Any] | None = None
     response: ArmResponse | None = None
     value: Any = None
