@@ -144,7 +144,7 @@ class FanOut:
     _taken: int = attrs.field(default=0, init=False)
     _running: dict[asyncio.Task[Any], TakenRequest] = attrs.field(factory=dict, init=False)
     # The requests of the calls that were started. Those with a waiter have no task yet.
-    _started: dict[Call, TakenRequest] = attrs.field(factory=dict, init=False)
+    _started: dict[Call | None, TakenRequest] = attrs.field(factory=dict, init=False)
     # In the order of the outcomes: finished requests only, or all if they are ordered.
     _outcomes: deque[TakenRequest] = attrs.field(factory=deque, init=False)
     # Calls that wait for the byte budget: of the next page of a list, or of a request just taken.
@@ -460,7 +460,7 @@ class FanOut:
             task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
         except Exception as error:  # noqa: BLE001 (a task factory of the application may raise any)
             taken.error = error.with_traceback(None)
-            self._return_turn(call)
+            self._return_turn(taken)
             self._budget.finish(taken.kind, None, parked=taken.parked)
             taken.parked = False
             self._finish(taken)
@@ -475,9 +475,9 @@ class FanOut:
         if turn is not None:
             self.sender.connection.queue.lose(turn)
 
-    def _return_turn(self, call: Call) -> None:
+    def _return_turn(self, taken: TakenRequest) -> None:
         """Return the ticket of a call whose task has not begun."""
-        turn, call.turn = call.turn, None
+        turn = None if taken.call is None else taken.call.turn
         if turn is not None:
             self.sender.connection.queue.lose(turn)
 
@@ -496,8 +496,7 @@ class FanOut:
         """Keep the result of a call, and start the calls that it leaves room for."""
         taken = self._running.pop(task)
         taken.task = None
-        if taken.call is not None:
-            self._return_turn(taken.call)
+        self._return_turn(taken)
         size, decoded = taken.read_result(task)
         taken.size = self._budget.finish(taken.kind, size, decoded=decoded, parked=taken.parked)
         taken.parked = False
@@ -519,9 +518,9 @@ class FanOut:
                 call, task = other.call, other.task
                 if found is None or call is None or call.attempts:
                     continue
-                if other.waiter is not None:
+                if task is None:
                     waiting.append((other, found))
-                elif task is not None:
+                else:
                     other.error, other.skipped = found, True
                     task.cancel()
         for other, found in waiting:
@@ -533,8 +532,7 @@ class FanOut:
 
     def _finish(self, taken: TakenRequest) -> None:
         """Let a request, or a page of it, be given back."""
-        if taken.call is not None:
-            self._started.pop(taken.call, None)
+        self._started.pop(taken.call, None)
         taken.drop_call()
         taken.done = True
         if self.options.on_error == "raise" and taken.error is not None:
