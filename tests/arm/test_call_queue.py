@@ -5,7 +5,7 @@ import contextvars
 import logging
 import math
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -23,13 +23,17 @@ from aiomsi import (
     ArmSession,
     ConfigurationError,
     CredentialError,
+    Outcome,
+    Request,
     ServiceError,
     ThrottledError,
     UsageError,
 )
+from aiomsi._arm import fan_out
 from aiomsi._arm import http as _http
 from aiomsi._arm.call import Call
 from aiomsi._arm.call_queue import CallQueue
+from aiomsi._arm.fan_out import FanOut
 from aiomsi._arm.protocol.pacing import queue_counts
 from aiomsi._arm.protocol.request import Options
 from aiomsi.testing import ManualClock
@@ -1207,3 +1211,248 @@ async def test_429_is_an_error_without_the_module_for_refusals(
             await arm.get(GROUP, api_version=VERSION)
         assert is_idle(arm)
         assert arm.stats().limits[0].paused_for == 0
+
+
+# Calls of a fan-out, which wait without a task
+
+
+VAULTS = [f"{GROUP}/providers/Microsoft.KeyVault/vaults/{number}" for number in range(3)]
+
+
+@attrs.define(eq=False)
+class Fanned:
+    """A fan-out over `VAULTS`, all of which wait for the only connection."""
+
+    gate: Gate
+    arm: ArmSession
+    found: Any
+    outcomes: list[Outcome]
+    # Collects the outcomes.
+    reading: asyncio.Task[list[Outcome]]
+    # Has the connection.
+    held: asyncio.Task[Any]
+
+    @property
+    def fan_out(self) -> FanOut:
+        """Return the fan-out behind the generator."""
+        fan_out: FanOut = self.found.ag_frame.f_locals["fan_out"]
+        return fan_out
+
+    def give_turn(self) -> None:
+        """Let the turn of the next call come, without a run of the event loop."""
+        queue = queue_of(self.arm)
+        queue.pacer.connections += 1
+        queue.send_waiting()
+
+    async def finish(self) -> list[Outcome]:
+        self.gate.release_all()
+        await self.held
+        outcomes = await self.reading
+        assert is_idle(self.arm)
+        return outcomes
+
+
+async def _collect(
+    found: AsyncIterator[Outcome], outcomes: list[Outcome] | None = None
+) -> list[Outcome]:
+    outcomes = [] if outcomes is None else outcomes
+    async for outcome in found:
+        outcomes.append(outcome)
+    return outcomes
+
+
+def fan_out_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == "aiomsi fan-out"]
+
+
+@asynccontextmanager
+async def fanned(says: Mapping[str, Says] | None = None, **options: Any) -> AsyncIterator[Fanned]:
+    async with gated(gate=Gate({GROUP: Says(body={}, headers=PLENTY), **(says or {})})) as (
+        gate,
+        arm,
+    ):
+        first = start(arm, GROUP)
+        await until(lambda: bool(gate.arrived))
+        gate.release()
+        await first
+        held = start(arm, GROUP)
+        await until(lambda: len(gate.arrived) == 2)
+        requests = (Request("GET", path, api_version=VERSION) for path in VAULTS)
+        found = arm.fan_out(requests, **options)
+        outcomes: list[Outcome] = []
+        reading = asyncio.ensure_future(_collect(found, outcomes))
+        await until(lambda: arm.stats().waiting == len(VAULTS))
+        yield Fanned(gate, arm, found, outcomes, reading, held)
+
+
+ALL_FOUND = {path: Says(body={}, headers=PLENTY) for path in VAULTS}
+
+
+async def test_calls_of_a_fan_out_wait_without_a_task() -> None:
+    async with fanned(ALL_FOUND) as those:
+        assert not fan_out_tasks()
+        outcomes = await those.finish()
+        assert [outcome.error for outcome in outcomes] == [None] * 3
+        assert [outcome.attempts for outcome in outcomes] == [1] * 3
+        assert those.gate.arrived[2:] == VAULTS
+
+
+async def test_task_of_a_waiting_call_has_the_context_of_its_request() -> None:
+    number: contextvars.ContextVar[str] = contextvars.ContextVar("number")
+    seen: list[str] = []
+
+    class Recorder:
+        async def get_token(self, *_scopes: str, **_: Any) -> Any:
+            seen.append(number.get())
+            return tokens
+
+        async def close(self) -> None:
+            pass
+
+    def count() -> Iterator[Request]:
+        for path in VAULTS:
+            number.set(path)
+            yield Request("GET", path, api_version=VERSION)
+
+    async with gated(gate=Gate(open=True)) as (gate, arm):
+        await start(arm, GROUP)
+        tokens = await arm._connection.credentials[0].get_token(arm._connection.scope)
+        gate.open = False
+        held = start(arm, GROUP)
+        await until(lambda: len(gate.arrived) == 2)
+        arm._connection.credentials[0] = Recorder()  # type: ignore[call-overload]
+        reading = asyncio.ensure_future(_collect(arm.fan_out(count())))
+        await until(lambda: arm.stats().waiting == len(VAULTS))
+        gate.release_all()
+        await held
+        await reading
+        assert seen == VAULTS
+
+
+async def test_fan_out_that_ends_takes_its_waiting_calls_out() -> None:
+    async with fanned(ALL_FOUND) as those:
+        those.reading.cancel()
+        await asyncio.wait([those.reading])
+        await those.found.aclose()
+        assert those.arm.stats().waiting == 0
+        those.gate.release_all()
+        await those.held
+        assert is_idle(those.arm)
+        assert len(those.gate.arrived) == 2
+
+
+async def test_turn_that_comes_at_the_end_is_given_back() -> None:
+    async with fanned(ALL_FOUND) as those:
+        those.give_turn()
+        await those.fan_out.close()
+        assert not fan_out_tasks()
+        those.reading.cancel()
+        await asyncio.wait([those.reading])
+        those.gate.release_all()
+        await those.held
+        assert is_idle(those.arm)
+        assert len(those.gate.arrived) == 2
+
+
+async def test_closed_session_ends_the_waiting_calls_of_a_fan_out() -> None:
+    async with fanned(ALL_FOUND) as those:
+        # The turn of the first call has come, but its task has not begun.
+        those.give_turn()
+        await those.arm.close()
+        with pytest.raises(UsageError, match="this ArmSession is closed"):
+            await those.reading
+        assert [type(outcome.error) for outcome in those.outcomes] == [UsageError] * 3
+        assert not any(outcome.attempts for outcome in those.outcomes)
+        with pytest.raises(ArmConnectionError):
+            await those.held
+
+
+async def test_waiting_calls_of_a_refusing_scope_are_skipped() -> None:
+    refused = {VAULTS[0]: Says(403, error("AuthorizationFailed"))}
+    async with fanned({**ALL_FOUND, **refused}, on_error="skip-scope") as those:
+        outcomes = await those.finish()
+        skipped = {outcome.request.path: outcome.skipped for outcome in outcomes}
+        # The turn of the second one had come already, so that an eager task has sent it.
+        is_sent = VAULTS[1] in those.gate.arrived
+        assert skipped == {VAULTS[0]: False, VAULTS[1]: not is_sent, VAULTS[2]: True}
+        assert VAULTS[2] not in those.gate.arrived
+
+
+async def test_task_that_can_not_be_created_gives_the_turn_back() -> None:
+    failures = [LookupError()]
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        if "send" in work.__qualname__ and failures:
+            raise failures.pop()
+        return asyncio.Task(work, loop=loop, **more)
+
+    async with fanned(ALL_FOUND) as those:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(make)
+        try:
+            outcomes = await those.finish()
+        finally:
+            loop.set_task_factory(None)
+    assert [type(outcome.error) for outcome in outcomes] == [LookupError, *[type(None)] * 2]
+
+
+async def test_turn_that_waits_for_a_token_is_given_back() -> None:
+    manual = ManualClock()
+    asked: list[str] = []
+    fetched = asyncio.Event()
+
+    class Slow:
+        async def get_token(self, scope: str, **_: Any) -> Any:
+            asked.append(scope)
+            await fetched.wait()
+            return token
+
+    async with gated(gate=Gate(open=True), clock=manual.clock) as (gate, arm):
+        await start(arm, GROUP)
+        token = await arm._connection.credentials[0].get_token(arm._connection.scope)
+        gate.open = False
+        held = start(arm, GROUP)
+        await until(lambda: len(gate.arrived) == 2)
+        requests = [Request("GET", path, api_version=VERSION) for path in VAULTS]
+        reading = asyncio.ensure_future(_collect(arm.fan_out(requests)))
+        await until(lambda: arm.stats().waiting == len(VAULTS))
+        own, arm._connection.credentials[0] = arm._connection.credentials[0], Slow()  # type: ignore[call-overload]
+        gate.release()
+        await held
+        await until(lambda: len(asked) == 1)
+        manual.advance(2)
+        arm._connection.credentials[0] = own
+        fetched.set()
+        gate.open = True
+        outcomes = await reading
+        assert [outcome.error for outcome in outcomes] == [None] * 3
+        # The first call has lost its turn to the second one, and goes before the third.
+        assert gate.arrived[2:] == [VAULTS[1], VAULTS[0], VAULTS[2]]
+        assert is_idle(arm)
+
+
+async def test_new_session_begins_a_fan_out_with_few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "_COLD", 2)
+    async with gated(128, Gate({**ALL_FOUND})) as (gate, arm):
+        requests = [Request("GET", path, api_version=VERSION) for path in VAULTS]
+        reading = asyncio.ensure_future(_collect(arm.fan_out(requests)))
+        await until(lambda: len(gate.arrived) == 2)
+        assert len(fan_out_tasks()) == 2
+        gate.release_all()
+        assert [outcome.error for outcome in await reading] == [None] * 3
+
+
+async def test_limit_that_holds_back_wakes_the_calls_of_a_fan_out() -> None:
+    manual = ManualClock(autoadvance=True)
+    async with gated(128, Gate(open=True), clock=manual.clock) as (gate, arm):
+        await start(arm, GROUP)
+        queue = queue_of(arm)
+        ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
+        (meter,) = lane.meters
+        meter.paused_until, meter.open_to = manual.clock.monotonic() + 5.0, meter.sent
+        requests = [Request("GET", f"{GROUP}{number}", api_version=VERSION) for number in range(3)]
+        outcomes = await _collect(arm.fan_out(requests))
+        assert [outcome.error for outcome in outcomes] == [None] * 3
+        # In an eager loop, the clock moves on as soon as the first call waits.
+        assert max(outcome.waited for outcome in outcomes) == 5.0
+        assert len(gate.arrived) == 4

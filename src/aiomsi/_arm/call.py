@@ -140,8 +140,9 @@ class Call:
         longest_limit_wait: seconds of that wait.
         missed_turn: the name of the thing that the call lacked when its wait in the queue was
             ended, for an error text; None without such an end.
-        on_held: called when the call begins to wait for a limit, not only for a connection; None
-            without an interest in that.
+        on_held: called with the call when it begins to wait for a limit, not only for a connection;
+            None without an interest in that.
+        turn: the ticket of the next request, if its turn came before the call had a task.
         refused_ticket: the ticket of the last request, if a rate limit refused it or ARM its token.
             The next request then goes before all others that wait for the same limits.
 
@@ -166,7 +167,8 @@ class Call:
     waited_for: str | None = None
     longest_limit_wait: float = 0.0
     missed_turn: str | None = None
-    on_held: Callable[[], None] | None = None
+    on_held: Callable[[Call], None] | None = None
+    turn: Ticket | None = None
     refused_ticket: Ticket | None = None
 
     def __init__(

@@ -23,7 +23,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 from multidict import CIMultiDict
@@ -67,14 +67,13 @@ logger = logging.getLogger("aiomsi")
 
 
 @attrs.define(eq=False, repr=False)
-class _Waiter:
+class Waiter:
     """A call that waits for its turn.
 
     Attributes:
         call: the call.
         scoped: the limits of its request; None without pacing.
         since: the start of the wait, in monotonic time.
-        future: done when the call's turn has come, or with the error that ends the wait.
         ticket: its place in the pacer.
         held_by: the limit that held the request back when it came; None without one.
         charges_pauses: whether the call's budget counts the pauses of its limits, because a limit
@@ -88,12 +87,61 @@ class _Waiter:
     call: Call
     scoped: ScopedKind | None
     since: float
-    future: asyncio.Future[None]
     ticket: Ticket = attrs.field(init=False)
     held_by: object = attrs.field(default=None, init=False)
     charges_pauses: bool = attrs.field(default=False, init=False)
     fails_at: float = attrs.field(default=math.inf, init=False)
     limited_since: float = attrs.field(default=0.0, init=False)
+
+
+@attrs.define(eq=False, repr=False)
+class _TaskWaiter(Waiter):
+    """A call whose task waits.
+
+    Attributes:
+        future: done when the call's turn has come, or with the error that ends the wait.
+
+    """
+
+    future: asyncio.Future[None] = attrs.field(kw_only=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether the wait is over."""
+        return self.future.done()
+
+    def end(self, error: AiomsiError | None = None) -> None:
+        """End the wait, because the call's turn has come or with an error."""
+        if error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(error)
+
+
+@attrs.define(eq=False, repr=False)
+class TasklessWaiter(Waiter):
+    """A call that has no task while it waits. Thousands of them have few objects for the collector.
+
+    Attributes:
+        on_end: called with this object soon after the end of the wait, in `context`.
+        context: a copy of the context in which the wait began.
+        is_over: whether the wait is over.
+        error: the error that has ended the wait; None if the call's turn has come.
+
+    """
+
+    on_end: Callable[[TasklessWaiter], None] = attrs.field(kw_only=True)
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
+    is_over: bool = attrs.field(default=False, init=False)
+    error: AiomsiError | None = attrs.field(default=None, init=False)
+
+    def end(self, error: AiomsiError | None = None) -> None:
+        """End the wait, because the call's turn has come or with an error."""
+        self.is_over, self.error = True, error
+        asyncio.get_running_loop().call_soon(self.on_end, self, context=self.context)
+
+
+_AnyWaiter: TypeAlias = _TaskWaiter | TasklessWaiter
 
 
 @attrs.define(eq=False, repr=False)
@@ -132,8 +180,8 @@ class CallQueue:
     counts: QueueCounts = attrs.field(factory=QueueCounts, init=False)
     closed: bool = attrs.field(default=False, init=False)
     # The waiting calls, in the order in which they came.
-    _waiters: dict[_Waiter, None] = attrs.field(factory=dict, init=False)
-    # One timer for all calls that wait for a connection, at the earliest `_Waiter.fails_at`.
+    _waiters: dict[_AnyWaiter, None] = attrs.field(factory=dict, init=False)
+    # One timer for all calls that wait for a connection, at the earliest `Waiter.fails_at`.
     _connection_timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _turn_timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _turn_timer_at: float = attrs.field(default=0.0, init=False)
@@ -173,13 +221,9 @@ class CallQueue:
         error = self.find_pause_error(call, lane, now) if is_held else None
         if error is not None:
             raise error
-        waiter = _Waiter(call, scoped, now, asyncio.get_running_loop().create_future())
-        self._waiters[waiter] = None
-        if is_held:
-            self._note_limit(waiter, lane, now)
-        self._submit(waiter, lane, now)
-        if not call.bulk:
-            self._limit_connection_wait(waiter, now, self._left_of(call, now))
+        future = asyncio.get_running_loop().create_future()
+        waiter = _TaskWaiter(call, scoped, now, future=future)
+        self._add(waiter, lane, is_held=is_held)
         try:
             # Without a free connection no turn can come before the next response.
             if self.pacer.in_flight < self.pacer.connections:
@@ -188,22 +232,64 @@ class CallQueue:
         except BaseException:
             if waiter.ticket.waiting:
                 call.missed_turn = self._describe_wait(waiter)
-            self.pacer.cancel(waiter.ticket)
-            # If the turn came before the cancellation, the ticket holds a connection.
-            self.lose(waiter.ticket)
+            self._give_up(waiter)
             raise
         finally:
             del self._waiters[waiter]
         return waiter.ticket
 
-    def _note_limit(self, waiter: _Waiter, lane: Lane, now: float) -> None:
+    def line_up(
+        self, call: Call, on_end: Callable[[TasklessWaiter], None]
+    ) -> TasklessWaiter | None:
+        """Let a bulk call wait for its turn without a task; return None if it may not have to wait.
+
+        Pass the waiter to `leave` after `on_end` was called, or to end the wait.
+        """
+        scoped = None if self.kinds is None else self.kinds.find(call.method, call.url)
+        lane = self.lane if scoped is None else self.find_lane(scoped)
+        now = self.clock.monotonic()
+        is_held = lane.wait(now) > 0.0
+        is_full = self.pacer.in_flight >= self.pacer.connections
+        if self.closed or not (is_held or is_full or lane.waiting):
+            return None
+        waiter = TasklessWaiter(call, scoped, now, on_end=on_end)
+        self._add(waiter, lane, is_held=is_held)
+        if not is_full:
+            self.send_waiting()
+        return waiter
+
+    def leave(self, waiter: TasklessWaiter) -> Ticket | None:
+        """End the wait of a call without a task, and return its ticket if its turn has come."""
+        del self._waiters[waiter]
+        if waiter.is_over and waiter.error is None:
+            return waiter.ticket
+        waiter.is_over = True
+        self._give_up(waiter)
+        return None
+
+    def _add(self, waiter: _AnyWaiter, lane: Lane, *, is_held: bool) -> None:
+        """Let a call wait; `is_held` says whether a limit holds it back."""
+        call, now = waiter.call, waiter.since
+        self._waiters[waiter] = None
+        if is_held:
+            self._note_limit(waiter, lane, now)
+        self._submit(waiter, lane, now)
+        if not call.bulk:
+            self._limit_connection_wait(waiter, now, self._left_of(call, now))
+
+    def _give_up(self, waiter: _AnyWaiter) -> None:
+        self.pacer.cancel(waiter.ticket)
+        # If the turn came before the end of the wait, the ticket holds a connection.
+        self.lose(waiter.ticket)
+
+    def _note_limit(self, waiter: _AnyWaiter, lane: Lane, now: float) -> None:
         """Remember the limit that holds a call back, and report that one does."""
         waits = [meter.wait(now) for meter in lane.meters]
         waiter.held_by = lane.keys[waits.index(max(waits))]
         if waiter.call.on_held is not None:
-            waiter.call.on_held()
+            waiter.call.on_held(waiter.call)
 
-    def _submit(self, waiter: _Waiter, lane: Lane, now: float) -> None:
+    def _submit(self, waiter: _AnyWaiter, lane: Lane, now: float) -> None:
         """Give the call a place in its lane, or its place at the front after a refusal."""
         call = waiter.call
         ticket, call.refused_ticket = call.refused_ticket, None
@@ -252,10 +338,10 @@ class CallQueue:
         else:
             self._count_wait(waiter, now)
         # The future is done if the task is being cancelled, which then returns the ticket.
-        if not waiter.future.done():
-            waiter.future.set_result(None)
+        if not waiter.is_over:
+            waiter.end()
 
-    def _count_wait(self, waiter: _Waiter, now: float) -> None:
+    def _count_wait(self, waiter: _AnyWaiter, now: float) -> None:
         """Count a wait for limits, for the statistics and for the call."""
         call, since, ticket = waiter.call, waiter.since, waiter.ticket
         limits = cast("tuple[Limit, ...]", ticket.lane.keys)
@@ -290,9 +376,15 @@ class CallQueue:
         self.pacer.lost(ticket, self.clock.monotonic())
         self.send_waiting()
 
-    def close(self) -> None:
-        """Send no further call. The session wakes the waiting ones."""
+    def close(self, make_error: Callable[[], AiomsiError]) -> None:
+        """Send no further call, and raise an error in those without a task.
+
+        The session wakes the tasks that wait.
+        """
         self.closed = True
+        for waiter in self._waiters:
+            if isinstance(waiter, TasklessWaiter) and not waiter.is_over:
+                waiter.end(make_error())
         if self._connection_timer is not None:
             self._connection_timer.cancel()
 
@@ -371,7 +463,7 @@ class CallQueue:
                 end - now,
             )
 
-    def _move_waiters(self, kinds: Kinds, waiters: Sequence[_Waiter], now: float) -> None:
+    def _move_waiters(self, kinds: Kinds, waiters: Sequence[_AnyWaiter], now: float) -> None:
         """Move each of these calls whose limits have changed to the lane of its new limits."""
         for waiter in waiters:
             scoped, ticket = waiter.scoped, waiter.ticket
@@ -383,10 +475,10 @@ class CallQueue:
                 waiter.ticket = self.pacer.move(ticket, lane, now)
                 self._end_long_wait(waiter, now)
 
-    def _list_related(self, lane: Lane) -> list[_Waiter]:
+    def _list_related(self, lane: Lane) -> list[_AnyWaiter]:
         """Return the waiting calls that share a limit with a lane."""
         lanes = self.pacer.find_related(lane)
-        return [cast("_Waiter", each.item) for other in lanes for each in other.list_waiting()]
+        return [cast("_AnyWaiter", each.item) for other in lanes for each in other.list_waiting()]
 
     # Waits for a limit
 
@@ -435,15 +527,15 @@ class CallQueue:
             for waiter in self._list_related(lane):
                 self._end_long_wait(waiter, now)
 
-    def _end_long_wait(self, waiter: _Waiter, now: float) -> None:
-        if waiter.ticket.waiting and not waiter.future.done():
+    def _end_long_wait(self, waiter: _AnyWaiter, now: float) -> None:
+        if waiter.ticket.waiting and not waiter.is_over:
             error = self.find_pause_error(waiter.call, waiter.ticket.lane, now, waiter.since)
             if error is not None:
-                waiter.future.set_exception(error)
+                waiter.end(error)
 
     # Waits for a connection
 
-    def _limit_connection_wait(self, waiter: _Waiter, since: float, left: float) -> None:
+    def _limit_connection_wait(self, waiter: _AnyWaiter, since: float, left: float) -> None:
         """Let a call fail that gets no connection within `left` seconds from `since` on."""
         if left < math.inf:
             waiter.limited_since = since
@@ -467,14 +559,14 @@ class CallQueue:
         # A loop may call a timer early by the resolution of its clock.
         due = asyncio.get_running_loop().time() + 0.5 * _SHORTEST_WAIT
         for waiter in self._waiters:
-            if waiter.fails_at <= due and not waiter.future.done():
+            if waiter.fails_at <= due and not waiter.is_over:
                 self._end_connection_wait(waiter)
-            if not waiter.future.done():
+            if not waiter.is_over:
                 next_at = min(next_at, waiter.fails_at)
         if next_at < math.inf:
             self._set_connection_timer(next_at)
 
-    def _end_connection_wait(self, waiter: _Waiter) -> None:
+    def _end_connection_wait(self, waiter: _AnyWaiter) -> None:
         """Raise the error of a call whose wait for a connection is over, or prolong the wait.
 
         The budget does not count the time in which a limit holds the call back. If that time ended
@@ -487,7 +579,7 @@ class CallQueue:
             left = self._left_of(waiter.call, waiter.since) - (now - since)
             self._limit_connection_wait(waiter, since, left)
         else:
-            waiter.future.set_exception(self.make_error(waiter.call))
+            waiter.end(self.make_error(waiter.call))
 
     # The timer of the turns
 
@@ -515,14 +607,14 @@ class CallQueue:
 
     # Reports
 
-    def _describe_limit(self, waiter: _Waiter) -> str:
+    def _describe_limit(self, waiter: _AnyWaiter) -> str:
         """Return the limit that holds, or has held, a call back."""
         lane = waiter.ticket.lane
         if lane.group.open_since > lane.open_since:
             return f"the session's rate of {lane.rate}"
         return str(waiter.held_by or lane.keys[0])
 
-    def _describe_wait(self, waiter: _Waiter) -> str:
+    def _describe_wait(self, waiter: _AnyWaiter) -> str:
         """Return the name of the thing that a waiting call lacks, for an error text."""
         if waiter.ticket.lane.open_since_with_rate < math.inf:
             return "connection"

@@ -261,7 +261,8 @@ class Connection:
         """
         task, waiting, queue = asyncio.current_task(), self._waiting, self.queue
         kinds = queue.kinds
-        ticket: Ticket | None = None
+        # The request's turn has come already if the call waited for it without a task.
+        ticket: Ticket | None = call.turn
         renewed = sending = False
         part: bytes | None = None
         body: bytes | None = None
@@ -270,11 +271,18 @@ class Connection:
             tokens = [await each.get_token(self.scope) for each in self.credentials]
             asked_at = now = self.clock.monotonic()
             renewals = self._renewals
+            if ticket is not None:
+                call.turn = None
+                if now - ticket.sent_at > _TOKEN_AGE:
+                    # A fetch has taken long. The pacer expects each request at its turn, so the
+                    # call waits again, before all others.
+                    queue.lose(ticket)
+                    call.refused_ticket, ticket = ticket, None
             while True:
                 # The ticket is the request's turn. `record` returns it below, or else `lose`.
                 scoped = None if kinds is None else kinds.find(call.method, call.url)
                 lane = queue.lane if scoped is None else scoped.lane
-                if lane is not None and call.refused_ticket is None:
+                if ticket is None and lane is not None and call.refused_ticket is None:
                     ticket = queue.pacer.try_send(lane, now)
                 if ticket is not None:
                     ticket.item = scoped
@@ -427,7 +435,7 @@ class Connection:
         self.closed = True
         http, self.http = self.http, None
         if http is not None:
-            self.queue.close()
+            self.queue.close(functools.partial(make_closed_error, ours=True))
         tasks, credentials = set(self._tasks), self.credentials
         # If no call waits, the session may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None

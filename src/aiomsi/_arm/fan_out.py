@@ -1,18 +1,19 @@
 """`FanOut`: many requests of one iterable, with a bounded number taken and not yet given back.
 
-Tasks: one *feeder* iterates over the requests and starts each one, and each request that was taken
-has a task, which ends with its call. The consumer iterates over an asynchronous generator, which
-gives the outcomes back. Closing that generator cancels all tasks and awaits them; the feeder closes
-the iterable. The session's `close` cancels the feeder too, which may wait for the iterable for
-longer than the session is open. It does not cancel the requests' tasks: each of them raises an
-error, as a task of the user does.
+Tasks: one *feeder* iterates over the requests and starts each one. A request that was taken waits
+for its turn in the session's queue, and then has a task, which ends with its call. A call that may
+fail while it waits, for example by its time-out, has a task from the start. The consumer iterates
+over an asynchronous generator, which gives the outcomes back. Closing that generator cancels all
+tasks and awaits them; the feeder closes the iterable. The session's `close` cancels the feeder too,
+which may wait for the iterable for longer than the session is open. It does not cancel the
+requests' tasks: each of them raises an error, as a task of the user does.
 
 Every decision is made in a function without an `await`: the feeder takes a request while fewer than
-`limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer;
-an outcome that is given back, or a call that ends, wakes the feeder. A request that was taken, a
-`TakenRequest`, is in `_running` until its call ends. After that it is held until the consumer takes
-it. Answers are held as bytes, because decoded JSON takes several times as much memory; those of
-writes are decoded, and counted as such.
+`limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer; an
+outcome that is given back, or a call that ends, wakes the feeder. A request that was taken, a
+`TakenRequest`, is in `_started` until its turn comes, and in `_running` until its call ends. After
+that it is held until the consumer takes it. Answers are held as bytes, because decoded JSON takes
+several times as much memory; those of writes are decoded, and counted as such.
 
 A list is one request as long as it has pages. Its next page is requested when the consumer takes
 the previous one, so that each list holds at most one page.
@@ -30,8 +31,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
 )
-from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 import attrs
@@ -47,9 +47,13 @@ from aiomsi._arm.protocol.request import Options, check_seconds
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.sender import Sender
 from aiomsi._arm.taken_request import TakenRequest
-from aiomsi._errors import AiomsiError, ConfigurationError, UsageError, make_no_loop_error
+from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, UsageError, make_no_loop_error
 from aiomsi._util.lazy import late_import
 from aiomsi._util.tasks import create_task
+
+if TYPE_CHECKING:
+    from aiomsi._arm.call_queue import TasklessWaiter
+    from aiomsi._arm.protocol.pacing.lane import Ticket
 
 Requests: TypeAlias = Iterable[Request | str] | AsyncIterable[Request | str]
 Items: TypeAlias = list[Any]
@@ -57,6 +61,9 @@ MakeCall: TypeAlias = Callable[[str, str, Options], Call]
 
 _SLICE = 32
 """Requests that the feeder starts before other tasks run: each takes some 30 microseconds."""
+_COLD = 256
+"""Requests that are taken before the session has its first response. Each of them has a task, which
+waits for the token."""
 _PATIENCE = 1.0
 """Seconds without an answer after which more calls start than the byte budget allows."""
 _END: Any = object()
@@ -137,6 +144,8 @@ class FanOut:
     # The number of requests that were taken and not given back.
     _taken: int = attrs.field(default=0, init=False)
     _running: dict[asyncio.Task[Any], TakenRequest] = attrs.field(factory=dict, init=False)
+    # The requests of the calls that were started. Those with a waiter have no task yet.
+    _started: dict[Call | None, TakenRequest] = attrs.field(factory=dict, init=False)
     # In the order of the outcomes: finished requests only, or all if they are ordered.
     _outcomes: deque[TakenRequest] = attrs.field(factory=deque, init=False)
     # Calls that wait for the byte budget: of the next page of a list, or of a request just taken.
@@ -154,6 +163,13 @@ class FanOut:
     _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _wake_feeder: asyncio.Future[None] | None = attrs.field(default=None, init=False)
     _wake_consumer: asyncio.Future[None] | None = attrs.field(default=None, init=False)
+
+    # Each access to a method creates an object, so these are kept for all calls.
+    _kept_on_held: Callable[[Call], None] = attrs.field(init=False)
+    _kept_on_turn: Callable[[TasklessWaiter], None] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kept_on_held, self._kept_on_turn = self._on_held, self._on_turn
 
     @_budget.default
     def _default_budget(self) -> ByteBudget:
@@ -264,6 +280,9 @@ class FanOut:
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
+        for taken in self._started.values():
+            if taken.waiter is not None:
+                self._withdraw(taken)
         tasks = [*self._running, *([] if feeder is None or fed else [feeder])]
         for task in tasks:
             task.cancel()
@@ -303,6 +322,7 @@ class FanOut:
     def _has_room(self) -> bool:
         return (
             self._taken < self.options.limit
+            and (len(self._running) < _COLD or self._is_warm)
             and not self._stopped
             and not self._waiting
             and self._budget.may_start(self._budget.singles)
@@ -395,32 +415,88 @@ class FanOut:
         self._start(taken, call)
 
     def _start(self, taken: TakenRequest, call: Call) -> None:
-        call.bulk, call.on_held = True, partial(self._park, taken)
-        taken.call = call
+        call.bulk, call.on_held = True, self._kept_on_held
+        taken.call, self._started[call] = call, taken
+        # Before the call waits, which may call `_on_held` at once.
+        self._budget.start(taken.kind)
+        request = taken.request
+        is_write = request.method in WRITES and not call.lists
+        if self._is_warm and not is_write and request.timeout is None and not call.lacks_version:
+            taken.waiter = self.sender.connection.queue.line_up(call, self._kept_on_turn)
+        if taken.waiter is None:
+            self._start_task(taken, call)
+
+    @property
+    def _is_warm(self) -> bool:
+        """Return whether the session has sent requests before, so that it has a token."""
+        return self.sender.connection.queue.pacer.has_answers
+
+    def _leave_queue(self, taken: TakenRequest) -> Ticket | None:
+        """End the wait of a call without a task; return its ticket if its turn has come."""
+        waiter, taken.waiter = taken.waiter, None
+        return None if waiter is None else self.sender.connection.queue.leave(waiter)
+
+    def _on_turn(self, waiter: TasklessWaiter) -> None:
+        """Start the task of a call whose turn has come, or end its request with an error."""
+        call = waiter.call
+        taken = self._started.get(call)
+        if taken is None or taken.waiter is not waiter:
+            # The request was ended before.
+            return
+        call.turn = self._leave_queue(taken)
+        if call.turn is not None:
+            self._start_task(taken, call)
+        else:
+            taken.error = waiter.error
+            self._end_unsent(taken)
+
+    def _end_unsent(self, taken: TakenRequest) -> None:
+        """Finish a request whose call has waited without a task, and was not sent."""
+        self._budget.finish(taken.kind, None, parked=taken.parked)
+        taken.parked = False
+        if taken.scope is not None:
+            self._settle_scope(taken, taken.scope)
+        self._finish(taken)
+        self._start_more()
+
+    def _start_task(self, taken: TakenRequest, call: Call) -> None:
         request = taken.request
         work: Coroutine[Any, Any, Any] = (
             _run_write(self.sender, call, request)
             if request.method in WRITES and not call.lists
             else self.sender.send(call, request.timeout)
         )
-        # Before the task is created, because an eager one may call `_park` at once.
-        self._budget.start(taken.kind)
         try:
             task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
         except Exception as error:  # noqa: BLE001 (a task factory of the application may raise any)
             taken.error = error.with_traceback(None)
-            self._budget.finish(taken.kind, None)
+            self._return_turn(taken)
+            self._budget.finish(taken.kind, None, parked=taken.parked)
+            taken.parked = False
             self._finish(taken)
             return
         taken.task = task
         self._running[task] = taken
         task.add_done_callback(self._on_done)
 
-    def _park(self, taken: TakenRequest) -> None:
+    def _withdraw(self, taken: TakenRequest) -> None:
+        """End the wait of a call without a task, although its turn may have come."""
+        turn = self._leave_queue(taken)
+        if turn is not None:
+            self.sender.connection.queue.lose(turn)
+
+    def _return_turn(self, taken: TakenRequest) -> None:
+        """Return the ticket of a call whose task has not begun."""
+        turn = None if taken.call is None else taken.call.turn
+        if turn is not None:
+            self.sender.connection.queue.lose(turn)
+
+    def _on_held(self, call: Call) -> None:
         """Count a call that waits for a limit; then another one may start in its place.
 
         The feeder starts it, because this runs in the middle of the queue's decision.
         """
+        taken = self._started[call]
         if not taken.parked:
             taken.parked = True
             self._budget.park(taken.kind)
@@ -430,6 +506,7 @@ class FanOut:
         """Keep the result of a call, and start the calls that it leaves room for."""
         taken = self._running.pop(task)
         taken.task = None
+        self._return_turn(taken)
         size, decoded = taken.read_result(task)
         taken.size = self._budget.finish(taken.kind, size, decoded=decoded, parked=taken.parked)
         taken.parked = False
@@ -444,19 +521,28 @@ class FanOut:
         """After a call, skip the unsent requests of its scope if its error concerns them."""
         unsent = self._unsent.get(scope.container, set())
         unsent.discard(taken)
+        waiting: list[tuple[TakenRequest, ArmError]] = []
         if taken.error is not None and not taken.skipped and self._scopes.add(scope, taken.error):
             for other in unsent:
                 found = None if other.scope is None else self._scopes.find(other.scope)
                 call, task = other.call, other.task
-                if found is None or call is None or call.attempts or task is None:
+                if found is None or call is None or call.attempts:
                     continue
-                other.error, other.skipped = found, True
-                task.cancel()
+                if task is None:
+                    waiting.append((other, found))
+                else:
+                    other.error, other.skipped = found, True
+                    task.cancel()
+        for other, found in waiting:
+            other.error, other.skipped = found, True
+            self._withdraw(other)
+            self._end_unsent(other)
         if not unsent:
             self._unsent.pop(scope.container, None)
 
     def _finish(self, taken: TakenRequest) -> None:
         """Let a request, or a page of it, be given back."""
+        self._started.pop(taken.call, None)
         taken.drop_call()
         taken.done = True
         if self.options.on_error == "raise" and taken.error is not None:

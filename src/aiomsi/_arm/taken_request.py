@@ -7,7 +7,7 @@ of its pages.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -18,6 +18,9 @@ from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope
 from aiomsi._arm.protocol.paging import PageLinks
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ArmError, UsageError
+
+if TYPE_CHECKING:
+    from aiomsi._arm.call_queue import TasklessWaiter
 
 
 class AnswerBytes(NamedTuple):
@@ -36,6 +39,7 @@ class TakenRequest:
         kind: the sizes from which the byte budget estimates that of its answer.
         call: its call; None before and after it.
         scope: the scope that an error may close; None if no scopes are skipped.
+        waiter: the place of the call in the queue, as long as it has no task.
         task: the task of the call.
         response: an answer that is not decoded yet.
         value: the decoded answer, or the result of a long-running operation.
@@ -60,6 +64,7 @@ class TakenRequest:
     kind: AnswerSize
     call: Call | None = None
     scope: RequestScope | None = None
+    waiter: TasklessWaiter | None = None
     task: asyncio.Task[Any] | None = None
     response: ArmResponse | None = None
     value: Any = None

@@ -93,6 +93,11 @@ class Pacer:
         """Return the number of free connections, at least 0."""
         return max(0, self.connections - self.in_flight)
 
+    @property
+    def has_answers(self) -> bool:
+        """Return whether any request has got a response that is no 429."""
+        return self._good_responses > 0
+
     def iter_meters(self) -> Iterator[tuple[Hashable, Meter]]:
         """Yield each known limit's key and meter."""
         yield from self._meters.items()
