@@ -76,7 +76,7 @@ else:
         "token_provider": "_credentials.token_provider",
     }
 
-    __getattr__ = _late.late(__name__, _HOMES)
+    __getattr__ = _late.import_late(__name__, _HOMES)
 
     def __dir__():
         return list(__all__)

@@ -444,7 +444,7 @@ async def test_a_lost_request_is_sent_once(
     """By default aiohttp sends a GET, HEAD, PUT or DELETE a second time."""
     passed: list[str] = []
     if old:
-        monkeypatch.setattr(_http, "_sends_once", lambda _: False)
+        monkeypatch.setattr(_http, "_disable_resends", lambda _: False)
 
     async def theirs(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -471,7 +471,7 @@ def test_a_session_that_cant_be_kept_from_repeating_is_known() -> None:
     class Other:
         """An aiohttp session of a future version."""
 
-    assert not _http._sends_once(Other())  # type: ignore[arg-type]
+    assert not _http._disable_resends(Other())  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("azure_environment")

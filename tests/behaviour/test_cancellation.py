@@ -38,7 +38,7 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._clock import SYSTEM_CLOCK
-from aiomsi._clouds import same_audience
+from aiomsi._clouds import normalize_audience
 from aiomsi._credentials import gate as _gate
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
@@ -660,7 +660,7 @@ async def held_off_by_the_host(stage: Stage) -> SlotCredential:
 async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCredential:
     backoff = HostBackoff()
     credential = SharedCredential(Inner(), clock=brief([backoff]))
-    credential._shared.backoffs[(same_audience(SCOPE),), None] = backoff
+    credential._shared.backoffs[(normalize_audience(SCOPE),), None] = backoff
     hold_off(stage, backoff)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))

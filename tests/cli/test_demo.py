@@ -19,7 +19,7 @@ from aiomsi import TokenRefusedError
 from aiomsi._cli import main as cli
 from aiomsi._cli.demo import crawl, run, sharing
 from aiomsi._cli.demo.report import DemoFailedError, ProgressLevel, show_progress
-from aiomsi._cli.demo.tutorial import tutorial
+from aiomsi._cli.demo.tutorial import run_tutorial
 from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
     ArmBucket,
@@ -134,9 +134,9 @@ def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[s
 
 
 def test_a_limit_is_obeyed() -> None:
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
-        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 3))
+        shared = asyncio.run(sharing.run_shared(paper(), azure, names, 3))
 
     assert shared.counts.arm_most_at_once <= 3
     assert shared.counts.arm_requests == 30
@@ -239,11 +239,11 @@ def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
 
 
 def test_a_failed_call_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.arm.inject(Fault(403))
         azure.arm.inject(Fault(200, body={"name": "another"}))
-        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 1))
+        shared = asyncio.run(sharing.run_shared(paper(), azure, names, 1))
 
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"requested {names[1]}, received another"
@@ -255,10 +255,10 @@ def test_a_failed_call_is_a_failed_demo() -> None:
 
 
 def test_a_second_request_to_imds_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.imds.inject(Fault(503))
-        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 4))
+        shared = asyncio.run(sharing.run_shared(paper(), azure, names, 4))
 
     assert shared.failures == ()
     with pytest.raises(DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"):
@@ -267,14 +267,14 @@ def test_a_second_request_to_imds_is_a_failed_demo() -> None:
 
 def test_a_refused_token_ends_the_tutorial() -> None:
     console = paper()
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         azure.imds.inject(
             Fault(
                 400, body={"error": "invalid_request", "error_description": "Identity not found"}
             ),
         )
         with pytest.raises(TokenRefusedError, match="Identity not found"):
-            asyncio.run(tutorial(console, azure))
+            asyncio.run(run_tutorial(console, azure))
 
     assert written(console) == ""
 
@@ -305,7 +305,7 @@ SMALL = ArmBucket(20, 100)
 
 def crawl_small(console: Console, *faults: Fault, pacing: bool = True) -> crawl.Crawl:
     """Crawl 40 groups against a bucket of 20 reads."""
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         for fault in faults:
             azure.arm.inject(fault)
         return asyncio.run(crawl.crawl(console, azure, 40, 40, pacing=pacing, bucket=SMALL))
@@ -375,9 +375,9 @@ def test_gauge_is_a_second_bar_on_a_terminal(level: int | None) -> None:
 def test_a_bar_is_drawn_on_a_terminal_only() -> None:
     for terminal in (True, False):
         console = paper(terminal=terminal)
-        with EmbeddedAzure() as azure, run.environment(azure.environment):
+        with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
             names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-            asyncio.run(sharing.shared_run(console, azure, names, 4))
+            asyncio.run(sharing.run_shared(console, azure, names, 4))
         assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (
             terminal,
             not terminal,

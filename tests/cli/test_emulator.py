@@ -136,7 +136,7 @@ def test_the_shell_is_the_platforms_own_by_default(
     monkeypatch: pytest.MonkeyPatch, platform: str, beginning: str
 ) -> None:
     assert all(
-        emulator.assignment_writer(None, platform)(name, "x").startswith(beginning)
+        emulator.choose_assignment_writer(None, platform)(name, "x").startswith(beginning)
         for name in ("A", "B")
     )
 

@@ -14,7 +14,7 @@ import pytest
 
 import aiomsi
 from aiomsi import RefreshPolicy
-from aiomsi._tokens.token import Now, Token, TokenResponse, date_token
+from aiomsi._tokens.token import Now, Token, TokenResponse, make_token
 from aiomsi._util.secret import Secret
 
 azure: Any = pytest.importorskip("azure.core.credentials")
@@ -31,7 +31,7 @@ def _imported(monkeypatch: pytest.MonkeyPatch) -> None:
 def make() -> Token:
     response = TokenResponse(Secret(SECRET), 86_400.0, client_id="c")
     now = Now(1_000_000.0, 50.0)
-    return date_token(
+    return make_token(
         response, now, same_again=False, policy=RefreshPolicy(), uniform=lambda low, high: low
     )
 

@@ -247,7 +247,7 @@ def test_forked_child_begins_with_an_empty_queue(loop: VirtualLoop) -> None:
     backoff._lock.acquire()
     backoff.take(HostTurn(), 0.0)
     backoff.take(HostTurn(), 0.0)
-    _host_backoff._after_fork()
+    _host_backoff._reset_after_fork()
     assert backoff.take(HostTurn(), 0.0) == 0.0
     assert not backoff._waiting
 

@@ -404,7 +404,7 @@ def test_after_a_fork_every_slot_begins_anew(*, warm: bool) -> None:
     if warm:
         asyncio.run(slot.get(Caller(), Gate(opened=True)))
     before, lock = slot.token, slot._lock
-    _slot._after_fork()
+    _slot._reset_after_fork()
     assert slot._lock is not lock
     assert slot.token is slot._state.token
     assert (slot.token is None) is not warm

@@ -12,9 +12,9 @@ from aiomsi._tokens.token import (
     Now,
     Token,
     TokenResponse,
-    date_token,
     draw_refresh_delay,
     get_freshness,
+    make_token,
 )
 from aiomsi._util.secret import Secret, read_secret
 
@@ -28,7 +28,7 @@ def middle(low: float, high: float) -> float:
 
 def token(life: float = 86_400.0, **fields: object) -> Token:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # each test names fields that exist
-    return date_token(grant, START, same_again=False, policy=POLICY, uniform=middle)
+    return make_token(grant, START, same_again=False, policy=POLICY, uniform=middle)
 
 
 def at(seconds: float, *, skew: float = 0.0) -> Now:

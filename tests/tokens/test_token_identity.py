@@ -8,7 +8,7 @@ from fake_host import middle
 
 from aiomsi import TokenIdentity
 from aiomsi._tokens.policy import DEFAULT_POLICY
-from aiomsi._tokens.token import Now, TokenResponse, date_token
+from aiomsi._tokens.token import Now, TokenResponse, make_token
 from aiomsi._tokens.token_identity import read_claims, read_identity
 from aiomsi._util.secret import Secret
 
@@ -70,7 +70,7 @@ def test_identity_is_read_from_claims_and_answer(
     assert found.is_system_assigned is is_system_assigned
     assert str(found) == text
     response = TokenResponse(Secret(secret), 100.0, client_id=named)
-    made = date_token(
+    made = make_token(
         response, Now(0.0, 0.0), same_again=False, policy=DEFAULT_POLICY, uniform=middle
     )
     assert made.identity == identity

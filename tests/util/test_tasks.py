@@ -11,7 +11,7 @@ import pytest
 from tracing import FakeTracing
 from virtual_loop import VirtualLoop, run
 
-from aiomsi._util.tasks import TRACING, create_task, empty_context, retrieve
+from aiomsi._util.tasks import TRACING, create_empty_context, create_task, retrieve
 
 VALUE: contextvars.ContextVar[str] = contextvars.ContextVar("value", default="none")
 
@@ -90,9 +90,9 @@ def test_retrieve_takes_a_cancelled_task(loop: VirtualLoop) -> None:
 
 def test_the_empty_context_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     VALUE.set("caller's")
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []
     monkeypatch.delitem(sys.modules, TRACING, raising=False)
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_the_empty_context_holds_suppression_alone(
     tracing = FakeTracing()
     monkeypatch.setitem(sys.modules, "opentelemetry.context", tracing)
     tracing.attach({"baggage": "x", "current-span": "y"})
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []
     tracing.attach({"baggage": "x", "current-span": "y", key: True})
-    context = empty_context()
+    context = create_empty_context()
     assert context.run(tracing.get_current) == {key: True}
     assert len(context) == 1
 
@@ -117,7 +117,7 @@ def test_opentelemetrys_own_suppression_is_carried_over() -> None:
     utils = pytest.importorskip("opentelemetry.instrumentation.utils")
     context.attach(context.set_value("tenant", "x"))
     with utils.suppress_instrumentation():
-        empty = empty_context()
+        empty = create_empty_context()
     assert utils.is_instrumentation_enabled()
     assert not empty.run(utils.is_instrumentation_enabled)
     assert empty.run(context.get_value, "tenant") is None
@@ -130,4 +130,4 @@ def test_a_broken_tracing_library_costs_no_context(
     monkeypatch: pytest.MonkeyPatch, module: object
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.context", module)
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []

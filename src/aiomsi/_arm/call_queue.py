@@ -36,7 +36,7 @@ from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ThrottledError
 from aiomsi._util.lazy import late_import
-from aiomsi._util.tasks import empty_context
+from aiomsi._util.tasks import create_empty_context
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -455,7 +455,7 @@ class CallQueue:
             self._connection_timer.cancel()
         # In no context of a caller, because the timer serves the calls of others as well.
         self._connection_timer = asyncio.get_running_loop().call_at(
-            at, self._on_connection_timer, context=empty_context()
+            at, self._on_connection_timer, context=create_empty_context()
         )
 
     def _on_connection_timer(self) -> None:
@@ -500,7 +500,7 @@ class CallQueue:
         if at is not None:
             self._turn_timer_at = at
             # The caller's context would live as long as the session, if the timer's task copied it.
-            self._turn_timer = self.start(self._wait_until(at), "turns", empty_context())
+            self._turn_timer = self.start(self._wait_until(at), "turns", create_empty_context())
 
     async def _wait_until(self, at: float) -> None:
         try:

@@ -139,7 +139,7 @@ def make_request_options(
         "read_bufsize": _MAX_BUFFER,
         "max_line_size": max(_MAX_HEADER, getattr(http, "_max_line_size", 0)),
         "max_field_size": max(_MAX_HEADER, getattr(http, "_max_field_size", 0)),
-        "middlewares": None if not borrowed and _sends_once(http) else forbid_resends(http),
+        "middlewares": None if not borrowed and _disable_resends(http) else forbid_resends(http),
     }
 
 
@@ -208,7 +208,7 @@ def find_proxy(url: str) -> tuple[str | None, Mapping[str, str] | None]:
     }
 
 
-def _sends_once(http: aiohttp.ClientSession) -> bool:
+def _disable_resends(http: aiohttp.ClientSession) -> bool:
     """Turn off aiohttp's own repetitions in a session; return whether that was possible.
 
     After a lost connection aiohttp sends a GET, HEAD, PUT or DELETE again. In this package the
@@ -369,7 +369,7 @@ def make_cause(error: Exception) -> Exception | None:
         return None
     try:
         # Imported when the first request fails.
-        from aiomsi._util.foreign import without_frames
+        from aiomsi._util.foreign import strip_frames
     except (ImportError, OSError):
         # File descriptors may have run out. The raised error has the text.
         return None
@@ -377,4 +377,4 @@ def make_cause(error: Exception) -> Exception | None:
         error = aiohttp.ServerDisconnectedError(_get_text(error))
     elif isinstance(error, aiohttp.ClientPayloadError):
         error = aiohttp.ClientPayloadError(_get_text(error))
-    return without_frames(error)
+    return strip_frames(error)

@@ -31,7 +31,7 @@ from aiomsi._errors import (
     ConfigurationError,
     RegistrationRequiredError,
 )
-from aiomsi._util.tasks import empty_context
+from aiomsi._util.tasks import create_empty_context
 
 _API_VERSION = "2021-04-01"
 _VERSION = re.compile(r"(?<=[?&])api-version=([^&]*)", re.IGNORECASE)
@@ -263,7 +263,7 @@ class SharedCalls(Generic[T]):
                 tracer.add_link(links)
                 shared = tracer.trace_shared(f"aiomsi.{self._name}", work, links)
             # The first caller's context variables do not apply to the other callers.
-            task = self._connection.start(shared, f"{self._name} {key}", empty_context())
+            task = self._connection.start(shared, f"{self._name} {key}", create_empty_context())
             self._tasks[key] = task
             task.add_done_callback(partial(self._on_done, key))
         await asyncio.wait([task])

@@ -101,7 +101,7 @@ class ArmSession(Verbs):
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
         time = SYSTEM_CLOCK if clock is None else clock
-        rule = _never_repeat if retry is None else retry
+        rule = _refuse_repetition if retry is None else retry
         self._connection = Connection(
             cloud=choose_cloud(cloud, MaskedMapping(os.environ)),
             given_credentials=(
@@ -471,7 +471,7 @@ def _check_rate(rate: object) -> Mapping[str, float]:
     return {name: float(value) for name, value in rate.items()}
 
 
-def _never_repeat(attempt: ArmAttempt) -> None:
+def _refuse_repetition(attempt: ArmAttempt) -> None:
     """Repeat no call."""
 
 

@@ -45,7 +45,7 @@ from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.jitter import Uniform
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import SecretBytes
@@ -496,14 +496,14 @@ def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     if isinstance(error, _DroppedError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        text = without_secrets(str(error.certificate_error))
+        text = strip_secrets(str(error.certificate_error))
         problem = TokenError(f"the server's certificate is not accepted: {text}", help=_CERTIFICATE)
         return _FailedAttempt(problem, connected=False)
     connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     words = type(error).__name__
     # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
-        words = f"{words}: {without_secrets(str(error))}"
+        words = f"{words}: {strip_secrets(str(error))}"
     cause = find_local_cause(read_error_number(error))
     if cause is not None and (cause.kind == EXHAUSTED or not connected):
         problem = TokenError(f"{cause.message} ({words})", transient=True, help=cause.help)

@@ -13,8 +13,8 @@ from aiomsi._tokens.token import (
     Now,
     Token,
     TokenResponse,
-    date_token,
     get_freshness,
+    make_token,
 )
 from aiomsi._util.jitter import Uniform
 
@@ -208,7 +208,7 @@ def apply_response(
         )
     again = response.secret == request.rejected
     same_again = again or (state.token is not None and response.secret == state.token.token)
-    token = date_token(response, now, same_again=same_again, policy=policy, uniform=uniform)
+    token = make_token(response, now, same_again=same_again, policy=policy, uniform=uniform)
     reissued = None
     if request.rejected is not None or request.claims is not None:
         before = state.reissued

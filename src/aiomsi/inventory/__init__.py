@@ -57,7 +57,7 @@ else:
         "run_shard": "_run",
         "write_report": "_report.write",
     }
-    __getattr__ = _late.late(__name__, _HOMES)
+    __getattr__ = _late.import_late(__name__, _HOMES)
 
 __all__ = [
     "COLUMNS",

@@ -10,7 +10,7 @@ import attrs
 
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._tracing import traced
+from aiomsi._tracing import trace_calls
 from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._formats.remote import is_azure
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
@@ -47,7 +47,7 @@ class Resume:
     max_age: float | None = None
 
 
-@traced("inventory.run_shard")
+@trace_calls("inventory.run_shard")
 async def run_shard(
     arm: ArmSession,
     plan: Plan,

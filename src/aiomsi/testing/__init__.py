@@ -86,7 +86,7 @@ else:
         "Subscription": "_state.azure_state",
     }
 
-    __getattr__ = _late.late(__name__, _HOMES)
+    __getattr__ = _late.import_late(__name__, _HOMES)
 
     def __dir__():
         return list(__all__)

@@ -20,9 +20,9 @@ from aiomsi._cli.inventory.printers import (
     format_seconds,
     make_printer,
 )
-from aiomsi._cli.inventory.progress import showing
+from aiomsi._cli.inventory.progress import show_progress
 from aiomsi._cli.inventory.state import RunState, Snapshot
-from aiomsi._cli.output import say
+from aiomsi._cli.output import print_message
 
 FULL = Snapshot(
     "reading", 61.0, 200, 120, 61_234, 100_000, 8_412.3, 1, 12.0, 4.6, ("a.list", "b.list")
@@ -121,7 +121,7 @@ def test_log_is_above_the_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with make_printer("auto", plain, console) as printer:
         printer.show(FULL)
-        say("a limit")
+        print_message("a limit")
 
     # The line begins where the live lines began.
     assert "\x1b[2Kaiomsi: a limit\n" in read(console)
@@ -152,7 +152,7 @@ class Paper(RecordingPrinter):
 
 async def watch(loop: virtual_loop.VirtualLoop, printer: Any, wait: Callable[[], Any]) -> None:
     state = RunState(loop.now, loop.time)
-    async with showing(printer, state, ArmStats, loop.clock):
+    async with show_progress(printer, state, ArmStats, loop.clock):
         await wait()
     assert len(asyncio.all_tasks()) == 1
 

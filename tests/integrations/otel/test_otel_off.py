@@ -78,7 +78,7 @@ def test_traced_function_returns_its_own_coroutine_while_off() -> None:
     async def work(value: int) -> int:
         return value
 
-    call = _tracing.traced("work")(work)(1)
+    call = _tracing.trace_calls("work")(work)(1)
     assert call.cr_code is work.__code__  # type: ignore[attr-defined]  # a coroutine of a function
     assert asyncio.run(call) == 1
 

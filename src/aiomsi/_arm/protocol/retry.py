@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from aiomsi._errors import SAFE_METHODS
-from aiomsi._util.deprecation import renamed_fields
+from aiomsi._util.deprecation import rename_fields
 from aiomsi._util.jitter import Uniform, draw_full_jitter
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def is_read(method: str, path: str) -> bool:
     )
 
 
-def evenly(low: float, high: float) -> float:
+def draw_evenly(low: float, high: float) -> float:
     """Return a random number; unlike `random.uniform`, pickled without the generator's state."""
     return random.uniform(low, high)
 
@@ -76,7 +76,7 @@ _FORMER_NAMES = {
 }
 
 
-@renamed_fields(_FORMER_NAMES)
+@rename_fields(_FORMER_NAMES)
 @attrs.frozen
 class ArmRetry:
     """The rule by which a session repeats calls; any function of an `ArmAttempt` may replace it.
@@ -113,7 +113,7 @@ class ArmRetry:
     locked_delay: float = 5.0
     replication_window: float = 60.0
     total_budget: float = DEFAULT_BUDGET
-    uniform: Uniform = attrs.field(default=evenly, repr=False)
+    uniform: Uniform = attrs.field(default=draw_evenly, repr=False)
 
     def __call__(self, attempt: ArmAttempt) -> float | None:
         """Return the seconds after which the call is repeated; None if it has failed."""

@@ -122,11 +122,11 @@ async def _ask_arm(credential: SlotCredential, cloud: Cloud, subscription: str) 
                 response = await arm.request(
                     "GET", path, api_version=_API_VERSION, timeout=_ARM_TIMEOUT
                 )
-                answer = _date(answer, response.headers)
+                answer = _add_date(answer, response.headers)
                 if number == 0:
                     answer = attrs.evolve(answer, **_count_subscriptions(response.json()))
         except ArmError as error:
-            return attrs.evolve(_date(answer, error.response.headers), error=error)
+            return attrs.evolve(_add_date(answer, error.response.headers), error=error)
         except AiomsiError as error:
             return attrs.evolve(answer, error=error)
     return answer
@@ -140,5 +140,5 @@ def _count_subscriptions(page: object) -> dict[str, Any]:
     return {"subscriptions": len(items), "more": bool(get_member(page, "nextLink"))}
 
 
-def _date(answer: ArmAnswer, headers: Mapping[str, str]) -> ArmAnswer:
+def _add_date(answer: ArmAnswer, headers: Mapping[str, str]) -> ArmAnswer:
     return attrs.evolve(answer, date=parse_http_date(headers.get("Date")), received=time.time())

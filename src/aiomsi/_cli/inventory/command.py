@@ -17,12 +17,12 @@ from aiomsi._cli.inventory.arguments import (
 )
 from aiomsi._cli.inventory.diff_command import diff
 from aiomsi._cli.inventory.option_groups import (
-    choice_options,
-    output_options,
-    row_options,
+    add_choice_options,
+    add_output_options,
+    add_row_options,
     run_options,
 )
-from aiomsi._cli.options import Target, arm_options, format_epilog
+from aiomsi._cli.options import Target, add_arm_options, format_epilog
 from aiomsi._errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ _EXIT_CODES = (
         exit_codes=_EXIT_CODES,
     ),
 )
-@output_options
-@row_options
-@choice_options
+@add_output_options
+@add_row_options
+@add_choice_options
 @run_options
-@arm_options
+@add_arm_options
 @click.pass_context
 def inventory(context: click.Context, /, target: Target, **arguments: Any) -> None:
     """Read the resources of many subscriptions into a file, and report whether it is complete.

@@ -14,7 +14,7 @@ from aiomsi._util.tasks import create_task
 
 
 @asynccontextmanager
-async def showing(
+async def show_progress(
     printer: Printer, state: RunState, stats: Callable[[], ArmStats], clock: Clock
 ) -> AsyncIterator[None]:
     """Show the progress during the block, and once at its end.

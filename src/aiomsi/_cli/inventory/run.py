@@ -20,7 +20,7 @@ from aiomsi._cli.inventory.places import (
     remove_unfinished,
 )
 from aiomsi._cli.inventory.printers import Printer
-from aiomsi._cli.inventory.progress import showing
+from aiomsi._cli.inventory.progress import show_progress
 from aiomsi._cli.inventory.signals import Interruption
 from aiomsi._cli.inventory.state import RunState
 from aiomsi._cli.options import CommandSession, Target
@@ -185,7 +185,7 @@ class InventoryRun:
             return parts.folder.open(planned)
 
         clear = await thread.run(check)
-        async with showing(self.printer, self.state, arm.stats, self.clock):
+        async with show_progress(self.printer, self.state, arm.stats, self.clock):
             planned = await make_plan(arm, **options.plan_arguments, clock=self.clock)
             self._plan = await thread.run(open_plan, planned)
             self.mask.learn(self._plan)

@@ -235,8 +235,8 @@ def find_quiet(ages: Mapping[Scope, float], stats: ArmStats) -> tuple[str, ...]:
         and scope.subscription_id not in waiting
         and (scope.subscription_id in sent or not stats.limits)
     )
-    return tuple(scope.key for _, scope in sorted(quiet, key=_oldest_first))
+    return tuple(scope.key for _, scope in sorted(quiet, key=_get_age))
 
 
-def _oldest_first(pair: tuple[float, Scope]) -> tuple[float, str]:
+def _get_age(pair: tuple[float, Scope]) -> tuple[float, str]:
     return -pair[0], pair[1].key

@@ -56,17 +56,17 @@ def print_summary(console: Console, summary: Summary) -> None:
     manifest = summary.manifest
     if not console.is_terminal:
         console.width = _WIDTH
-    _say(console, manifest.summarize(), _STYLES[manifest.completeness])
+    _print_text(console, manifest.summarize(), _STYLES[manifest.completeness])
     console.print()
     groups = _group_errors(manifest)
     for table in _iter_tables(summary, groups):
         console.print(table)
         console.print()
     for line in (*_iter_messages(groups), *iter_lines(summary)):
-        _say(console, line)
+        _print_text(console, line)
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
+def _print_text(console: Console, text: str, style: str = "") -> None:
     console.print(Text(to_line(text), style), soft_wrap=not console.is_terminal)
 
 

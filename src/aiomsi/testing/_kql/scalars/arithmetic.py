@@ -38,7 +38,7 @@ def _divide(left: Any, right: Any) -> Any:
     return left / right
 
 
-def _remainder(left: Any, right: Any) -> Any:
+def _compute_remainder(left: Any, right: Any) -> Any:
     return left % abs(right) if right else None
 
 
@@ -47,7 +47,7 @@ _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "-": _operator.sub,
     "*": _operator.mul,
     "/": _divide,
-    "%": _remainder,
+    "%": _compute_remainder,
 }
 
 
