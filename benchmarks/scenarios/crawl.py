@@ -52,7 +52,7 @@ def measure(client: Any, job: Job) -> Measured:
 async def _drive(client: Any, job: Job) -> Measured:
     seen = Seen(job.work)
     seconds = cpu = 0.0
-    async with _opened(client, job) as get_part:
+    async with _open(client, job) as get_part:
         await get_part(range(1), Seen(1), 1)
         for part in job.parts(range(job.work)):
             used, began = time.process_time(), time.perf_counter()
@@ -63,12 +63,12 @@ async def _drive(client: Any, job: Job) -> Measured:
 
 
 @asynccontextmanager
-async def _opened(client: Any, job: Job) -> AsyncIterator[Part]:
-    if hasattr(client, "crawls"):
-        async with client.crawls(job) as crawl:
+async def _open(client: Any, job: Job) -> AsyncIterator[Part]:
+    if hasattr(client, "open_crawls"):
+        async with client.open_crawls(job) as crawl:
             yield partial(_crawl, crawl)
     else:
-        async with client.groups(job) as get_group:
+        async with client.open_groups(job) as get_group:
             yield partial(_crawl_by_hand, get_group)
 
 
@@ -92,7 +92,7 @@ async def _crawl_by_hand(
     await asyncio.gather(*(work() for _ in range(size)))
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check the memory of ten times as many requests, and the speed against aiohttp by hand."""
     fewer = {
         (m.run, m.round): m.values["rss"]
@@ -154,7 +154,7 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=_REFERENCE,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         f"A full run makes 100,000 requests as `{_FEWER}`.",
         "Responses are checked off as they arrive, so that no list of them needs memory.",

@@ -26,7 +26,7 @@ async def _drive(client: Any, job: Job) -> Measured:
     names = [f"group-{number:06d}" for number in range(job.work)]
     answers = list[str]()
     seconds = cpu = 0.0
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
         for part in job.parts(names):
             used, began = time.process_time(), time.perf_counter()
@@ -70,7 +70,7 @@ async def _serve_all(
     await asyncio.gather(*(call(caller) for caller in range(len(served))))
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check aiomsi's latencies and shares, and its throughput against an older version's."""
     for size in _SIZES:
         own = Cell("fair", "closed loop", size, SUBJECT)
@@ -85,10 +85,10 @@ def checks(results: Results) -> Iterator[Check]:
             results.of(own, "least_share"),
             least=LEAST_SERVED,
         )
-        yield _kept(results, own)
+        yield _check_older(results, own)
 
 
-def _kept(results: Results, own: Cell) -> Check:
+def _check_older(results: Results, own: Cell) -> Check:
     """Compare with the older version; the check is open if there is none to compare with."""
     before = Cell(own.scenario, own.variant, own.size, BEFORE)
     found = results.quotients(own, before, "rate")
@@ -127,7 +127,7 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=YARDSTICK,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         "Each caller returns for another group as soon as it has a response. Clients run side by",
         "side and take two turns; `aiomsi_before` is the version in the folder of `--before`.",

@@ -22,14 +22,16 @@ _WIDE = 4_096
 def measure(client: Any, job: Job) -> Measured:
     """GET `work` different groups, `size` at a time, and check that the origin counted them all."""
     done: Measured = (
-        client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+        client.run_elsewhere(job)
+        if hasattr(client, "run_elsewhere")
+        else job.run(_drive(client, job))
     )
     _verify(job.counts(), job)
     return done
 
 
 async def _drive(client: Any, job: Job) -> Measured:
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
         before = job.counts()
         names = [f"group-{number:06d}" for number in range(job.work)]
@@ -75,7 +77,7 @@ def _verify(counts: Counts, job: Job) -> None:
         assert count == job.work + 1, f"{what}: {count} instead of {job.work + 1}"
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Compare aiomsi with the yardstick, its cost without pacing, and its throughput at 4,096."""
     for size in _DECISIVE:
         own, other = (
@@ -108,7 +110,7 @@ def checks(results: Results) -> Iterator[Check]:
     yield bounded(what, results.quotients(wide, narrow, "rate"), least=LEAST_KEPT)
 
 
-def charts(results: Results) -> Iterator[Chart]:
+def make_charts(results: Results) -> Iterator[Chart]:
     """Yield charts of CPU per GET of all clients, and of throughput and CPU over the callers."""
     cells = [cell for cell in results.cells("fanout") if cell.variant == "plain"]
     for size in _DECISIVE:
@@ -198,8 +200,8 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=YARDSTICK,
-    checks=checks,
-    charts=charts,
+    checks=make_checks,
+    charts=make_charts,
     remarks=(
         "aiomsi, aiomsi_unpaced and aiohttp_tuned run side by side and take turns of a fraction",
         "of a second; the others run one by one.",

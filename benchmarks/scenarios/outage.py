@@ -42,7 +42,7 @@ def measure(client: Any, job: Job) -> Measured:
 
 
 async def _drive(client: Any, job: Job) -> list[Call]:
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
         # The lifetime of the token counts from its request, and whole seconds cut up to 1 s off its
         # end.
@@ -50,7 +50,7 @@ async def _drive(client: Any, job: Job) -> list[Call]:
         return await steady(get_group, rate=RATE, seconds=job.work - late, deadline=_DEADLINE)
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check that no call fails until the token's last ten seconds."""
     for variant in (_LONG, _END):
         found = results.measured(Cell("outage", variant, 1, SUBJECT))
@@ -95,7 +95,7 @@ SCENARIO = Scenario(
         Metric("imds", "IMDS requests"),
     ),
     measure=measure,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         f"{RATE:.0f} calls a second, each with a deadline of {_DEADLINE:.0f} s;",
         "IMDS responds 503 to all but the first request.",

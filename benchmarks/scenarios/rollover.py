@@ -29,7 +29,7 @@ _CALM = 0.5
 def measure(client: Any, job: Job) -> Measured:
     """Load ARM for `work` seconds, and separate the calls that overlap a refresh from the rest."""
     calls = job.run(_drive(client, job))
-    spans = merged(job.counts()["spans"][1:])
+    spans = merge_spans(job.counts()["spans"][1:])
     kept = [call for call in calls if call.due >= calls[0].due + _CALM]
     during = [any(call.due < end and call.ended > start for start, end in spans) for call in kept]
     tense = sorted(call.took for call, hit in zip(kept, during, strict=True) if hit)
@@ -59,12 +59,12 @@ def measure(client: Any, job: Job) -> Measured:
 
 
 async def _drive(client: Any, job: Job) -> list[Call]:
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
         return await steady(get_group, rate=RATE, seconds=job.work, deadline=_DEADLINE)
 
 
-def merged(spans: list[list[float]]) -> list[tuple[float, float]]:
+def merge_spans(spans: list[list[float]]) -> list[tuple[float, float]]:
     """Join spans that overlap, because many requests at one moment are one refresh."""
     joined: list[tuple[float, float]] = []
     for start, end in sorted((start, end) for start, end in spans):
@@ -75,7 +75,7 @@ def merged(spans: list[list[float]]) -> list[tuple[float, float]]:
     return joined
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check that no call fails or waits for a refresh, and that refreshes do not raise p99."""
     cell = Cell("rollover", _ASKED, 1, SUBJECT)
     found = results.measured(cell)
@@ -96,7 +96,7 @@ def checks(results: Results) -> Iterator[Check]:
     )
 
 
-def charts(results: Results) -> Iterator[Chart]:
+def make_charts(results: Results) -> Iterator[Chart]:
     """Draw the slowest call of every 50 ms, in the last round of each client."""
     series, shaded = list[Series](), tuple[tuple[float, float], ...]()
     for cell in results.cells("rollover"):
@@ -147,8 +147,8 @@ SCENARIO = Scenario(
         Metric("failures", "failures"),
     ),
     measure=measure,
-    checks=checks,
-    charts=charts,
+    checks=make_checks,
+    charts=make_charts,
     remarks=(
         f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms,",
         f"IMDS {SLOW * 1e3:.0f} ms for a refresh.",

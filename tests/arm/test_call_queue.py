@@ -84,7 +84,7 @@ class Gate:
 
 
 @asynccontextmanager
-async def gated(
+async def serve_gated(
     connections: int | None = 1,
     gate: Gate | None = None,
     serve: Callable[[Asked], Awaitable[Says]] | None = None,
@@ -143,7 +143,7 @@ def is_idle(arm: ArmSession) -> bool:
     )
 
 
-async def started(arm: ArmSession, gate: Gate, paths: list[str], **options: Any) -> list[Any]:
+async def start_calls(arm: ArmSession, gate: Gate, paths: list[str], **options: Any) -> list[Any]:
     """Start calls one after the other, until each is sent or waits."""
     calls = []
     for path in paths:
@@ -166,8 +166,8 @@ def _has_arrived(gate: Gate, number: int) -> bool:
 
 @pytest.mark.parametrize("pacing", [True, False])
 async def test_calls_are_sent_in_the_order_in_which_they_came(pacing: bool) -> None:
-    async with gated(pacing=pacing) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(6)])
+    async with serve_gated(pacing=pacing) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(6)])
         for number in range(6):
             await until(partial(_has_arrived, gate, number + 1))
             gate.release()
@@ -177,7 +177,7 @@ async def test_calls_are_sent_in_the_order_in_which_they_came(pacing: bool) -> N
 
 
 async def test_caller_that_comes_back_does_not_overtake() -> None:
-    async with gated() as (gate, arm):
+    async with serve_gated() as (gate, arm):
 
         async def again() -> None:
             await arm.get(f"{GROUP}0", api_version=VERSION)
@@ -185,16 +185,16 @@ async def test_caller_that_comes_back_does_not_overtake() -> None:
 
         back = asyncio.ensure_future(again())
         await until(lambda: len(gate.arrived) == 1)
-        waiting = await started(arm, gate, [f"{GROUP}{number}" for number in (1, 2)])
+        waiting = await start_calls(arm, gate, [f"{GROUP}{number}" for number in (1, 2)])
         gate.release_all()
         await asyncio.gather(back, *waiting)
         assert gate.arrived == [f"{GROUP}{number}" for number in (0, 1, 2, 9)]
 
 
 async def test_subscriptions_take_turns() -> None:
-    async with gated() as (gate, arm):
-        first = await started(arm, gate, [f"{GROUP}{number}" for number in range(9)])
-        second = await started(arm, gate, [f"{OTHER}{number}" for number in range(3)])
+    async with serve_gated() as (gate, arm):
+        first = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(9)])
+        second = await start_calls(arm, gate, [f"{OTHER}{number}" for number in range(3)])
         gate.release_all()
         await asyncio.gather(*first, *second)
         order = [path.startswith(OTHER) for path in gate.arrived]
@@ -203,7 +203,7 @@ async def test_subscriptions_take_turns() -> None:
 
 
 async def test_single_calls_go_before_bulk() -> None:
-    async with gated() as (gate, arm):
+    async with serve_gated() as (gate, arm):
         held = start(arm, f"{GROUP}held")
         await until(lambda: bool(gate.arrived))
         bulk = [asyncio.ensure_future(send(arm, f"{GROUP}{n}", bulk=True)) for n in range(3)]
@@ -219,7 +219,7 @@ async def test_polls_go_before_bulk() -> None:
     manual = ManualClock()
     record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"
     gate = Gate()
-    async with gated(gate=gate, clock=manual.clock) as (_, arm):
+    async with serve_gated(gate=gate, clock=manual.clock) as (_, arm):
         url = f"{arm.cloud.resource_manager}{record}?api-version={VERSION}"
         gate.says = {
             GROUP: Says(202, headers={"Azure-AsyncOperation": url}),
@@ -245,8 +245,8 @@ async def test_polls_go_before_bulk() -> None:
 
 
 async def test_cancelled_waiting_call_is_not_sent() -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(4)])
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(4)])
         calls[1].cancel()
         calls[2].cancel()
         gate.release_all()
@@ -262,8 +262,8 @@ async def test_cancelled_waiting_call_is_not_sent() -> None:
 
 
 async def test_cancelled_request_gives_its_connection_to_the_next() -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(2)])
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(2)])
         calls[0].cancel()
         await until(lambda: len(gate.arrived) == 2)
         gate.release_all()
@@ -274,8 +274,8 @@ async def test_cancelled_request_gives_its_connection_to_the_next() -> None:
 
 @pytest.mark.parametrize("first", ["turn", "cancellation"])
 async def test_turn_that_meets_a_cancellation_goes_to_the_next(first: str) -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
         queue, waiter = queue_of(arm), next(iter(queue_of(arm)._waiters))
         if first == "cancellation":
             calls[1].cancel()
@@ -294,7 +294,7 @@ async def test_turn_that_meets_a_cancellation_goes_to_the_next(first: str) -> No
 
 
 async def test_failed_request_returns_its_turn() -> None:
-    async with gated(gate=Gate(Says(None)), retry=None) as (gate, arm):
+    async with serve_gated(gate=Gate(Says(None)), retry=None) as (gate, arm):
         gate.open = True
         for _ in range(2):
             with pytest.raises(ArmConnectionError):
@@ -325,8 +325,8 @@ async def test_call_that_waited_uses_the_token_of_that_moment() -> None:
 
     gate = Gate()
     options: dict[str, Any] = {"credential": Stepwise(), "retry": ArmRetry(total_budget=9_999)}
-    async with gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         manual.advance(3_600)
         gate.release_all()
         await asyncio.gather(*calls)
@@ -335,8 +335,8 @@ async def test_call_that_waited_uses_the_token_of_that_moment() -> None:
 
 async def test_turn_is_returned_if_no_token_is_left_after_the_wait() -> None:
     manual, credential = ManualClock(), Stepwise()
-    async with gated(clock=manual.clock, credential=credential) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated(clock=manual.clock, credential=credential) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         manual.advance(3_600)
         credential.fails = True
         gate.release_all()
@@ -365,7 +365,7 @@ async def test_resent_request_after_a_401_keeps_its_turn() -> None:
         said = await gate.answer(asked)
         return Says(401, expired) if asked.headers["Authorization"] == "Bearer one" else said
 
-    async with gated(gate=gate, serve=serve, credential=Tokens(("one", "two"))) as (_, arm):
+    async with serve_gated(gate=gate, serve=serve, credential=Tokens(("one", "two"))) as (_, arm):
         paths = [f"{GROUP}{number}" for number in range(3)]
         bulk = [asyncio.ensure_future(send(arm, path, bulk=True)) for path in paths]
         await until(lambda: arm.stats().waiting == 2 == len(gate.arrived) + 1)
@@ -384,8 +384,8 @@ async def test_resent_request_after_a_401_keeps_its_turn() -> None:
 async def test_close_wakes_the_waiting_calls(kind: str) -> None:
     manual = ManualClock()
     gate = Gate(THROTTLED if kind == "limit" else Says(body={}))
-    async with gated(gate=gate, clock=manual.clock, retry=None) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+    async with serve_gated(gate=gate, clock=manual.clock, retry=None) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
         if kind == "limit":
             gate.release()
             await until(calls[0].done)
@@ -401,9 +401,9 @@ async def test_closed_borrowed_session_ends_the_waiting_calls() -> None:
     gate = Gate()
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-        gated(None, gate, http=http) as (_, arm),
+        serve_gated(None, gate, http=http) as (_, arm),
     ):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
         await http.close()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [ArmConnectionError, UsageError, UsageError]
@@ -414,7 +414,7 @@ async def test_closed_borrowed_session_ends_a_call_in_its_pool() -> None:
     gate = Gate()
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-        gated(None, gate, http=http) as (_, arm),
+        serve_gated(None, gate, http=http) as (_, arm),
     ):
         # A request of the session's owner has the only connection.
         url = f"{arm.cloud.resource_manager}/owner"
@@ -469,9 +469,9 @@ async def test_connector_of_the_user_sets_the_connections(
 ) -> None:
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as http,
-        gated(None, http=http) as (gate, arm),
+        serve_gated(None, http=http) as (gate, arm),
     ):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(5)])
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(5)])
         stats = arm.stats()
         assert (stats.connections, stats.most_connections, stats.waiting) == (most, most, 5 - most)
         gate.release_all()
@@ -481,7 +481,7 @@ async def test_connector_of_the_user_sets_the_connections(
 async def test_unlimited_connector_has_the_usual_connections() -> None:
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
-        gated(None, http=http) as (gate, arm),
+        serve_gated(None, http=http) as (gate, arm),
     ):
         gate.open = True
         await arm.get(GROUP, api_version=VERSION)
@@ -513,8 +513,8 @@ def test_connections_without_a_limit_of_files(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_wait_for_a_connection_counts_in_the_budget() -> None:
     slept = ManualClock()
-    async with gated(clock=slept.clock, retry=ArmRetry(total_budget=100)) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated(clock=slept.clock, retry=ArmRetry(total_budget=100)) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         slept.advance(102)
         gate.release_all()
         await calls[0]
@@ -525,7 +525,7 @@ async def test_wait_for_a_connection_counts_in_the_budget() -> None:
 
 async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock, retry=None) as (gate, arm):
+    async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, GROUP)
         await until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
@@ -546,7 +546,7 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
 
 async def test_timer_ends_only_the_waits_that_are_over() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock, retry=None) as (gate, arm):
+    async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
         await until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
@@ -566,8 +566,8 @@ async def test_timer_ends_only_the_waits_that_are_over() -> None:
 
 
 async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         queue = queue_of(arm)
         queue.pacer.connections += 1
         queue.send_waiting()
@@ -578,7 +578,7 @@ async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
 
 
 async def test_call_without_a_connection_in_its_budget_fails() -> None:
-    async with gated(retry=None) as (gate, arm):
+    async with serve_gated(retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
         await until(lambda: bool(gate.arrived))
         queue_of(arm).budget = 0.01
@@ -591,8 +591,8 @@ async def test_call_without_a_connection_in_its_budget_fails() -> None:
 
 
 async def test_infinite_budget_limits_no_wait_for_a_connection() -> None:
-    async with gated(retry=ArmRetry(total_budget=math.inf)) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated(retry=ArmRetry(total_budget=math.inf)) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         (waiter,) = queue_of(arm)._waiters
         assert waiter.fails_at == math.inf
         assert queue_of(arm)._connection_timer is None
@@ -602,7 +602,7 @@ async def test_infinite_budget_limits_no_wait_for_a_connection() -> None:
 
 async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock) as (gate, arm):
+    async with serve_gated(clock=manual.clock) as (gate, arm):
         held = start(arm, f"{GROUP}0")
         await until(lambda: bool(gate.arrived))
         bulk = asyncio.ensure_future(send(arm, f"{GROUP}1", bulk=True))
@@ -620,8 +620,8 @@ async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
 
 async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(8)])
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(8)])
         gate.release_all()
         gate.open = False
         await until(lambda: arm.stats().waiting == 8)
@@ -649,7 +649,7 @@ async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
     site = f"{GROUP}/providers/Microsoft.Web/sites/a"
     busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
     gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)}, open=True)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
         call = start(arm, site)
         await manual.sleeping()
         for _ in range(3):
@@ -668,8 +668,8 @@ async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
     site = f"{GROUP}/providers/Microsoft.Web/sites/a"
     busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
     gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)})
-    async with gated(1, gate, clock=manual.clock) as (_, arm):
-        first, *waiting = await started(arm, gate, [site] * 4)
+    async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
+        first, *waiting = await start_calls(arm, gate, [site] * 4)
         other = start(arm, GROUP)
         await until(lambda: arm.stats().waiting == 4)
         gate.release_all()
@@ -686,7 +686,7 @@ async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
 async def test_lock_is_no_limit() -> None:
     manual = ManualClock()
     locked = Says(429, error("RetryableError", details=[{"code": "RetryableError"}]))
-    async with gated(128, Gate(locked, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(locked, open=True), clock=manual.clock) as (gate, arm):
         call = start(arm, GROUP)
         await manual.sleeping()
         (limit,) = arm.stats().limits
@@ -699,7 +699,10 @@ async def test_lock_is_no_limit() -> None:
 async def test_busy_service_pauses_its_kind() -> None:
     manual = ManualClock()
     busy = Says(503, error("ServerBusy"), {"Retry-After": "7"})
-    async with gated(128, Gate(busy, open=True), clock=manual.clock, retry=None) as (gate, arm):
+    async with serve_gated(128, Gate(busy, open=True), clock=manual.clock, retry=None) as (
+        gate,
+        arm,
+    ):
         with pytest.raises(Exception, match="ServerBusy"):
             await arm.get(GROUP, api_version=VERSION)
         gate.says = Says(body={})
@@ -712,8 +715,8 @@ async def test_busy_service_pauses_its_kind() -> None:
 
 async def test_without_pacing_each_call_waits_by_itself() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(THROTTLED), clock=manual.clock, pacing=False) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(5)])
+    async with serve_gated(128, Gate(THROTTLED), clock=manual.clock, pacing=False) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(5)])
         gate.release_all()
         await manual.sleeping(5)
         gate.says = Says(body={})
@@ -725,7 +728,7 @@ async def test_without_pacing_each_call_waits_by_itself() -> None:
 
 async def test_call_knows_which_limit_it_waited_for() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
         call = asyncio.ensure_future(send(arm, GROUP))
         await manual.sleeping()
         gate.says = Says(body={})
@@ -737,7 +740,7 @@ async def test_call_knows_which_limit_it_waited_for() -> None:
 
 async def test_call_knows_its_longest_wait_for_a_limit() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
         call = asyncio.ensure_future(send(arm, GROUP))
         await manual.sleeping()
         manual.advance(12)
@@ -758,7 +761,7 @@ async def test_timer_does_not_keep_the_context_of_a_call() -> None:
         await manual.clock.sleep(seconds)
 
     clock = attrs.evolve(manual.clock, sleep=sleep)
-    async with gated(128, Gate(THROTTLED, open=True), clock=clock) as (gate, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), clock=clock) as (gate, arm):
         variable.set("the caller's")
         call = start(arm, GROUP)
         await manual.sleeping()
@@ -777,7 +780,7 @@ HOUR = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT), {"Retry-Af
 @pytest.mark.parametrize("options", [{}, {"timeout": 3_000.0}])
 async def test_call_that_meets_a_long_pause_fails_at_once(options: dict[str, Any]) -> None:
     manual = ManualClock()
-    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION, **options)
         with pytest.raises(ThrottledError) as raised:
@@ -797,7 +800,7 @@ async def test_call_that_meets_a_long_pause_fails_at_once(options: dict[str, Any
 async def test_time_out_that_covers_a_pause_waits_for_it() -> None:
     manual = ManualClock()
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=5_000)}
-    async with gated(128, Gate(HOUR, open=True), **options) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), **options) as (gate, arm):
         call = start(arm, GROUP, timeout=4_000.0)
         await manual.sleeping()
         gate.says = Says(body={})
@@ -807,7 +810,7 @@ async def test_time_out_that_covers_a_pause_waits_for_it() -> None:
 
 async def test_bulk_waits_for_a_long_pause() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION)
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
@@ -819,8 +822,8 @@ async def test_bulk_waits_for_a_long_pause() -> None:
 
 async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
     manual, gate = ManualClock(), Gate(HOUR)
-    async with gated(1, gate, clock=manual.clock) as (_, arm):
-        calls = await started(arm, gate, [GROUP, GROUP])
+    async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
+        calls = await start_calls(arm, gate, [GROUP, GROUP])
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
         await until(lambda: arm.stats().waiting == 2)
         gate.release()
@@ -836,8 +839,8 @@ async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
 
 async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
     manual, gate = ManualClock(), Gate(HOUR)
-    async with gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
-        calls = await started(arm, gate, [GROUP, GROUP, GROUP])
+    async with serve_gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
+        calls = await start_calls(arm, gate, [GROUP, GROUP, GROUP])
         queue, (waiter, _) = queue_of(arm), queue_of(arm)._waiters
         waiter.ticket.lane.meters[0].paused_until = 9_999
         calls[1].cancel()
@@ -852,8 +855,8 @@ async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
 
 async def test_waiting_calls_keep_their_lane_if_their_limits_do() -> None:
     headers = {**PLENTY, "x-ms-ratelimit-remaining-subscription-global-reads": "3749"}
-    async with gated(1, Gate(Says(body={}, headers=headers))) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+    async with serve_gated(1, Gate(Says(body={}, headers=headers))) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
         tickets = [waiter.ticket for waiter in queue_of(arm)._waiters]
         gate.release()
         await calls[0]
@@ -867,8 +870,11 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
     manual = ManualClock()
     quota = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": "01:00:00"}
     path = f"{GROUP}?useResourceGraph=true"
-    async with gated(1, Gate(Says(body={}, headers=quota)), clock=manual.clock) as (gate, arm):
-        calls = await started(arm, gate, [path] * 4)
+    async with serve_gated(1, Gate(Says(body={}, headers=quota)), clock=manual.clock) as (
+        gate,
+        arm,
+    ):
+        calls = await start_calls(arm, gate, [path] * 4)
         # The first response shows that there is a quota, and the second one its count.
         for number in (1, 2):
             await until(partial(_has_arrived, gate, number))
@@ -880,7 +886,7 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
 async def test_wait_for_a_refill_leaves_the_budget_for_a_pause() -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
-    async with gated(128, gate, **options) as (_, arm):
+    async with serve_gated(128, gate, **options) as (_, arm):
         calls = [start(arm, f"{GROUP}{number}") for number in range(20)]
         await until(lambda: len(gate.arrived) == 16)
         # The others wait for the window of the limit, and then for its pause of 10 s.
@@ -907,7 +913,7 @@ async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
     monkeypatch.setattr("random.random", lambda: 1.0)
     pause = Says(429, THROTTLED.body, {"Retry-After": "30"})
     manual = ManualClock()
-    async with gated(128, Gate(pause, open=True), clock=manual.clock) as (_, arm):
+    async with serve_gated(128, Gate(pause, open=True), clock=manual.clock) as (_, arm):
         call = start(arm, GROUP)
         await manual.sleeping()
         with pytest.raises(ThrottledError, match="is used up for 32 s"):
@@ -918,7 +924,7 @@ async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
 
 async def test_refused_bulk_call_waits_beyond_the_budget() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
         await manual.sleeping()
         gate.says = Says(body={})
@@ -937,7 +943,7 @@ async def test_uncertain_bulk_write_waits_for_its_read() -> None:
     async def serve(asked: Asked) -> Says:
         return said[asked.method].pop(0)
 
-    async with gated(128, serve=serve, clock=manual.clock) as (_, arm):
+    async with serve_gated(128, serve=serve, clock=manual.clock) as (_, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION)
         call = arm._make_call("PUT", GROUP, Options(VERSION, json={"location": "westus"}))
@@ -963,7 +969,7 @@ async def test_uncertain_bulk_write_waits_for_its_read() -> None:
     ],
 )
 async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str) -> None:
-    async with gated(1, rate=rate) as (gate, arm):
+    async with serve_gated(1, rate=rate) as (gate, arm):
         held = start(arm, GROUP)
         await until(lambda: bool(gate.arrived))
         if rate is not None:
@@ -979,7 +985,7 @@ async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str
 
 async def test_time_out_at_a_limit_names_it() -> None:
     low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
-    async with gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
+    async with serve_gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
         with pytest.raises(ArmConnectionError, match="no turn at subscription-reads in subscr"):
             await arm.get(GROUP, api_version=VERSION, timeout=0.01)
@@ -989,7 +995,7 @@ async def test_time_out_at_a_limit_names_it() -> None:
 async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
     manual = ManualClock()
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
-    async with gated(**options) as (gate, arm):
+    async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
         await until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
@@ -1016,7 +1022,7 @@ async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
 async def test_prolonged_wait_ends_before_a_later_one() -> None:
     manual = ManualClock()
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
-    async with gated(**options) as (gate, arm):
+    async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
         await until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
@@ -1044,7 +1050,7 @@ async def test_poll_waits_for_a_pause_of_any_length() -> None:
     manual = ManualClock()
     record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"
     gate = Gate({}, open=True)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
         url = f"{arm.cloud.resource_manager}{record}?api-version={VERSION}"
         gate.says = {
             GROUP: Says(202, headers={"Azure-AsyncOperation": url}),
@@ -1069,7 +1075,7 @@ async def test_poll_waits_for_a_pause_of_any_length() -> None:
 async def test_rate_limits_a_class_of_operations() -> None:
     manual, gate = ManualClock(), Gate(open=True)
     options: dict[str, Any] = {"clock": manual.clock, "rate": {"reads": 2}, "pacing": False}
-    async with gated(128, gate, **options) as (_, arm):
+    async with serve_gated(128, gate, **options) as (_, arm):
         calls = [asyncio.ensure_future(send(arm, GROUP)) for _ in range(4)]
         await manual.sleeping()
         await until(lambda: len(gate.arrived) == 2)
@@ -1107,7 +1113,7 @@ def test_wrong_rate_is_refused(rate: Any, text: str) -> None:
 
 async def test_stats_show_regions_and_counts() -> None:
     manual = ManualClock()
-    async with gated(128, clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, clock=manual.clock) as (gate, arm):
         assert arm.stats() == type(arm.stats())()
         gate.open = True
         for region, count in (("EASTUS2", 249), ("WESTUS", 240), ("EASTUS2", 247)):
@@ -1131,7 +1137,7 @@ async def test_stats_show_regions_and_counts() -> None:
 @pytest.mark.parametrize(("left", "read"), [(249, 8 + 1), (200, 20)])
 async def test_counts_of_a_full_bucket_are_read_now_and_then(left: int, read: int) -> None:
     gate = Gate(Says(body={}, headers=PLENTY), open=True)
-    async with gated(128, gate) as (_, arm):
+    async with serve_gated(128, gate) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
         gate.says = Says(body={}, headers={**PLENTY, READS: str(left)})
         for _ in range(20):
@@ -1142,7 +1148,7 @@ async def test_counts_of_a_full_bucket_are_read_now_and_then(left: int, read: in
 
 async def test_stats_show_limits_of_single_resources() -> None:
     headers = {"x-ms-ratelimit-remaining-resource": "Microsoft.Compute/UpdateVMResource;11"}
-    async with gated(128, Gate(Says(body={}, headers=headers), open=True)) as (_, arm):
+    async with serve_gated(128, Gate(Says(body={}, headers=headers), open=True)) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
         found = [limit for limit in arm.stats().limits if not limit.is_waited_for]
     assert [(limit.name, limit.count) for limit in found] == [("UpdateVMResource", 11)]
@@ -1150,8 +1156,8 @@ async def test_stats_show_limits_of_single_resources() -> None:
 
 async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(8)])
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(8)])
         with caplog.at_level(logging.WARNING, "aiomsi"):
             gate.release_all()
             await until(lambda: arm.stats().waiting == 8)
@@ -1168,7 +1174,7 @@ async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
 
 async def test_pauses_are_remembered_for_some_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_counts, "_MOST_PAUSES", 2)
-    async with gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
         for number in range(4):
             with pytest.raises(ThrottledError):
                 await arm.get(f"/subscriptions/{number}", api_version=VERSION)
@@ -1182,7 +1188,7 @@ async def test_pauses_are_remembered_for_some_limits(monkeypatch: pytest.MonkeyP
 
 async def test_forgotten_lane_is_found_again() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
+    async with serve_gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
         lane = next(iter(queue_of(arm).pacer.lanes.values()), None)
         manual.advance(4_000)
@@ -1197,7 +1203,7 @@ async def test_429_is_an_error_without_the_module_for_refusals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "aiomsi._arm.protocol.pacing.refusals", None)
-    async with gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION)
         assert is_idle(arm)

@@ -49,7 +49,7 @@ def close_and_cancel(arm: ArmSession, call: asyncio.Future[Any]) -> asyncio.Futu
     return closing
 
 
-async def ended(call: asyncio.Future[Any]) -> UsageError:
+async def expect_closed(call: asyncio.Future[Any]) -> UsageError:
     with pytest.raises(UsageError, match="this ArmSession is closed") as raised:
         await asyncio.wait_for(call, 10)
     assert raised.value.__cause__ is None
@@ -64,7 +64,7 @@ async def test_a_call_that_waits_to_be_repeated_is_woken(method: str) -> None:
         call = asyncio.ensure_future(send(arm, method))
         await manual.sleeping()
         await arm.close()
-        closed = await ended(call)
+        closed = await expect_closed(call)
     # A write that may have been carried out is reported.
     assert ("An earlier attempt of this call may have done it" in closed.help) is (method == "PUT")
 
@@ -75,7 +75,7 @@ async def test_a_call_that_waits_for_a_token_is_woken() -> None:
         call = asyncio.ensure_future(send(arm))
         await until(lambda: bool(arm._connection._waiting))
         await arm.close()
-        await ended(call)
+        await expect_closed(call)
     assert server.asked == []
 
 
@@ -86,7 +86,7 @@ async def test_a_repetition_that_waits_for_a_token_is_woken_in_doubt() -> None:
         call = asyncio.ensure_future(send(arm, "DELETE"))
         await until(lambda: len(credential.asked) == 2)
         await arm.close()
-        assert "may have done it" in (await ended(call)).help
+        assert "may have done it" in (await expect_closed(call)).help
 
 
 async def test_an_operation_that_waits_for_its_poll_is_woken() -> None:
@@ -109,7 +109,7 @@ async def test_an_operation_that_waits_for_its_poll_is_woken() -> None:
         await manual.sleeping()
         await arm.close()
         for call in calls:
-            await ended(call)
+            await expect_closed(call)
 
 
 async def test_a_query_that_waits_for_its_quota_is_woken() -> None:
@@ -123,7 +123,7 @@ async def test_a_query_that_waits_for_its_quota_is_woken() -> None:
         call = asyncio.ensure_future(anext(rows))
         await manual.sleeping()
         await arm.close()
-        await ended(call)
+        await expect_closed(call)
 
 
 async def test_a_wait_that_begins_after_the_end_ends_at_once() -> None:

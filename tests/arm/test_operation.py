@@ -48,7 +48,7 @@ BEGUN = Says(
 DONE = {"id": VAULT, "properties": {"provisioningState": "Succeeded"}}
 
 
-def quick() -> Any:
+def make_quick_clock() -> Any:
     return ManualClock(autoadvance=True).clock
 
 
@@ -66,7 +66,7 @@ async def test_every_kind_of_operation_is_followed_to_its_end(
 ) -> None:
     embedded_azure.arm.long_running(TYPE, kind, methods=["PUT", "PATCH", "DELETE", "POST"], polls=3)
     embedded_azure.arm.set_action(TYPE, "check", {"good": True})
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         made = await arm.put(VAULT, json=BODY)
         assert made["properties"] == {"a": 1, "provisioningState": "Succeeded"}
         changed = await arm.patch(VAULT, json={"tags": {"a": "b"}})
@@ -89,7 +89,7 @@ async def test_every_kind_of_operation_is_followed_to_its_end(
 async def test_progress_is_told_after_every_answer(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.arm.long_running(TYPE, "azure-async-operation", polls=3)
     told: list[tuple[str, float | None, bool]] = []
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         await arm.put(
             VAULT,
             json=BODY,
@@ -115,7 +115,7 @@ async def test_an_operation_that_fails_tells_why(
 ) -> None:
     why = {"code": "Busy", "message": "Too much to do."}
     embedded_azure.arm.long_running(TYPE, by, outcome=outcome, error=why)
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         with pytest.raises(kind) as raised:
             await arm.put(VAULT, json=BODY)
     if by == "azure-async-operation":
@@ -230,7 +230,7 @@ async def test_polls_that_go_wrong_end_no_operation(
     embedded_azure.arm.long_running(
         TYPE, kind, methods=methods, polls=4, poll_fault=fault, poll_faults=2
     )
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         assert (await arm.put(VAULT, json=BODY))["properties"] == {
             "a": 1,
             "provisioningState": "Succeeded",
@@ -256,7 +256,7 @@ async def test_operation_ends_by_its_resource_where_no_poll_goes_well(
         poll_fault=fault,
         poll_faults=None,
     )
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         assert (await arm.put(VAULT, json=BODY))["properties"] == {
             "a": 1,
             "provisioningState": "Succeeded",
@@ -286,7 +286,7 @@ async def test_update_that_the_resource_does_not_show_is_no_success(
     embedded_azure.arm.long_running(
         TYPE, "azure-async-operation", methods=["PUT", "PATCH", "DELETE"], **never
     )
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         for number, call in enumerate((arm.put, arm.patch, arm.delete)):
             sent = {} if call == arm.delete else {"json": {**BODY, "properties": {"a": 2 + number}}}
             # The end of a deletion shows by the resource, which is still there.
@@ -314,7 +314,7 @@ async def test_deletion_that_fails_after_a_missing_record_has_failed(
             embedded_azure.arm.long_running(
                 TYPE, kind, methods=["DELETE"], polls=5, poll_fault=fault, **fails
             )
-            async with ArmSession(clock=quick()) as arm:
+            async with ArmSession(clock=make_quick_clock()) as arm:
                 with pytest.raises(OperationFailedError, match="in use"):
                     await arm.delete(VAULT)
 
@@ -329,7 +329,7 @@ async def test_deletion_is_over_when_the_resource_is_gone(
     embedded_azure.arm.long_running(
         TYPE, methods=["DELETE"], polls=4, delayed=delayed, with_resource=True, kind=kind
     )
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         operation = await arm.begin("DELETE", VAULT)
         # By the contract, a state unrelated to deletion means that the resource is gone.
         assert operation.done is (delayed and kind == "provisioning-state")
@@ -345,7 +345,7 @@ async def test_writes_that_only_the_resource_ends(embedded_azure: EmbeddedAzure,
     embedded_azure.arm.long_running(
         TYPE, kind, methods=["PUT", "PATCH"], polls=3, delayed=kind == "accepted"
     )
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         assert (await arm.put(VAULT, json=BODY))["properties"]["a"] == 1
         assert (await arm.put(VAULT, json=UPDATE))["properties"]["a"] == 2
         assert (await arm.patch(VAULT, json={"tags": {"a": "b"}}))["tags"] == {"a": "b"}
@@ -361,7 +361,7 @@ async def test_record_behind_a_location_that_runs_is_no_success(
     embedded_azure.arm.long_running(
         TYPE, "location", methods=methods, polls=1, poll_fault="running", poll_faults=3
     )
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         assert (await arm.put(VAULT, json=BODY))["properties"]["provisioningState"] == "Succeeded"
         assert (await arm.patch(VAULT, json=UPDATE))["properties"]["a"] == 2
         assert await arm.post(f"{VAULT}/check") == {"good": True}
@@ -377,7 +377,7 @@ async def test_outcome_of_a_post_without_a_readable_poll_is_unknown(
     embedded_azure.arm.long_running(
         TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=None
     )
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         with pytest.raises(OperationUnreadableError, match="404"):
             await arm.post(f"{VAULT}/restart")
         embedded_azure.arm.long_running(
@@ -393,7 +393,7 @@ async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure
         embedded_azure.arm.long_running(
             TYPE, kind, polls=2, running_as="SucceededWithErrors", outcome="Failed", error=why
         )
-        async with ArmSession(clock=quick()) as arm:
+        async with ArmSession(clock=make_quick_clock()) as arm:
             with pytest.raises(OperationFailedError, match="half of it"):
                 await arm.put(VAULT, json=BODY)
 
@@ -405,7 +405,7 @@ async def test_type_with_a_word_of_its_own_ends_the_wait(
     embedded_azure: EmbeddedAzure, word: str
 ) -> None:
     embedded_azure.arm.long_running(TYPE, "provisioning-state", polls=1, succeeded_as=word)
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         with pytest.raises(OperationUnfinishedError, match=word) as raised:
             await arm.put(VAULT, json=BODY)
         assert raised.value.operation is not None
@@ -418,7 +418,7 @@ async def test_type_with_a_word_of_its_own_ends_the_wait(
 async def test_reason_in_the_resource_is_told(embedded_azure: EmbeddedAzure, kind: Any) -> None:
     reason = {"provisioningErrors": [{"code": "X", "message": "no quota"}]}
     embedded_azure.arm.long_running(TYPE, kind, outcome="Failed", reason=reason)
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         with pytest.raises(OperationFailedError, match="no quota") as raised:
             await arm.put(VAULT, json=BODY)
     assert raised.value.code == "X"
@@ -577,7 +577,7 @@ async def test_callback_that_is_none_is_refused_before_the_call() -> None:
             await operation.result(on_progress=wrong)
 
 
-async def turns_of(operation: Operation, deadline: float) -> int:
+async def count_turns(operation: Operation, deadline: float) -> int:
     """Wait in slices until the operation ends, and return the number of slices."""
     turns = 0
     while not operation.done:
@@ -602,7 +602,7 @@ async def test_slices_shorter_than_the_pace_poll_at_the_pace(deadline: float, tu
     async with canned(begun, *POLLS) as arm, session(arm, clock=slept.clock) as own:
         operation = await begin(own)
         # Each slice takes some time, so that no loop of them spins; 12 s in all.
-        assert abs(await turns_of(operation, deadline) - turns) <= 3
+        assert abs(await count_turns(operation, deadline) - turns) <= 3
         assert abs(sum(slept.sleeps) - 12) < 0.2
         assert await operation.result() == DONE
 
@@ -652,7 +652,7 @@ async def test_poll_that_outlasts_the_wait_is_left_to_the_next_one() -> None:
 async def test_many_waiters_in_short_slices_share_the_polls() -> None:
     async with canned(BEGUN, *POLLS) as arm, session(arm) as own:
         operation = await begin(own)
-        await asyncio.gather(*(turns_of(operation, slice_) for slice_ in (0, 0.3, 1, 5)))
+        await asyncio.gather(*(count_turns(operation, slice_) for slice_ in (0, 0.3, 1, 5)))
         assert len(arm.asked) == 5
 
 
@@ -902,12 +902,12 @@ async def test_an_operation_is_saved_and_resumed_by_another_session(
     embedded_azure: EmbeddedAzure, kind: Any
 ) -> None:
     embedded_azure.arm.long_running(TYPE, kind, polls=4)
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         operation = await arm.begin("PUT", VAULT, json=BODY)
         with pytest.raises(OperationUnfinishedError):
             await operation.result(deadline=3)
         saved = json.dumps(operation.state())
-    async with ArmSession(clock=quick()) as arm:
+    async with ArmSession(clock=make_quick_clock()) as arm:
         resumed = await arm.resume(json.loads(saved))
         assert not resumed.done
         assert (await resumed.result())["properties"]["provisioningState"] == "Succeeded"

@@ -38,15 +38,15 @@ VAULTS = f"{GROUP}/providers/Microsoft.KeyVault/vaults"
 MARK = "an item of the test for memory"
 
 
-def page(*items: Any, to: str | None = None, **more: Any) -> Says:
+def make_page(*items: Any, to: str | None = None, **more: Any) -> Says:
     return Says(body={"value": list(items), **({} if to is None else {"nextLink": to}), **more})
 
 
-async def all_of(own: ArmSession, path: str = VAULTS, **options: Any) -> list[Any]:
+async def read_all(own: ArmSession, path: str = VAULTS, **options: Any) -> list[Any]:
     return [item async for item in own.list(path, api_version=VERSION, **options)]
 
 
-async def until_error(
+async def read_until_error(
     items: AsyncIterator[Any], kind: type[Exception], match: str | None = None
 ) -> tuple[list[Any], Any]:
     """Return the received items, and the error after them."""
@@ -101,12 +101,12 @@ async def test_links_go_out_to_the_letter() -> None:
             f"http://127.0.0.1:{port}/next?{queries[2]}",
         ]
         arm.answers += [
-            page(1, to=links[0]),
-            page(to=links[1]),
-            page(2, 3, to=links[2]),
-            page(4, to=""),
+            make_page(1, to=links[0]),
+            make_page(to=links[1]),
+            make_page(2, 3, to=links[2]),
+            make_page(4, to=""),
         ]
-        assert await all_of(own, params={"$filter": "a"}) == [1, 2, 3, 4]
+        assert await read_all(own, params={"$filter": "a"}) == [1, 2, 3, 4]
     assert arm.targets[1:] == [
         f"GET /next?{queries[0]}",
         f"GET /next?{queries[1]}",
@@ -117,8 +117,8 @@ async def test_links_go_out_to_the_letter() -> None:
 
 
 async def test_a_list_with_a_body_is_a_post_and_goes_on_with_get() -> None:
-    async with canned(page(1, to="/again"), page(2)) as arm, session(arm) as own:
-        assert await all_of(own, json={"filter": "x"}, headers={"X-Mine": "1"}) == [1, 2]
+    async with canned(make_page(1, to="/again"), make_page(2)) as arm, session(arm) as own:
+        assert await read_all(own, json={"filter": "x"}, headers={"X-Mine": "1"}) == [1, 2]
     assert [one.method for one in arm.asked] == ["POST", "GET"]
     assert (arm.asked[0].json(), arm.asked[1].body) == ({"filter": "x"}, b"")
     assert [one.headers.get("X-Mine") for one in arm.asked] == ["1", None]
@@ -127,51 +127,60 @@ async def test_a_list_with_a_body_is_a_post_and_goes_on_with_get() -> None:
 async def test_items_and_links_may_have_other_names() -> None:
     first = Says(body={"things": {"all": [1]}, "more": "/next"})
     async with canned(first, Says(body={"things": {"all": [2]}})) as arm, session(arm) as own:
-        assert await all_of(own, item_name="things.all", next_link_name="more") == [1, 2]
+        assert await read_all(own, item_name="things.all", next_link_name="more") == [1, 2]
 
 
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_a_link_that_repeats_is_an_error_after_the_items(prefetch: bool) -> None:
     async with (
-        canned(page(1, to="/a"), page(2, to="/b"), page(3, to="/a")) as arm,
+        canned(make_page(1, to="/a"), make_page(2, to="/b"), make_page(3, to="/a")) as arm,
         session(arm) as own,
     ):
-        found, _ = await until_error(
+        found, _ = await read_until_error(
             own.list(VAULTS, api_version=VERSION, prefetch=prefetch), ServiceError, "read before"
         )
     assert found == [1, 2, 3]
 
 
 async def test_a_link_to_the_beginning_repeats() -> None:
-    async with canned(page(1, to=f"{VAULTS}?api-version={VERSION}")) as arm, session(arm) as own:
+    async with (
+        canned(make_page(1, to=f"{VAULTS}?api-version={VERSION}")) as arm,
+        session(arm) as own,
+    ):
         with pytest.raises(ServiceError, match="read before"):
-            await all_of(own)
+            await read_all(own)
 
 
 async def test_a_link_that_leads_elsewhere_is_an_error_after_the_items() -> None:
     async with (
-        canned(page(1, 2, to="https://management.azure.com.evil.example/x")) as arm,
+        canned(make_page(1, 2, to="https://management.azure.com.evil.example/x")) as arm,
         session(arm) as own,
     ):
-        found, _ = await until_error(own.list(VAULTS, api_version=VERSION), ForeignHostError)
+        found, _ = await read_until_error(own.list(VAULTS, api_version=VERSION), ForeignHostError)
     assert (found, len(arm.asked)) == ([1, 2], 1)
 
 
 async def test_a_page_that_fails_is_an_error_where_it_would_have_come() -> None:
-    async with canned(page(1, to="/a"), Says(404, error("NotFound"))) as arm, session(arm) as own:
-        found, _ = await until_error(own.list(VAULTS, api_version=VERSION), NotFoundError)
+    async with (
+        canned(make_page(1, to="/a"), Says(404, error("NotFound"))) as arm,
+        session(arm) as own,
+    ):
+        found, _ = await read_until_error(own.list(VAULTS, api_version=VERSION), NotFoundError)
     assert found == [1]
 
 
 async def test_a_page_is_asked_for_again_as_any_call_is() -> None:
-    async with canned(page(1, to="/a"), Says(503), Says(429), page(2)) as arm, session(arm) as own:
-        assert await all_of(own) == [1, 2]
+    async with (
+        canned(make_page(1, to="/a"), Says(503), Says(429), make_page(2)) as arm,
+        session(arm) as own,
+    ):
+        assert await read_all(own) == [1, 2]
 
 
 async def test_what_is_no_page_is_an_error() -> None:
     async with canned(Says(body={"id": "x"})) as arm, session(arm) as own:
         with pytest.raises(ServiceError, match="no page"):
-            await all_of(own)
+            await read_all(own)
 
 
 async def test_each_page_has_the_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,18 +189,18 @@ async def test_each_page_has_the_time_out(monkeypatch: pytest.MonkeyPatch) -> No
     async def hold(_: Asked) -> Says:
         time_outs.expire()
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm, session(arm, retry=None) as own:
+    async with canned(make_page(1, to="/a"), hold) as arm, session(arm, retry=None) as own:
         with pytest.raises(ArmConnectionError, match=f"within {time_outs.SECONDS} s"):
-            await all_of(own, timeout=time_outs.SECONDS)
+            await read_all(own, timeout=time_outs.SECONDS)
         held.set()
 
 
 # Prefetch
 
 
-def pending(name: str = "aiomsi page") -> list[asyncio.Task[Any]]:
+def list_pending(name: str = "aiomsi page") -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if task.get_name() == name]
 
 
@@ -200,10 +209,10 @@ async def test_next_page_is_fetched_while_the_caller_works() -> None:
 
     def second(_: Asked) -> Says:
         came.set()
-        return page(2)
+        return make_page(2)
 
     async with (
-        canned(page(1, to="/a"), second) as arm,
+        canned(make_page(1, to="/a"), second) as arm,
         session(arm) as own,
         aclosing(own.list(VAULTS, api_version=VERSION)) as items,
     ):
@@ -212,17 +221,17 @@ async def test_next_page_is_fetched_while_the_caller_works() -> None:
         assert await anext(items) == 2
         with pytest.raises(StopAsyncIteration):
             await anext(items)
-    assert pending() == []
+    assert list_pending() == []
 
 
 async def test_without_prefetch_a_page_is_fetched_when_it_is_asked_for() -> None:
     async with (
-        canned(page(1, to="/a"), page(2)) as arm,
+        canned(make_page(1, to="/a"), make_page(2)) as arm,
         session(arm) as own,
         aclosing(own.pages(VAULTS, api_version=VERSION, prefetch=False)) as pages,
     ):
         assert await anext(pages) == [1]
-        assert pending() == []
+        assert list_pending() == []
         assert len(arm.asked) == 1
         assert await anext(pages) == [2]
 
@@ -232,12 +241,12 @@ async def test_the_page_that_is_fetched_ahead_ends_with_break() -> None:
 
     async def hold(_: Asked) -> Says:
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm, session(arm) as own:
+    async with canned(make_page(1, to="/a"), hold) as arm, session(arm) as own:
         tasks: list[asyncio.Task[Any]] = []
         async for _ in own.list(VAULTS, api_version=VERSION):
-            tasks += pending()
+            tasks += list_pending()
             await until(lambda: len(arm.asked) == 2)
             break
         await until(tasks[0].cancelled)
@@ -250,13 +259,13 @@ async def test_the_page_that_is_fetched_ahead_ends_with_the_session() -> None:
 
     async def hold(_: Asked) -> Says:
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm:
+    async with canned(make_page(1, to="/a"), hold) as arm:
         own = session(arm)
         async with aclosing(own.list(VAULTS, api_version=VERSION)) as items:
             assert await anext(items) == 1
-            (task,) = pending()
+            (task,) = list_pending()
             await until(lambda: len(arm.asked) == 2)
             await own.close()
             assert task.cancelled()
@@ -268,10 +277,10 @@ async def test_the_page_that_is_fetched_ahead_ends_with_the_session() -> None:
 async def test_a_page_that_failed_and_that_nobody_wants_makes_no_noise() -> None:
     reports: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-    async with canned(page(1, to="/a"), Says(404)) as arm, session(arm) as own:
+    async with canned(make_page(1, to="/a"), Says(404)) as arm, session(arm) as own:
         async with aclosing(own.list(VAULTS, api_version=VERSION)) as items:
             assert await anext(items) == 1
-            (task,) = pending()
+            (task,) = list_pending()
             await asyncio.wait([task])
         del task
         gc.collect()
@@ -283,19 +292,19 @@ async def test_caller_cancelled_in_a_wait_for_a_page_leaves_no_task() -> None:
 
     async def hold(_: Asked) -> Says:
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm, session(arm) as own:
-        caller = asyncio.ensure_future(all_of(own))
+    async with canned(make_page(1, to="/a"), hold) as arm, session(arm) as own:
+        caller = asyncio.ensure_future(read_all(own))
         await until(lambda: len(arm.asked) == 2)
         caller.cancel()
         await asyncio.wait([caller])
         assert caller.cancelled()
-        await until(lambda: not pending())
+        await until(lambda: not list_pending())
         held.set()
 
 
-def marked() -> int:
+def count_marked() -> int:
     # The garbage collector does not track objects that hold only texts.
     return sum(1 for one in gc.get_objects() if type(one) is dict and one.get("mark") == [MARK])
 
@@ -327,7 +336,7 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
 
     def says(text: str) -> Callable[[Asked], Says]:
         def say(_: Asked) -> Says:
-            held.append(marked())
+            held.append(count_marked())
             return Says(body=text)
 
         return say
@@ -337,7 +346,7 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
             async for items in own.pages(VAULTS, api_version=VERSION, prefetch=prefetch):
                 seen += len(items)
                 del items
-                most = max(most, marked())
+                most = max(most, count_marked())
         else:
             rows = (
                 own.list(VAULTS, api_version=VERSION, prefetch=prefetch)
@@ -347,7 +356,7 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
             async for _ in rows:
                 seen += 1
                 if seen % size in (0, 1):
-                    most = max(most, marked())
+                    most = max(most, count_marked())
     assert seen == size * count
     # The caller's own variable may hold the last item of the page before.
     assert size <= most <= size + 1
@@ -383,7 +392,7 @@ async def test_withheld_rows_are_an_error_after_the_received_ones(
     embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
     async with ArmSession() as arm:
         rows = arm.query("ResourceContainers | project name", options={"$top": 8})
-        found, error = await until_error(rows, ServiceError, "a part of the rows")
+        found, error = await read_until_error(rows, ServiceError, "a part of the rows")
     assert len(found) == 8
     assert "'id'" in error.help
 
@@ -405,7 +414,7 @@ async def test_a_token_that_repeats_is_an_error() -> None:
             assert [row async for row in own.query("x")] == []
 
 
-def bodies(arm: Canned) -> list[Any]:
+def list_bodies(arm: Canned) -> list[Any]:
     return [one.json() for one in arm.asked]
 
 
@@ -416,7 +425,7 @@ async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
     names = [f"s{number}" for number in range(601)]
     async with canned(*says) as arm, session(arm) as own:
         assert [row async for row in own.query("Resources", subscriptions=names)] == [1, 2, 3, 4, 5]
-    asked = bodies(arm)
+    asked = list_bodies(arm)
     assert [(len(one["subscriptions"]), one["options"].get("$skipToken")) for one in asked] == [
         (300, None),
         (300, "t"),

@@ -34,7 +34,7 @@ KNOWN = Says(body=DOCUMENT)
 ASK = f"GET {PROVIDER}?api-version={VERSION}"
 
 
-def refused(*supported: str, code: str = "InvalidApiVersionParameter") -> Says:
+def make_refusal(*supported: str, code: str = "InvalidApiVersionParameter") -> Says:
     listed = f" The supported versions are '{','.join(supported)}'." if supported else ""
     return Says(400, error(code, f"It is invalid.{listed}"))
 
@@ -80,7 +80,7 @@ async def test_a_bad_version_is_an_error_that_lists_the_good_ones(
 
 async def test_looked_up_version_that_is_refused_is_replaced() -> None:
     async with (
-        canned(KNOWN, refused(OLDER, "2022-01-01"), Says(body=1), Says(body=2)) as arm,
+        canned(KNOWN, make_refusal(OLDER, "2022-01-01"), Says(body=1), Says(body=2)) as arm,
         session(arm, retry=None) as own,
     ):
         assert await own.get(WIDGET) == 1
@@ -93,7 +93,7 @@ async def test_looked_up_version_that_is_refused_is_replaced() -> None:
 
 
 async def test_where_a_refusal_lists_no_versions_the_document_does() -> None:
-    answers = [KNOWN, *[refused(code="NoRegisteredProviderFound")] * 3]
+    answers = [KNOWN, *[make_refusal(code="NoRegisteredProviderFound")] * 3]
     async with canned(*answers) as arm, session(arm) as own:
         with pytest.raises(ApiVersionError):
             await own.get(WIDGET)
@@ -101,7 +101,7 @@ async def test_where_a_refusal_lists_no_versions_the_document_does() -> None:
 
 
 async def test_a_version_that_is_listed_and_refused_stays() -> None:
-    answers = [KNOWN, refused(NEWEST, OLDER), Says(body=1)]
+    answers = [KNOWN, make_refusal(NEWEST, OLDER), Says(body=1)]
     async with canned(*answers) as arm, session(arm) as own:
         assert await own.get(WIDGET) == 1
     assert [one.partition("=")[2] for one in arm.targets] == [VERSION, NEWEST, NEWEST]
@@ -132,7 +132,7 @@ async def test_unreadable_document_fails_all_calls_and_is_read_again() -> None:
         assert await own.get(WIDGET) == 1
 
 
-def of_subscription(number: int) -> str:
+def change_subscription(number: int) -> str:
     return WIDGET.replace(DEFAULT_SUBSCRIPTION_ID, f"00000000-0000-0000-0000-{number:012d}")
 
 
@@ -151,13 +151,13 @@ async def test_lookup_fails_for_its_own_subscription_only(bad: Says) -> None:
 
     async with canned(*[answer] * 50) as arm, session(arm) as own:
         calls = [
-            asyncio.ensure_future(own.get(of_subscription(number)))
+            asyncio.ensure_future(own.get(change_subscription(number)))
             for number in (0, 0, *range(1, 10))
         ]
         await until(lambda: bool(arm.asked))
         first.set()
         found = await asyncio.gather(*calls, return_exceptions=True)
-        assert await own.get(of_subscription(0)) == 1
+        assert await own.get(change_subscription(0)) == 1
         arm.answers.clear()
     assert [type(one) for one in found[:2]] in ([AuthorizationError] * 2, [NotFoundError] * 2)
     assert found[2:] == [1] * 9
@@ -172,16 +172,16 @@ async def test_failed_lookup_is_asked_again_in_each_subscription() -> None:
         return Says(403, error("AuthorizationFailed"))
 
     async with canned(fail, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
-        leader = asyncio.ensure_future(own.get(of_subscription(0)))
+        leader = asyncio.ensure_future(own.get(change_subscription(0)))
         await until(lambda: bool(arm.asked))
-        follower = asyncio.ensure_future(own.get(of_subscription(1)))
+        follower = asyncio.ensure_future(own.get(change_subscription(1)))
         await asyncio.sleep(0)
         held.set()
         assert await follower == 1
         assert isinstance(
             (await asyncio.gather(leader, return_exceptions=True))[0], AuthorizationError
         )
-        assert await own.get(of_subscription(2)) == 2
+        assert await own.get(change_subscription(2)) == 2
 
 
 async def test_slow_lookup_holds_up_its_own_subscription_only(
@@ -195,9 +195,9 @@ async def test_slow_lookup_holds_up_its_own_subscription_only(
         return KNOWN
 
     async with canned(hold, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
-        leader = asyncio.ensure_future(own.get(of_subscription(0)))
+        leader = asyncio.ensure_future(own.get(change_subscription(0)))
         await until(lambda: bool(arm.asked))
-        assert await own.get(of_subscription(1)) == 1
+        assert await own.get(change_subscription(1)) == 1
         assert not leader.done()
         held.set()
         assert await leader == 2
@@ -206,7 +206,7 @@ async def test_slow_lookup_holds_up_its_own_subscription_only(
 async def test_success_in_another_subscription_is_shared() -> None:
     async with canned(KNOWN, *[Says(body=1)] * 10) as arm, session(arm) as own:
         assert (
-            await asyncio.gather(*(own.get(of_subscription(number)) for number in range(10)))
+            await asyncio.gather(*(own.get(change_subscription(number)) for number in range(10)))
             == [1] * 10
         )
     assert len(arm.asked) == 11
@@ -217,32 +217,32 @@ async def test_type_that_only_one_subscription_lists_is_found() -> None:
     async with canned(without, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="no api-version"):
-                await own.get(of_subscription(0))
-        assert await own.get(of_subscription(1)) == 1
-        assert await own.get(of_subscription(0)) == 2
+                await own.get(change_subscription(0))
+        assert await own.get(change_subscription(1)) == 1
+        assert await own.get(change_subscription(0)) == 2
     assert len(arm.asked) == 4
 
 
 async def test_versions_refused_elsewhere_are_tried_here() -> None:
-    answers = [KNOWN, *[refused(code="NoRegisteredProviderFound")] * 3, Says(body=1)]
+    answers = [KNOWN, *[make_refusal(code="NoRegisteredProviderFound")] * 3, Says(body=1)]
     async with canned(*answers) as arm, session(arm) as own:
         with pytest.raises(ApiVersionError):
-            await own.get(of_subscription(0))
-        assert await own.get(of_subscription(1)) == 1
+            await own.get(change_subscription(0))
+        assert await own.get(change_subscription(1)) == 1
     assert arm.targets[-1].endswith(NEWEST)
 
 
 async def test_call_tries_four_versions_at_the_most() -> None:
     versions = [f"202{number}-01-01" for number in range(9)]
     document = {"resourceTypes": [{"resourceType": "widgets", "apiVersions": versions}]}
-    no = refused(code="NoRegisteredProviderFound")
+    no = make_refusal(code="NoRegisteredProviderFound")
     async with canned(Says(body=document), *[no] * 4) as arm, session(arm) as own:
         with pytest.raises(ApiVersionError):
             await own.get(WIDGET)
 
 
 async def test_versions_all_refused_are_the_services_error() -> None:
-    no = refused(code="NoRegisteredProviderFound")
+    no = make_refusal(code="NoRegisteredProviderFound")
     async with canned(KNOWN, *[no] * 4) as arm, session(arm) as own:
         for _ in range(2):
             with pytest.raises(ApiVersionError):
@@ -456,7 +456,7 @@ async def test_a_provider_that_tells_no_state_is_not_registered(document: Any) -
 # Shared calls
 
 
-def joined(own: ArmSession) -> SharedCalls[str]:
+def share_calls(own: ArmSession) -> SharedCalls[str]:
     return SharedCalls(own._connection, "work")
 
 
@@ -470,7 +470,7 @@ async def test_callers_while_work_is_under_way_share_it() -> None:
         return "result"
 
     async with canned() as arm, session(arm) as own:
-        one = joined(own)
+        one = share_calls(own)
         callers = [asyncio.ensure_future(one.get("key", work)) for _ in range(5)]
         await until(lambda: bool(done))
         callers[0].cancel()
@@ -493,7 +493,7 @@ async def test_a_failure_that_nobody_waited_for_is_not_kept() -> None:
         return "second"
 
     async with canned() as arm, session(arm) as own:
-        one = joined(own)
+        one = share_calls(own)
         caller = asyncio.ensure_future(one.get("key", work))
         await asyncio.sleep(0)
         caller.cancel()
@@ -509,7 +509,7 @@ async def test_work_does_not_see_what_its_first_caller_has_set() -> None:
         return variable.get()
 
     async with canned() as arm, session(arm) as own:
-        assert await joined(own).get("key", work) == "nothing"
+        assert await share_calls(own).get("key", work) == "nothing"
 
 
 async def test_work_ends_with_the_session() -> None:
@@ -519,7 +519,7 @@ async def test_work_ends_with_the_session() -> None:
 
     async with canned() as arm:
         own = session(arm)
-        caller = asyncio.ensure_future(joined(own).get("key", work))
+        caller = asyncio.ensure_future(share_calls(own).get("key", work))
         await until(lambda: bool(own._connection._tasks))
         await own.close()
         with pytest.raises(UsageError, match="this ArmSession is closed"):

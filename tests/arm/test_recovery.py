@@ -44,7 +44,7 @@ CONFLICT = Says(409, error("Conflict", "No"))
 EARLIER = "An earlier attempt of this call may have done it"
 
 
-def in_state(state: str, **more: Any) -> Says:
+def make_old_resource(state: str, **more: Any) -> Says:
     return Says(body={**OLD, "properties": {"a": 0, "provisioningState": state}, **more})
 
 
@@ -52,7 +52,7 @@ async def put(own: ArmSession, **more: Any) -> Any:
     return await own.put(VAULT, **{"api_version": VERSION, "json": BODY, **more})
 
 
-def verbs(arm: Canned) -> list[str]:
+def list_methods(arm: Canned) -> list[str]:
     return [one.method for one in arm.asked]
 
 
@@ -65,7 +65,7 @@ async def test_lost_put_that_removes_a_tag_is_repeated(sent: dict[str, Any], los
     stored = {"location": "westus", "tags": {"owner": "ann"}, "etag": "changed"}
     async with canned(lost, Says(body=stored), Says(body=sent)) as arm, session(arm) as own:
         assert await put(own, json=sent) == sent
-    assert verbs(arm) == ["PUT", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT"]
     assert arm.asked[0].body == arm.asked[2].body
 
 
@@ -73,14 +73,14 @@ async def test_lost_patch_that_removes_a_tag_is_repeated() -> None:
     sent = {"tags": {"owner": None}}
     async with canned(LOST, Says(body=OLD), Says(body={})) as arm, session(arm) as own:
         await own.patch(VAULT, api_version=VERSION, json=sent)
-    assert verbs(arm) == ["PATCH", "GET", "PATCH"]
+    assert list_methods(arm) == ["PATCH", "GET", "PATCH"]
 
 
 async def test_patch_of_a_resource_not_seen_is_repeated() -> None:
     async with canned(LOST, MISSING, MISSING) as arm, session(arm) as own:
         with pytest.raises(NotFoundError, match=EARLIER):
             await own.patch(VAULT, api_version=VERSION, json=BODY)
-    assert verbs(arm) == ["PATCH", "GET", "PATCH"]
+    assert list_methods(arm) == ["PATCH", "GET", "PATCH"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ async def test_bytes_are_compared_where_they_are_json(
     repeated = [Says(body={"a": 1})] * (len(verbs_sent) - 2)
     async with canned(lose, Says(body={"a": 1}), *repeated) as arm, session(arm) as own:
         assert await put(own, json=None, content=buffer) == {"a": 1}
-    assert verbs(arm) == verbs_sent
+    assert list_methods(arm) == verbs_sent
     assert {one.body for one in arm.asked if one.method == "PUT"} == {content}
 
 
@@ -110,7 +110,7 @@ async def test_body_is_compared_as_it_was_sent() -> None:
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=body)
         body["tags"]["number"] = "2"
         assert await operation.result() == done
-    assert verbs(arm) == ["PUT", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET"]
 
 
 # Writes that are not repeated
@@ -132,7 +132,7 @@ async def test_conditional_write_raises_the_doubt(condition: dict[str, Any], fou
     async with canned(LOST, found) as arm, session(arm) as own:
         with pytest.raises(ArmConnectionError) as raised:
             await put(own, **condition)
-    assert verbs(arm) == ["PUT", "GET"]
+    assert list_methods(arm) == ["PUT", "GET"]
     assert raised.value.uncertain
     assert raised.value.__notes__[0].startswith(EARLIER)
 
@@ -143,7 +143,7 @@ async def test_json_patch_is_not_repeated() -> None:
         with pytest.raises(ServiceError) as raised:
             await own.patch(VAULT, api_version=VERSION, content=content)
     assert raised.value.uncertain
-    assert verbs(arm) == ["PATCH", "GET"]
+    assert list_methods(arm) == ["PATCH", "GET"]
 
 
 # The GET of the resource
@@ -170,8 +170,8 @@ async def test_write_that_can_never_be_looked_up_is_in_doubt(look: Says) -> None
         with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
             await put(own)
         arm.answers.clear()
-    assert verbs(arm)[:3] == ["PUT", "GET", "GET"]
-    assert "PUT" not in verbs(arm)[1:]
+    assert list_methods(arm)[:3] == ["PUT", "GET", "GET"]
+    assert "PUT" not in list_methods(arm)[1:]
     assert (raised.value.attempts, raised.value.uncertain, raised.value.earlier) == (1, True, None)
     assert "could not be looked up" in raised.value.__notes__[0]
     assert raised.value.__context__ is None
@@ -193,7 +193,7 @@ async def test_look_has_the_pauses_and_the_budget_of_the_rule() -> None:
 async def test_write_that_may_not_be_looked_up_is_repeated(look: Says) -> None:
     async with canned(GONE, look, Says(body=DONE)) as arm, session(arm) as own:
         assert await put(own) == DONE
-    assert verbs(arm) == ["PUT", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT"]
 
 
 async def test_session_closed_before_the_look_leaves_the_doubt() -> None:
@@ -296,10 +296,10 @@ async def test_failed_registration_carries_the_doubt() -> None:
     "refusal", [CONFLICT, Says(412, error("PreconditionFailed"))], ids=["409", "412"]
 )
 async def test_repeated_delete_waits_for_its_own_deletion(refusal: Says) -> None:
-    deleting = in_state("Deleting")
+    deleting = make_old_resource("Deleting")
     async with canned(GONE, refusal, deleting, deleting, MISSING) as arm, session(arm) as own:
         assert await own.delete(VAULT, api_version=VERSION) is None
-    assert verbs(arm) == ["DELETE", "DELETE", "GET", "GET", "GET"]
+    assert list_methods(arm) == ["DELETE", "DELETE", "GET", "GET", "GET"]
 
 
 async def test_repeated_delete_refused_after_the_end_is_done() -> None:
@@ -312,7 +312,7 @@ async def test_refused_delete_of_a_resource_that_stays_is_in_doubt() -> None:
     async with canned(GONE, CONFLICT, Says(body=OLD)) as arm, session(arm) as own:
         with pytest.raises(ConflictError, match=f"{EARLIER}: DELETE .*504"):
             await own.delete(VAULT, api_version=VERSION)
-    async with canned(GONE, CONFLICT, in_state("Deleting")) as arm, session(arm) as own:
+    async with canned(GONE, CONFLICT, make_old_resource("Deleting")) as arm, session(arm) as own:
         with pytest.raises(ConflictError, match=EARLIER):
             await own.request("DELETE", VAULT, api_version=VERSION)
 
@@ -332,7 +332,7 @@ async def test_repeated_put_meets_its_own_creation() -> None:
         assert await put(own) == DONE
     async with canned(GONE, MISSING, CONFLICT, Says(body=DONE)) as arm, session(arm) as own:
         assert await put(own) == DONE
-    assert verbs(arm) == ["PUT", "GET", "PUT", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT", "GET"]
 
 
 async def test_refused_delete_without_a_look_is_in_doubt() -> None:
@@ -345,11 +345,13 @@ async def test_refused_delete_without_a_look_is_in_doubt() -> None:
 
 # A change under way at the time of the GET
 
-RUNNING = in_state("Updating")
-THEIRS = in_state("Succeeded")
+RUNNING = make_old_resource("Updating")
+THEIRS = make_old_resource("Succeeded")
 
 
-@pytest.mark.parametrize("theirs", [THEIRS, in_state("Failed"), in_state("Canceled")])
+@pytest.mark.parametrize(
+    "theirs", [THEIRS, make_old_resource("Failed"), make_old_resource("Canceled")]
+)
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_change_of_another_client_is_followed_by_the_write(method: str, theirs: Says) -> None:
     async with canned(GONE, RUNNING, RUNNING, theirs, Says(body=DONE)) as arm, session(arm) as own:
@@ -358,7 +360,7 @@ async def test_change_of_another_client_is_followed_by_the_write(method: str, th
         assert await operation.result(on_progress=lambda one: seen.append(one.done)) == DONE
         assert operation.done
     assert seen == [False, False, True]
-    assert verbs(arm) == [method, "GET", "GET", "GET", method]
+    assert list_methods(arm) == [method, "GET", "GET", "GET", method]
 
 
 async def test_write_after_another_change_may_take_long_itself() -> None:
@@ -373,7 +375,7 @@ async def test_write_after_another_change_may_be_lost_again() -> None:
         session(arm) as own,
     ):
         assert await put(own) == DONE
-    assert verbs(arm) == ["PUT", "GET", "GET", "PUT", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET", "PUT", "GET", "GET"]
 
 
 async def test_write_after_another_change_may_fail() -> None:
@@ -401,7 +403,7 @@ async def test_resumed_operation_does_not_take_a_change_for_the_write() -> None:
                 await resumed.result()
             assert (raised.value.uncertain, raised.value.earlier) == (True, None)
             resumed = await save_and_resume(own, resumed)
-    assert verbs(arm) == ["PUT", "GET", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET", "GET"]
 
 
 async def test_compared_write_is_no_longer_in_doubt_when_resumed() -> None:
@@ -412,10 +414,10 @@ async def test_compared_write_is_no_longer_in_doubt_when_resumed() -> None:
 
 
 async def test_resumed_deletion_in_doubt_ends_with_the_resource() -> None:
-    async with canned(GONE, in_state("Deleting"), MISSING) as arm, session(arm) as own:
+    async with canned(GONE, make_old_resource("Deleting"), MISSING) as arm, session(arm) as own:
         operation = await own.begin("DELETE", VAULT, api_version=VERSION)
         assert await (await save_and_resume(own, operation)).result() is None
-    assert verbs(arm)[0] == "DELETE"
+    assert list_methods(arm)[0] == "DELETE"
 
 
 @pytest.mark.parametrize("lost", [LOST, GONE], ids=["lost", "504"])
@@ -423,9 +425,9 @@ async def test_resumed_deletion_in_doubt_ends_with_the_resource() -> None:
 @pytest.mark.parametrize(
     ("poll", "kind"),
     [
-        (in_state("Failed"), OperationFailedError),
+        (make_old_resource("Failed"), OperationFailedError),
         (Says(403, error("AuthorizationFailed")), OperationUnreadableError),
-        (in_state("Creating"), OperationUnfinishedError),
+        (make_old_resource("Creating"), OperationUnfinishedError),
     ],
 )
 async def test_operation_of_a_repeated_write_carries_the_doubt(
@@ -450,7 +452,7 @@ async def test_unreadable_write_is_not_sent_after_another_change() -> None:
         with pytest.raises(ArmConnectionError, match="not accepted") as raised:
             await put(own)
     assert (raised.value.uncertain, raised.value.unreadable) == (True, True)
-    assert verbs(arm) == ["PUT", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET"]
 
 
 async def test_write_after_another_change_is_sent_once() -> None:
@@ -470,7 +472,7 @@ async def test_write_after_another_change_is_sent_once() -> None:
         held.set()
         assert await second == DONE
         assert await operation.result() == DONE
-    assert verbs(arm) == ["PUT", "GET", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "GET", "PUT"]
 
 
 async def test_write_after_another_change_ends_with_the_session() -> None:
@@ -507,7 +509,7 @@ async def test_call_refused_for_another_operation_is_repeated(method: str) -> No
     ):
         await own.request(method, VAULT, api_version=VERSION)
     assert slept.sleeps == [5, 5]
-    assert verbs(arm) == [method] * 3
+    assert list_methods(arm) == [method] * 3
 
 
 async def test_operation_that_stays_in_progress_is_told() -> None:
@@ -528,7 +530,7 @@ async def test_lost_put_waits_for_another_operation_and_is_uncertain() -> None:
     async with canned(*answers) as arm, session(arm) as own:
         with pytest.raises(ArmError, match=EARLIER):
             await own.put(f"{GROUP}/x", api_version=VERSION, json=BODY)
-    assert verbs(arm) == ["PUT", "GET", "PUT", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT", "GET", "PUT"]
 
 
 # All combined

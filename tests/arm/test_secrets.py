@@ -44,7 +44,7 @@ def check_hidden(error: BaseException, *secrets: str) -> None:
 
 
 @asynccontextmanager
-async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]]:
+async def serve_raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]]:
     """Serve some bytes and close; without bytes, report a request and never respond."""
     arrived, over = asyncio.Event(), asyncio.Event()
 
@@ -104,7 +104,7 @@ ANSWERS = {
 async def test_a_failed_request_shows_no_secret(name: str, method: str, borrowed: bool) -> None:
     tokens = Tokens((TOKEN, f"{TOKEN}-2"))
     async with (
-        raw(ANSWERS[name]) as (cloud, _),
+        serve_raw(ANSWERS[name]) as (cloud, _),
         aiohttp.ClientSession() as http,
         ArmSession(tokens, cloud=cloud, retry=None, http=http if borrowed else None) as arm,
     ):
@@ -115,7 +115,7 @@ async def test_a_failed_request_shows_no_secret(name: str, method: str, borrowed
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 async def test_a_request_without_a_response_shows_no_secret(method: str) -> None:
-    async with raw(None) as (cloud, arrived), aiohttp.ClientSession() as http:
+    async with serve_raw(None) as (cloud, arrived), aiohttp.ClientSession() as http:
         async with ArmSession(Tokens((TOKEN,)), cloud=cloud, retry=None) as arm:
             with pytest.raises(AiomsiError, match="within") as late:
                 await send(arm, method, timeout=0.05)
@@ -301,7 +301,7 @@ async def test_headers_of_a_call_that_is_not_sent_are_not_shown(verb: str) -> No
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_headers_of_a_cancelled_call_are_not_shown(borrowed: bool) -> None:
     async with (
-        raw(None) as (cloud, arrived),
+        serve_raw(None) as (cloud, arrived),
         aiohttp.ClientSession() as http,
         ArmSession(Tokens(), cloud=cloud, http=http if borrowed else None) as arm,
     ):

@@ -267,7 +267,7 @@ async def test_the_help_of_a_doubtful_write_stays() -> None:
 # Responses that cannot be read
 
 
-def raw_session(url: str, **options: Any) -> ArmSession:
+def open_raw_session(url: str, **options: Any) -> ArmSession:
     return ArmSession(Tokens(), cloud=Cloud("Raw", url, AUDIENCE), **options)
 
 
@@ -305,7 +305,9 @@ async def test_a_write_with_an_unreadable_response_is_sent_once(
     async with (
         listener(lambda head: answers[head.split()[0].decode()]) as (url, seen),
         aiohttp.ClientSession() as http,
-        raw_session(url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)) as arm,
+        open_raw_session(
+            url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)
+        ) as arm,
     ):
         with pytest.raises(ArmConnectionError) as raised:
             await arm.request(method, VAULT, api_version=VERSION, **body)
@@ -343,7 +345,9 @@ async def test_status_of_a_5xx_with_a_lost_body_counts(
     async with (
         listener(respond) as (url, seen),
         aiohttp.ClientSession() as http,
-        raw_session(url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)) as arm,
+        open_raw_session(
+            url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)
+        ) as arm,
     ):
         body: dict[str, Any] = {"json": {"location": "westus"}} if method[0] == "P" else {}
         if method == "POST":
@@ -357,7 +361,7 @@ async def test_status_of_a_5xx_with_a_lost_body_counts(
 
 async def test_4xx_with_a_lost_body_is_no_response() -> None:
     lost = b"HTTP/1.1 409 Conflict\r\nContent-Length: 10\r\n\r\n{"
-    async with listener(lost) as (url, seen), raw_session(url) as arm:
+    async with listener(lost) as (url, seen), open_raw_session(url) as arm:
         with pytest.raises(ArmConnectionError):
             await arm.post(VAULT, api_version=VERSION)
     assert len(seen) == 1
@@ -366,7 +370,7 @@ async def test_4xx_with_a_lost_body_is_no_response() -> None:
 async def test_a_read_with_an_unreadable_response_is_repeated() -> None:
     async with (
         listener(UNREADABLE["cut"]) as (url, seen),
-        raw_session(url, retry=ArmRetry(max_attempts=3, first_delay=0.0)) as arm,
+        open_raw_session(url, retry=ArmRetry(max_attempts=3, first_delay=0.0)) as arm,
     ):
         with pytest.raises(ArmConnectionError):
             await get(arm)

@@ -28,7 +28,7 @@ DAY = 86_400.0
 CALLERS = 1_000
 
 
-async def told(
+async def collect_errors(
     credential: ManagedIdentityCredential, manual: ManualClock, count: int
 ) -> list[tuple[CredentialError, float]]:
     """Return the error of each of so many callers, and the time at which it was raised."""
@@ -89,7 +89,7 @@ def test_failed_fetch_is_one_fetch_and_fails_all_callers_at_once(
     else:
         embedded_azure.imds.inject(fault, times=None)
     owners = [LoopThread() for _ in range(loops)]
-    calls = [owner.start(told(credential, manual, CALLERS // loops)) for owner in owners]
+    calls = [owner.start(collect_errors(credential, manual, CALLERS // loops)) for owner in owners]
     # The fetch waits before its second request, and everybody waits for the fetch.
     manual.wait_sleeping(1)
     when(lambda: credential.stats()[ARM].joined == CALLERS - 1)
@@ -111,7 +111,7 @@ def test_failed_fetch_is_one_fetch_and_fails_all_callers_at_once(
     again = [
         end
         for owner in owners
-        for end, _ in owner.start(told(credential, manual, CALLERS // loops)).result(30)
+        for end, _ in owner.start(collect_errors(credential, manual, CALLERS // loops)).result(30)
     ]
     check_errors(again, error, stats.next_attempt)
     assert not set(map(id, errors)) & set(map(id, again))

@@ -54,18 +54,18 @@ HOSTS: dict[str, dict[str, str]] = {
 }
 
 
-def paper(*, terminal: bool = False) -> Console:
+def make_console(*, terminal: bool = False) -> Console:
     """Create a console that writes to a buffer."""
     return Console(file=io.StringIO(), force_terminal=terminal, width=80)
 
 
-def written(console: Console) -> str:
+def read_console(console: Console) -> str:
     """Return the text printed to the console so far."""
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the demo in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "aiomsi", "demo", *arguments],
@@ -82,7 +82,7 @@ def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 def test_a_thousand_calls_cost_one_request_to_imds() -> None:
-    done = demo_process()
+    done = run_demo()
 
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -136,7 +136,7 @@ def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[s
 def test_a_limit_is_obeyed() -> None:
     with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
-        shared = asyncio.run(sharing.run_shared(paper(), azure, names, 3))
+        shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 3))
 
     assert shared.counts.arm_most_at_once <= 3
     assert shared.counts.arm_requests == 30
@@ -144,7 +144,7 @@ def test_a_limit_is_obeyed() -> None:
 
 @pytest.mark.slow
 def test_output_to_a_file_has_no_colours_even_if_forced() -> None:
-    done = demo_process(
+    done = run_demo(
         "--calls",
         "8",
         FORCE_COLOR="1",
@@ -162,7 +162,7 @@ def test_output_to_a_file_has_no_colours_even_if_forced() -> None:
 
 @pytest.mark.slow
 def test_the_output_can_be_written_in_ascii() -> None:
-    done = demo_process("--calls", "2", "--compare", PYTHONIOENCODING="ascii")
+    done = run_demo("--calls", "2", "--compare", PYTHONIOENCODING="ascii")
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "| off     |" in done.stdout
@@ -243,7 +243,7 @@ def test_a_failed_call_is_a_failed_demo() -> None:
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.arm.inject(Fault(403))
         azure.arm.inject(Fault(200, body={"name": "another"}))
-        shared = asyncio.run(sharing.run_shared(paper(), azure, names, 1))
+        shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 1))
 
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"requested {names[1]}, received another"
@@ -258,7 +258,7 @@ def test_a_second_request_to_imds_is_a_failed_demo() -> None:
     with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.imds.inject(Fault(503))
-        shared = asyncio.run(sharing.run_shared(paper(), azure, names, 4))
+        shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 4))
 
     assert shared.failures == ()
     with pytest.raises(DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"):
@@ -266,7 +266,7 @@ def test_a_second_request_to_imds_is_a_failed_demo() -> None:
 
 
 def test_a_refused_token_ends_the_tutorial() -> None:
-    console = paper()
+    console = make_console()
     with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
         azure.imds.inject(
             Fault(
@@ -276,7 +276,7 @@ def test_a_refused_token_ends_the_tutorial() -> None:
         with pytest.raises(TokenRefusedError, match="Identity not found"):
             asyncio.run(run_tutorial(console, azure))
 
-    assert written(console) == ""
+    assert read_console(console) == ""
 
 
 def test_a_failed_demo_is_exit_code_1_and_two_lines(
@@ -312,7 +312,7 @@ def crawl_small(console: Console, *faults: Fault, pacing: bool = True) -> crawl.
 
 
 def test_crawl_beyond_the_bucket_gets_no_429() -> None:
-    console = paper()
+    console = make_console()
 
     done = crawl_small(console)
     crawl.summarize(console, done)
@@ -320,7 +320,7 @@ def test_crawl_beyond_the_bucket_gets_no_429() -> None:
 
     assert (done.calls, done.failures, done.best) == (40, (), 0.2)
     assert (done.usage.requests, done.usage.refused) == (40, 0)
-    *quarters, calls, failures, seconds, requests = written(console).splitlines()
+    *quarters, calls, failures, seconds, requests = read_console(console).splitlines()
     assert all(
         re.fullmatch(r"  \d0 of 40 calls done, \d+ reads left", quarter) for quarter in quarters
     )
@@ -332,16 +332,16 @@ def test_crawl_beyond_the_bucket_gets_no_429() -> None:
 
 @pytest.mark.slow
 def test_crawl_without_pacing_shows_no_gauge() -> None:
-    console = paper()
+    console = make_console()
 
     done = crawl_small(console, pacing=False)
 
     assert (done.pacing, done.failures) == (False, ())
-    assert "40 of 40 calls done\n" in written(console)
+    assert "40 of 40 calls done\n" in read_console(console)
 
 
 def test_crawl_with_a_failed_call_fails() -> None:
-    done = crawl_small(paper(), Fault(403))
+    done = crawl_small(make_console(), Fault(403))
 
     assert len(done.failures) == 1
     with pytest.raises(
@@ -363,22 +363,22 @@ def test_crawl_with_many_429s_fails(*, refused: int, fails: bool) -> None:
 
 @pytest.mark.parametrize("level", [3, None])
 def test_gauge_is_a_second_bar_on_a_terminal(level: int | None) -> None:
-    console = paper(terminal=True)
+    console = make_console(terminal=True)
 
     with show_progress(console, 2, ProgressLevel("reads", 9, lambda: level)) as advance:
         advance()
 
-    assert "1/2" in written(console)
-    assert f"{level or 0}/9" in written(console)
+    assert "1/2" in read_console(console)
+    assert f"{level or 0}/9" in read_console(console)
 
 
 def test_a_bar_is_drawn_on_a_terminal_only() -> None:
     for terminal in (True, False):
-        console = paper(terminal=terminal)
+        console = make_console(terminal=terminal)
         with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
             names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
             asyncio.run(sharing.run_shared(console, azure, names, 4))
-        assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (
+        assert ("4/4" in read_console(console), "4 of 4 calls done" in read_console(console)) == (
             terminal,
             not terminal,
         )

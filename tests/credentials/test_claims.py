@@ -77,11 +77,11 @@ def list_fields(place: Place) -> list[dict[str, str]]:
     return fields
 
 
-def sha256(token: str) -> str:
+def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-async def herd(credential: ManagedIdentityCredential, claims: str | None) -> set[str]:
+async def get_tokens(credential: ManagedIdentityCredential, claims: str | None) -> set[str]:
     tokens = await asyncio.gather(
         *(credential.get_token(SCOPE, claims=claims) for _ in range(COUNT))
     )
@@ -96,11 +96,11 @@ def test_concurrent_callers_with_claims_make_one_refresh(
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            assert await herd(credential, None) == {"token-0"}
-            assert await herd(credential, CLAIMS) == {"token-1"}
+            assert await get_tokens(credential, None) == {"token-0"}
+            assert await get_tokens(credential, CLAIMS) == {"token-1"}
             # A caller whose challenge arrives after the refresh gets the new token as well.
-            assert await herd(credential, CLAIMS) == {"token-1"}
-            assert await herd(credential, None) == {"token-1"}
+            assert await get_tokens(credential, CLAIMS) == {"token-1"}
+            assert await get_tokens(credential, None) == {"token-1"}
 
     asyncio.run(main())
     assert place.count_marks() == 2
@@ -111,17 +111,17 @@ def test_service_fabric_names_the_rejected_token(open_host: Callable[[str], Plac
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            await herd(credential, None)
-            await herd(credential, CLAIMS)
-            await herd(credential, json.dumps({"access_token": {"acrs": {"value": "c1"}}}))
+            await get_tokens(credential, None)
+            await get_tokens(credential, CLAIMS)
+            await get_tokens(credential, json.dumps({"access_token": {"acrs": {"value": "c1"}}}))
 
     asyncio.run(main())
     first, *others = list_fields(place)
     assert first.keys() == {"api-version", "resource"}
     assert [one["xms_cc"] for one in others] == ["cp1", "cp1"]
     assert [one["token_sha256_to_refresh"] for one in others] == [
-        sha256("token-0"),
-        sha256("token-1"),
+        hash_token("token-0"),
+        hash_token("token-1"),
     ]
 
 
@@ -130,7 +130,7 @@ def test_claims_without_a_token_name_no_token(open_host: Callable[[str], Place])
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            assert await herd(credential, CLAIMS) == {"token-0"}
+            assert await get_tokens(credential, CLAIMS) == {"token-0"}
 
     asyncio.run(main())
     (fields,) = list_fields(place)
@@ -144,10 +144,10 @@ def test_rejected_token_is_named_after_a_rejection_too(open_host: Callable[[str]
         async with ManagedIdentityCredential() as credential:
             token = await credential.get_token(SCOPE)
             assert credential.reject(token)
-            assert await herd(credential, CLAIMS) == {"token-1"}
+            assert await get_tokens(credential, CLAIMS) == {"token-1"}
 
     asyncio.run(main())
-    assert list_fields(place)[1]["token_sha256_to_refresh"] == sha256("token-0")
+    assert list_fields(place)[1]["token_sha256_to_refresh"] == hash_token("token-0")
 
 
 def test_rejected_token_is_named_until_a_new_one_came(open_host: Callable[[str], Place]) -> None:
@@ -169,7 +169,7 @@ def test_rejected_token_is_named_until_a_new_one_came(open_host: Callable[[str],
     first, *others = list_fields(place)
     assert "xms_cc" not in first
     assert len(others) == 6
-    assert {one["token_sha256_to_refresh"] for one in others} == {sha256("token-0")}
+    assert {one["token_sha256_to_refresh"] for one in others} == {hash_token("token-0")}
     assert {one["xms_cc"] for one in others} == {"cp1"}
 
 
@@ -178,8 +178,8 @@ def test_claims_of_workload_identity_are_in_its_form(open_host: Callable[[str], 
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            await herd(credential, None)
-            await herd(credential, CLAIMS)
+            await get_tokens(credential, None)
+            await get_tokens(credential, CLAIMS)
 
     asyncio.run(main())
     assert [one.get("claims") for one in list_fields(place)] == [None, CLAIMS]
@@ -193,8 +193,8 @@ def test_host_without_claims_gets_no_parameter(
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            await herd(credential, None)
-            await herd(credential, CLAIMS)
+            await get_tokens(credential, None)
+            await get_tokens(credential, CLAIMS)
 
     asyncio.run(main())
     first, second = list_fields(place)
@@ -213,9 +213,9 @@ def test_token_that_comes_again_is_reported_once(
 
     async def main() -> None:
         async with ManagedIdentityCredential(clock=clock) as credential:
-            await herd(credential, None)
+            await get_tokens(credential, None)
             for claims in (CLAIMS, CLAIMS, LATER, CLAIMS):
-                assert await herd(credential, claims) == {"token-0"}
+                assert await get_tokens(credential, claims) == {"token-0"}
 
     with caplog.at_level(logging.WARNING, "aiomsi"):
         asyncio.run(main())
@@ -253,7 +253,7 @@ def test_shared_credential_refreshes_once_too(open_host: Callable[[str], Place])
             return {one.token for one in await asyncio.gather(*calls)}
 
     assert asyncio.run(main()) == {"token-1"}
-    assert list_fields(place)[1]["token_sha256_to_refresh"] == sha256("token-0")
+    assert list_fields(place)[1]["token_sha256_to_refresh"] == hash_token("token-0")
 
 
 def make_challenge() -> str:
@@ -284,7 +284,7 @@ def test_concurrent_calls_of_arm_make_one_refresh(open_host: Callable[[str], Pla
     results, _ = asyncio.run(get_all(challenge_first_token))
     assert [one for one in results if one != {"name": "kv"}] == []
     assert place.count_marks() == 2
-    assert list_fields(place)[1]["token_sha256_to_refresh"] == sha256("token-0")
+    assert list_fields(place)[1]["token_sha256_to_refresh"] == hash_token("token-0")
 
 
 @pytest.mark.slow

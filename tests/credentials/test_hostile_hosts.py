@@ -155,7 +155,7 @@ def test_good_answer_is_a_token_in_every_loop(any_place: Place, name: str) -> No
         assert runner.run(main()).token == TOKEN
 
 
-def http_200(body: Any) -> bytes:
+def make_200(body: Any) -> bytes:
     return reply(200, body)
 
 
@@ -163,17 +163,17 @@ BOMB = gzip.compress(b" " * 10_000_000)
 REFUSED: dict[str, tuple[bytes, str]] = {
     "no http": (b"nonsense\r\n\r\n", "its response is not valid HTTP"),
     "bad header": (b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "its response is not valid HTTP"),
-    "10 MB": (http_200(b"x" * 10_000_000), f"a response of more than {MAX_BODY} bytes"),
+    "10 MB": (make_200(b"x" * 10_000_000), f"a response of more than {MAX_BODY} bytes"),
     "gzip bomb": (
         reply(200, BOMB, Content_Encoding="gzip"),
         f"a response of more than {MAX_BODY} bytes",
     ),
     "unknown coding": (reply(200, b"x", Content_Encoding="br"), "compressed with 'br'"),
-    "token type": (http_200({**GRANT, "token_type": "pop"}), "the token is of the type 'pop'"),
-    "token type's type": (http_200({**GRANT, "token_type": 5}), "the token is of the type '5'"),
-    "expiry's type": (http_200({**GRANT, "expires_in": [1]}), "can't be read as a time"),
-    "expiry": (http_200({**GRANT, "expires_in": "soon"}), "can't be read as a time"),
-    "no header's token": (http_200({**GRANT, "access_token": "a\nb"}), "no header accepts: U+000A"),
+    "token type": (make_200({**GRANT, "token_type": "pop"}), "the token is of the type 'pop'"),
+    "token type's type": (make_200({**GRANT, "token_type": 5}), "the token is of the type '5'"),
+    "expiry's type": (make_200({**GRANT, "expires_in": [1]}), "can't be read as a time"),
+    "expiry": (make_200({**GRANT, "expires_in": "soon"}), "can't be read as a time"),
+    "no header's token": (make_200({**GRANT, "access_token": "a\nb"}), "no header accepts: U+000A"),
     "204": (reply(204), "the response has no body"),
     "400": (reply(400, b"[1]"), "[1]"),
     "403": (reply(403, b'"x"'), '"x"'),
@@ -182,13 +182,13 @@ TRANSIENT: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "ServerDisconnectedError"),
     "truncated head": (b"HTTP/1.1 200 OK\r\nContent-", "ServerDisconnectedError"),
     "truncated body": (reply(200, b"{", Content_Length="100"), "ClientPayloadError"),
-    "truncated JSON": (http_200(b'{"access_token": "t", "exp'), "not a JSON object"),
-    "garbage": (http_200(b"\x00\xff garbage"), "not a JSON object"),
+    "truncated JSON": (make_200(b'{"access_token": "t", "exp'), "not a JSON object"),
+    "garbage": (make_200(b"\x00\xff garbage"), "not a JSON object"),
     "bad gzip": (reply(200, b"no gzip at all", Content_Encoding="gzip"), "is not the gzip"),
-    "list": (http_200([GRANT]), "not a JSON object"),
-    "no token": (http_200({"expires_in": 1}), "no access_token"),
-    "token's type": (http_200({**GRANT, "access_token": 5}), "no access_token"),
-    "no expiry": (http_200({"access_token": TOKEN}), "neither expires_in nor expires_on"),
+    "list": (make_200([GRANT]), "not a JSON object"),
+    "no token": (make_200({"expires_in": 1}), "no access_token"),
+    "token's type": (make_200({**GRANT, "access_token": 5}), "no access_token"),
+    "no expiry": (make_200({"access_token": TOKEN}), "neither expires_in nor expires_on"),
     "page": (reply(502, b"<html>Bad gateway</html>"), "Bad gateway"),
     "429": (reply(429, {"error": {"code": "Busy", "message": "Later"}}), "429 Busy: Later"),
 }
@@ -240,7 +240,7 @@ def test_answer_that_never_ends_is_given_up(any_place: Place, said: Reply) -> No
 
 
 def test_token_that_has_expired_is_an_error(any_place: Place) -> None:
-    any_place.said = http_200({**GRANT, "client_id": CLIENT, "expires_in": 0})
+    any_place.said = make_200({**GRANT, "client_id": CLIENT, "expires_in": 0})
     with pytest.raises(TokenUnavailableError, match="0 s left to live") as raised:
         ask()
     check_frames(raised.value, *SECRETS)
@@ -262,7 +262,7 @@ def test_redirect_is_not_followed(any_place: Place, status: int) -> None:
 
 @pytest.mark.parametrize("place", WITH_CLIENT_ID, indirect=True)
 def test_token_of_another_client_is_refused(place: Place) -> None:
-    place.said = http_200({**GRANT, "client_id": OTHER})
+    place.said = make_200({**GRANT, "client_id": OTHER})
     error = fail(place, client_id=CLIENT)
     assert isinstance(error, TokenRefusedError)
     assert f"the token is for client_id {OTHER}, not for {CLIENT}" in str(error)
@@ -273,9 +273,9 @@ def test_token_of_another_client_is_refused(place: Place) -> None:
 def test_agent_must_confirm_the_identity(arc: Place, kind: str, body: dict[str, Any]) -> None:
     wanted = OTHER if kind == "object_id" else f"/subscriptions/1/resourceGroups/g/{'x/' * 3}me"
     named: Any = {kind: wanted}
-    arc.said = http_200(body)
+    arc.said = make_200(body)
     assert "does not confirm" in str(fail(arc, **named))
-    arc.said = http_200({**body, "object_id" if kind == "object_id" else "msi_res_id": wanted})
+    arc.said = make_200({**body, "object_id" if kind == "object_id" else "msi_res_id": wanted})
     assert ask(**named).token == TOKEN
 
 

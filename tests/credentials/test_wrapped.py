@@ -65,7 +65,7 @@ class Forwarding:
     async def __aexit__(self, *_: object) -> None: ...
 
 
-async def function(*scopes: str, **options: Any) -> Any:
+async def return_pair(*scopes: str, **options: Any) -> Any:
     return f"{scopes} {options}", 4_600
 
 
@@ -73,7 +73,7 @@ class Callable:
     """An object whose `__call__` is a coroutine function."""
 
     async def __call__(self, *scopes: str) -> Any:
-        return await function(*scopes)
+        return await return_pair(*scopes)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ class Callable:
         (Forwarding(), WrappedInstance, "Forwarding"),
         (Inner, WrappedFactory, "Inner"),
         (functools.partial(Inner), WrappedFactory, "Inner"),
-        (function, WrappedFunction, "function"),
-        (functools.partial(function, claims="x"), WrappedFunction, "function"),
+        (return_pair, WrappedFunction, "function"),
+        (functools.partial(return_pair, claims="x"), WrappedFunction, "function"),
         (Callable(), WrappedFunction, "Callable"),
     ],
 )
@@ -123,7 +123,7 @@ async def test_options_and_claims_reach_credentials_of_both_protocols(
 
 @pytest.mark.anyio
 async def test_a_function_is_asked_with_scopes_and_what_was_given() -> None:
-    result = await fetch(function, tenant_id="t")(FetchRequest())
+    result = await fetch(return_pair, tenant_id="t")(FetchRequest())
     assert isinstance(result, TokenResponse)
     assert str(result.secret) == f"{SCOPES} {{'tenant_id': 't'}}"
 
@@ -201,7 +201,7 @@ async def test_factory_of_a_synchronous_credential_fails() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("make", [lambda: None, lambda: function("scope")])
+@pytest.mark.parametrize("make", [lambda: None, lambda: return_pair("scope")])
 async def test_factory_of_something_else_fails(make: Any) -> None:
     assert "which is not a credential" in failed(await fetch(make)(FetchRequest())).summary
 
@@ -355,5 +355,5 @@ class Holder(Inner):
 
 def test_no_repr_shows_what_a_credential_is_made_with() -> None:
     secret: Any = functools.partial(Holder, "S3CRET")
-    for inner in (secret, functools.partial(function, "S3CRET"), lambda: "S3CRET"):
+    for inner in (secret, functools.partial(return_pair, "S3CRET"), lambda: "S3CRET"):
         assert "S3CRET" not in repr(fetch(inner))

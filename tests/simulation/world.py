@@ -154,13 +154,13 @@ class World:
             {
                 loop.name: loop
                 for _, _, loop, thing in self._heap
-                if loop is not None and _counts(loop, thing)
+                if loop is not None and _is_counted(loop, thing)
             }.values()
         )
 
     def scheduled(self) -> int:
         """Count the timers that are neither cancelled nor in a loop that never runs again."""
-        return sum(_counts(loop, thing) for _, _, loop, thing in self._heap)
+        return sum(_is_counted(loop, thing) for _, _, loop, thing in self._heap)
 
     # Running
 
@@ -193,7 +193,7 @@ class World:
     def _pass_time(self, until: float) -> bool:
         # Looked up anew after every call: a loop that is closed takes its timers away.
         heap = self._heap
-        while heap and not _counts(heap[0][2], heap[0][3]):
+        while heap and not _is_counted(heap[0][2], heap[0][3]):
             heapq.heappop(heap)
         if not heap or heap[0][0] > until:
             return False
@@ -205,7 +205,7 @@ class World:
             _, _, loop, thing = heapq.heappop(heap)
             if loop is None:
                 self._chores.append(thing)
-            elif _counts(loop, thing):
+            elif _is_counted(loop, thing):
                 loop.ready.append(thing)
         return True
 
@@ -259,7 +259,7 @@ class World:
         return 1 + int(self.chance.expovariate(self._preempt)) if self._preempt else float("inf")
 
 
-def _counts(loop: "SimLoop | None", thing: Any) -> bool:
+def _is_counted(loop: "SimLoop | None", thing: Any) -> bool:
     return loop is None or (loop.lives and not thing.cancelled())
 
 

@@ -49,7 +49,7 @@ class Place:
     def respond(self, request: bytes) -> Reply:
         """Return the reply: for the agent of Arc, the first one names the key file."""
         if self.kind == "Azure Arc" and b"Authorization:" not in request:
-            return challenge(self.files / "1.key") if self.first is None else self.first
+            return make_challenge(self.files / "1.key") if self.first is None else self.first
         return self.said
 
     @property
@@ -62,7 +62,7 @@ class Place:
         return sum(self.mark.encode() in request for request in self.server.received)
 
 
-def challenge(path: Path | str) -> bytes:
+def make_challenge(path: Path | str) -> bytes:
     return reply(401, b"{}", WWW_Authenticate=f"Basic realm={path}")
 
 

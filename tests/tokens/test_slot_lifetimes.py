@@ -145,7 +145,7 @@ class Jobs:
             self.now, self.loop = self.loop.now, None
 
 
-def stale(jobs: Jobs, host: FakeHost) -> Slot:
+def make_stale_slot(jobs: Jobs, host: FakeHost) -> Slot:
     """Make a slot whose token is due for its refresh."""
     slot = Slot("test", jobs.clock, DEFAULT_POLICY, middle)
     jobs.run(lambda: slot.get(Caller(), host))
@@ -155,7 +155,7 @@ def stale(jobs: Jobs, host: FakeHost) -> Slot:
 
 def test_fourth_job_waits_for_the_refresh_that_three_loops_lost() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     took = []
     for _ in range(4):
         before = jobs.now
@@ -170,7 +170,7 @@ def test_fourth_job_waits_for_the_refresh_that_three_loops_lost() -> None:
 @pytest.mark.slow
 def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     flights = slot.stats().fetches
     begun = []
     while slot.stats().state == "stale":
@@ -185,7 +185,7 @@ def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
 
 def test_wait_for_a_starved_refresh_is_bounded_and_not_repeated() -> None:
     jobs, host = Jobs(), FakeHost(latency=20)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     took = []
     for _ in range(8):
         before = jobs.now
@@ -197,7 +197,7 @@ def test_wait_for_a_starved_refresh_is_bounded_and_not_repeated() -> None:
 
 def test_all_callers_wait_for_a_starved_refresh() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     for _ in range(3):
         jobs.run(lambda: slot.get(Caller(), host))
         jobs.now += 60

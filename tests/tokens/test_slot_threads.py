@@ -166,10 +166,10 @@ def test_background_flight_of_a_closed_loop_blocks_no_refresh(*, closed: bool) -
         assert second.count == 0
         now[0] += 92
     assert slot.stats().under_way
-    asyncio.run(_renewed(slot, second))
+    asyncio.run(_renew(slot, second))
     assert second.count == 0
     now[0] += 2
-    asyncio.run(_renewed(slot, second))
+    asyncio.run(_renew(slot, second))
     assert second.count == 1
     if closed:
         for task in parked:
@@ -180,7 +180,7 @@ def test_background_flight_of_a_closed_loop_blocks_no_refresh(*, closed: bool) -
         owner.loop.close()
 
 
-async def _renewed(slot: Slot, fetch: Gate) -> None:
+async def _renew(slot: Slot, fetch: Gate) -> None:
     await slot.get(Caller(), fetch)
     await asyncio.gather(
         *(task for task in slot._tasks if task.get_loop() is asyncio.get_running_loop())

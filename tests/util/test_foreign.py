@@ -13,7 +13,7 @@ from aiomsi._util.foreign import strip_frames, strip_secrets
 TOKEN = "eyJ0eXAiOiJKV1Qi.eyJhdWQiOiJo.c2lnbmF0dXJl"
 
 
-def raised(error: BaseException, token: str = TOKEN) -> BaseException:
+def raise_and_catch(error: BaseException, token: str = TOKEN) -> BaseException:
     """Raise the error in a frame whose locals hold a token, and return it."""
     headers = f"Authorization: Bearer {token}"
     try:
@@ -60,7 +60,7 @@ class HasNoTextError(Exception):
     ],
 )
 def test_stand_in_keeps_class_and_text_without_frames(error: Exception, text: str) -> None:
-    stand_in = strip_frames(raised(error))
+    stand_in = strip_frames(raise_and_catch(error))
     unpickled: Exception = pickle.loads(pickle.dumps(stand_in))  # noqa: S301 (pickled here)
     for copy in (stand_in, unpickled):
         assert isinstance(copy, type(error))
@@ -86,7 +86,7 @@ def test_stand_in_keeps_whole_numbers_only() -> None:
     ],
 )
 def test_class_without_stand_in_becomes_plain_exception(error: BaseException, text: str) -> None:
-    assert type(stand_in := strip_frames(raised(error))) is Exception
+    assert type(stand_in := strip_frames(raise_and_catch(error))) is Exception
     assert str(stand_in) == text
 
 

@@ -33,7 +33,7 @@ LINE = (
 )
 
 
-def plain(text: str) -> str:
+def keep_text(text: str) -> str:
     return text
 
 
@@ -79,11 +79,14 @@ def test_seconds_are_rounded(seconds: float, text: str) -> None:
 def test_style_and_terminal_choose_the_printer() -> None:
     terminal, pipe = make_paper(terminal=True), make_paper(terminal=False)
 
-    assert isinstance(make_printer("auto", plain, terminal), LivePrinter)
-    for printer in (make_printer("auto", plain, pipe), make_printer("plain", plain, terminal)):
+    assert isinstance(make_printer("auto", keep_text, terminal), LivePrinter)
+    for printer in (
+        make_printer("auto", keep_text, pipe),
+        make_printer("plain", keep_text, terminal),
+    ):
         assert isinstance(printer, LinePrinter)
         assert printer.interval == 10.0
-    assert make_printer("none", plain, terminal).interval is None
+    assert make_printer("none", keep_text, terminal).interval is None
 
 
 def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +107,7 @@ def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 def test_terminal_shows_a_bar_in_one_place() -> None:
     console = make_paper(terminal=True)
 
-    with make_printer("auto", plain, console) as printer:
+    with make_printer("auto", keep_text, console) as printer:
         printer.show(attrs.evolve(FULL, counted=None))
         printer.show(FULL)
         shown = read(console)
@@ -119,7 +122,7 @@ def test_log_is_above_the_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     console = make_paper(terminal=True)
     monkeypatch.setattr("sys.stderr", console.file)
 
-    with make_printer("auto", plain, console) as printer:
+    with make_printer("auto", keep_text, console) as printer:
         printer.show(FULL)
         print_message("a limit")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
-from recorded.traffic import FOLDER, exchanges
+from recorded.traffic import FOLDER, read_exchanges
 
 from aiomsi._arm.protocol.limits import read_remaining
 from aiomsi._arm.protocol.pacing import kinds as _kinds
@@ -438,7 +438,7 @@ def test_tables_keep_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not FOLDER, reason="AIOMSI_RECORDED does not name a folder")
 def test_recorded_counts_are_read_alike_at_first_and_by_name() -> None:
     checked = 0
-    for exchange in exchanges("ratelimit_headers"):
+    for exchange in read_exchanges("ratelimit_headers"):
         kinds = Kinds()
         kinds.read_counts(
             kinds.find(exchange.method, exchange.url), exchange.response.headers, 0.0, good=True

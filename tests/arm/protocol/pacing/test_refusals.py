@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from recorded.traffic import FOLDER, exchanges
+from recorded.traffic import FOLDER, read_exchanges
 
 from aiomsi._arm.protocol.errors.detail import parse_detail, read_detail
 from aiomsi._arm.protocol.pacing.kinds import Kinds, Limit, ScopedKind
@@ -138,7 +138,7 @@ def test_503_with_a_wait_is_a_limit_of_the_kind(
 @pytest.mark.skipif(not FOLDER, reason="AIOMSI_RECORDED does not name a folder")
 def test_no_recorded_429_is_of_arms_own_bucket() -> None:
     found = list[Limit | None]()
-    for exchange in exchanges("throttle_429"):
+    for exchange in read_exchanges("throttle_429"):
         kinds, response = Kinds(), exchange.response
         by = kinds.find(exchange.method, exchange.url)
         _, counts = kinds.read_counts(by, response.headers, 0.0, good=False)
