@@ -21,10 +21,10 @@ from clients import CLIENTS
 from job import Job
 from origins import Origins
 from plan import Chart, Scenario, schedule
-from report import checks, report
-from results import Measurement, line_of, read
+from report import make_checks, report
+from results import Measurement, format_line, read
 from scenarios import SCENARIOS
-from workers import together
+from workers import run_together
 
 _HERE = Path(__file__).parent
 _KEPT = "runs.jsonl"
@@ -84,7 +84,7 @@ def measure(
                 str(settings.before.resolve()) if settings.before is not None else "",
             )
             jobs.append((cell, job))
-        return together(run, number, jobs)
+        return run_together(run, number, jobs)
 
 
 def run(name: str, settings: Settings) -> Iterator[Measurement]:
@@ -113,7 +113,7 @@ def print_report(lines: Sequence[str], folder: Path | None) -> int:
     """
     abouts, results = read(lines)
     held = list(
-        checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts))
+        make_checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts))
     )
     charts = [chart for scenario in SCENARIOS.values() for chart in scenario.charts(results)]
     drawn = _draw(charts, folder)
@@ -254,7 +254,7 @@ def _measure(about: Mapping[str, Any], settings: Settings, path: Path | None) ->
 
     keep(json.dumps({"kind": "run", **about}))
     for m in run(about["run"], settings):
-        keep(line_of(m))
+        keep(format_line(m))
     return lines
 
 

@@ -14,7 +14,7 @@ from typing import IO
 
 from cells import Cell
 from job import DONE, READY, Job, read_counts
-from origins import environment
+from origins import make_environment
 from results import Measurement
 
 _WORKER = Path(__file__).parent / "worker.py"
@@ -77,7 +77,7 @@ def _start(cell: Cell, job: Job, side_by_side: int) -> Iterator[Worker]:
     with (
         TemporaryFile("w+", encoding="utf-8") as stderr,
         subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=stderr, text=True, env=environment()
+            command, stdin=pipe, stdout=pipe, stderr=stderr, text=True, env=make_environment()
         ) as process,
     ):
         worker = Worker(cell, job, process, stderr)

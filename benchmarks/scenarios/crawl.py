@@ -10,9 +10,9 @@ from typing import Any
 from cells import Cell, Metric
 from clients import Crawl, GetGroup
 from clients.wire import SUBSCRIPTION
-from job import Job, Measured, peak_rss
+from job import Job, Measured, read_peak_rss
 from plan import SUBJECT, YARDSTICK, Block, Scenario, Variant
-from results import UNMEASURED, Check, Results, bounded
+from results import UNMEASURED, Check, Results, check_bound
 
 MOST_MORE = 32.0
 LEAST_RATE = 0.9
@@ -59,7 +59,7 @@ async def _drive(client: Any, job: Job) -> Measured:
             await get_part(part, seen, job.size)
             seconds, cpu = seconds + time.perf_counter() - began, cpu + time.process_time() - used
     assert not seen.missing, f"{seen.missing} groups are missing"
-    return Measured({"rate": job.work / seconds, "cpu": cpu / job.work * 1e6} | peak_rss())
+    return Measured({"rate": job.work / seconds, "cpu": cpu / job.work * 1e6} | read_peak_rss())
 
 
 @asynccontextmanager
@@ -106,7 +106,7 @@ def make_checks(results: Results) -> Iterator[Check]:
     ]
     what = f"MiB of peak memory for ten times as many requests, at most {MOST_MORE:.0f}"
     yield (
-        bounded(what, more, most=MOST_MORE, enough=_ENOUGH)
+        check_bound(what, more, most=MOST_MORE, enough=_ENOUGH)
         if more
         else Check("open", f"{what}: {UNMEASURED}")
     )
@@ -114,7 +114,7 @@ def make_checks(results: Results) -> Iterator[Check]:
         Cell("crawl", _SLOW, _WIDE, SUBJECT),
         Cell("crawl", _SLOW, _WIDE, _REFERENCE),
     )
-    yield bounded(
+    yield check_bound(
         f"requests/s at {_WIDE:,} at a time with {_SLOW}, {SUBJECT} / {_REFERENCE}, "
         f"at least {LEAST_RATE}",
         results.quotients(own, other, "rate"),

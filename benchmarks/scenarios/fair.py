@@ -7,9 +7,9 @@ from typing import Any
 
 from cells import Cell, Metric
 from clients import GetGroup
-from job import Job, Measured, percentile
+from job import Job, Measured, find_percentile
 from plan import BEFORE, SUBJECT, YARDSTICK, Block, Scenario, Variant
-from results import UNMEASURED, Check, Results, bounded
+from results import UNMEASURED, Check, Results, check_bound
 
 MOST_STRETCH = 2.0
 LEAST_SERVED = 0.5
@@ -36,7 +36,7 @@ async def _drive(client: Any, job: Job) -> Measured:
     counts = job.counts()
     assert counts["refused"] == 0, f"the origin refused {counts['refused']} requests"
     times.sort()
-    p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+    p50, p99 = find_percentile(times, 0.5), find_percentile(times, 0.99)
     return Measured(
         {
             "rate": job.work / seconds,
@@ -75,12 +75,12 @@ def make_checks(results: Results) -> Iterator[Check]:
     for size in _SIZES:
         own = Cell("fair", "closed loop", size, SUBJECT)
         where = f"of {SUBJECT} with {size:,} callers"
-        yield bounded(
+        yield check_bound(
             f"p99 / p50 {where}, at most {MOST_STRETCH:.0f}",
             results.of(own, "stretch"),
             most=MOST_STRETCH,
         )
-        yield bounded(
+        yield check_bound(
             f"calls of the least-served caller / average {where}, at least {LEAST_SERVED}",
             results.of(own, "least_share"),
             least=LEAST_SERVED,
@@ -95,7 +95,7 @@ def _check_older(results: Results, own: Cell) -> Check:
     what = f"requests/s with {own.size:,} callers, {SUBJECT} / {BEFORE}, at least {LEAST_RATE}"
     if not found:
         return Check("open", f"{what}: {UNMEASURED}, because `--before` names no older version")
-    return bounded(what, found, least=LEAST_RATE)
+    return check_bound(what, found, least=LEAST_RATE)
 
 
 _SIZES = (512, 1_024, 4_096)

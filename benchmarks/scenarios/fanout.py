@@ -7,9 +7,9 @@ from typing import Any
 
 from cells import Cell, Metric
 from clients import GetGroup
-from job import Counts, Job, Measured, peak_rss, percentile
+from job import Counts, Job, Measured, find_percentile, read_peak_rss
 from plan import SUBJECT, UNPACED, YARDSTICK, Block, Chart, Scenario, Series, Variant
-from results import Check, Results, Spread, bounded
+from results import Check, Results, Spread, check_bound
 
 MOST_CPU = 1.10
 MOST_CPU_OF_PACING = 1.03
@@ -47,11 +47,11 @@ async def _drive(client: Any, job: Job) -> Measured:
     values = {
         "rate": job.work / seconds,
         "cpu": cpu / job.work * 1e6,
-        "p50": percentile(times, 0.5) * 1e3,
-        "p99": percentile(times, 0.99) * 1e3,
+        "p50": find_percentile(times, 0.5) * 1e3,
+        "p99": find_percentile(times, 0.99) * 1e3,
         "origin_cpu": (after["cpu"] - before["cpu"]) / job.work * 1e6,
     }
-    return Measured(values | peak_rss())
+    return Measured(values | read_peak_rss())
 
 
 async def _fan_out(
@@ -85,18 +85,18 @@ def make_checks(results: Results) -> Iterator[Check]:
             Cell("fanout", "plain", size, YARDSTICK),
         )
         what = f"per GET at {size:,} at a time, {SUBJECT} / {YARDSTICK}"
-        yield bounded(
+        yield check_bound(
             f"CPU {what}, at most {MOST_CPU:.2f}",
             results.quotients(own, other, "cpu"),
             most=MOST_CPU,
         )
-        yield bounded(
+        yield check_bound(
             f"requests/s {what}, at least {LEAST_RATE:.2f}",
             results.quotients(own, other, "rate"),
             least=LEAST_RATE,
         )
         unpaced = Cell("fanout", "plain", size, UNPACED)
-        yield bounded(
+        yield check_bound(
             f"CPU per GET at {size:,} at a time, {SUBJECT} / {UNPACED}, "
             f"at most {MOST_CPU_OF_PACING:.2f}",
             results.quotients(own, unpaced, "cpu"),
@@ -107,7 +107,7 @@ def make_checks(results: Results) -> Iterator[Check]:
         Cell("fanout", "plain", _WIDE, SUBJECT),
     )
     what = f"requests/s kept from {_DECISIVE[0]} to {_WIDE:,} callers, at least {LEAST_KEPT:.2f}"
-    yield bounded(what, results.quotients(wide, narrow, "rate"), least=LEAST_KEPT)
+    yield check_bound(what, results.quotients(wide, narrow, "rate"), least=LEAST_KEPT)
 
 
 def make_charts(results: Results) -> Iterator[Chart]:

@@ -10,7 +10,7 @@ from cells import Cell, Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured
 from plan import SUBJECT, Block, Chart, Scenario, Series, Variant
-from results import Check, Results, Spread, always, bounded
+from results import Check, Results, Spread, check_always, check_bound
 
 MICROSECONDS_EACH = 25.0
 _ROUND_TRIP_NOISE = 2_000.0
@@ -62,7 +62,7 @@ def make_checks(results: Results) -> Iterator[Check]:
     for cell in cells:
         own = [m for m in results.all if m.cell == cell]
         right = [m.outcome == "measured" and m.values["imds"] == 1 and not m.failed for m in own]
-        yield always(
+        yield check_always(
             f"{SUBJECT} serves a herd of {cell.size:,} ({cell.variant}) with one IMDS request and "
             "no failure",
             right,
@@ -81,7 +81,7 @@ def make_checks(results: Results) -> Iterator[Check]:
             most = MICROSECONDS_EACH + (0 if cell.size >= 1_000 else _ROUND_TRIP_NOISE / cell.size)
             herd = f"a herd of {cell.size:,} ({cell.variant})"
             what = f"µs per caller beyond one round trip in {herd}, at most {most:.0f}"
-            yield bounded(what, each, most=most)
+            yield check_bound(what, each, most=most)
 
 
 def make_charts(results: Results) -> Iterator[Chart]:

@@ -13,7 +13,7 @@ from cells import Cell, Metric
 from clients import CLIENTS
 from job import Job, Measured
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, bounded
+from results import Check, Results, check_bound
 
 MOST_MORE = 20.0
 _REFERENCE = "core_packages"
@@ -76,7 +76,7 @@ def make_checks(results: Results) -> Iterator[Check]:
     more = results.of(Cell("import", "fresh", 1, SUBJECT), "more")
     base = "importing aiohttp, attrs and anyio"
     what = f"CPU ms until ready for a GET, beyond {base}, at most {MOST_MORE:.0f}"
-    yield bounded(what, more, most=MOST_MORE)
+    yield check_bound(what, more, most=MOST_MORE)
 
 
 _ALL = (

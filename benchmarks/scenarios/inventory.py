@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from cells import Cell, Metric
-from job import Job, Measured, peak_rss
+from job import Job, Measured, read_peak_rss
 from plan import SUBJECT, Block, Scenario, Variant
-from results import UNMEASURED, Check, Results, bounded
+from results import UNMEASURED, Check, Results, check_bound
 
 MOST_CPU = 40.0
 MOST_SHARE = 0.5
@@ -32,12 +32,12 @@ def measure(client: Any, job: Job) -> Measured:
 
 async def _drive(client: Any, job: Job) -> Measured:
     async with client.open_inventories(job) as take:
-        before = peak_rss()
+        before = read_peak_rss()
         used, began = time.process_time(), time.perf_counter()
         rows = await take()
         seconds, cpu = time.perf_counter() - began, time.process_time() - used
     assert rows == job.size * _ROWS, f"{rows:,} rows instead of {job.size * _ROWS:,}"
-    values = {"rate": rows / seconds, "cpu": cpu / rows * 1e6} | peak_rss()
+    values = {"rate": rows / seconds, "cpu": cpu / rows * 1e6} | read_peak_rss()
     if before:
         values["over"] = values["rss"] - before["rss"]
     return Measured(values)
@@ -47,10 +47,10 @@ def make_checks(results: Results) -> Iterator[Check]:
     """Check the CPU time of a row, that it stays the same, and the memory of the largest run."""
     own = _make_cell(_MIDDLE, _JSON_LINES)
     what = f"CPU µs per row to JSON Lines with orjson, at most {MOST_CPU:.0f}"
-    yield bounded(what, results.of(own, "cpu"), most=MOST_CPU, enough=_ENOUGH)
+    yield check_bound(what, results.of(own, "cpu"), most=MOST_CPU, enough=_ENOUGH)
     what = f"CPU per row, {_JSON_LINES} / {_REFERENCE}, at most {MOST_SHARE}"
     numbers = results.quotients(own, _make_cell(_MIDDLE, _REFERENCE), "cpu")
-    yield bounded(what, numbers, most=MOST_SHARE, enough=_ENOUGH)
+    yield check_bound(what, numbers, most=MOST_SHARE, enough=_ENOUGH)
     numbers = results.quotients(_make_cell(_LARGEST, _JSON_LINES), own, "cpu")
     what = f"CPU per row, {_LARGEST} / {_MIDDLE}, at most {MOST_GROWTH}"
     yield _check_optional(what, numbers, MOST_GROWTH)
@@ -63,7 +63,7 @@ def _check_optional(what: str, numbers: list[float], most: float) -> Check:
     """Check a number that a quick run does not measure."""
     if not numbers:
         return Check("open", f"{what}: {UNMEASURED}")
-    return bounded(what, numbers, most=most, enough=_ENOUGH)
+    return check_bound(what, numbers, most=most, enough=_ENOUGH)
 
 
 def _make_cell(variant: str, client: str) -> Cell:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from cells import Cell, Metric
-from job import Job, Measured, peak_rss
+from job import Job, Measured, read_peak_rss
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, bounded
+from results import Check, Results, check_bound
 
 MOST_CPU = 1.0
 LEAST_RATE = 1.0
@@ -43,7 +43,7 @@ async def _drive(client: Any, job: Job) -> Measured:
             assert names == expected, "a resource is missing, or the order is not the list's"
     items = job.work * len(expected)
     values = {"rate": items / seconds, "cpu": cpu / items * 1e6, "items": len(expected)}
-    return Measured(values | peak_rss())
+    return Measured(values | read_peak_rss())
 
 
 def make_checks(results: Results) -> Iterator[Check]:
@@ -52,12 +52,12 @@ def make_checks(results: Results) -> Iterator[Check]:
         own = Cell("pages", variant, 1, SUBJECT)
         other = Cell("pages", variant, 1, _REFERENCE)
         what = f"of {variant}, {SUBJECT} / {_REFERENCE}"
-        yield bounded(
+        yield check_bound(
             f"items/s {what}, at least {LEAST_RATE:.2f}",
             results.quotients(own, other, "rate"),
             least=LEAST_RATE,
         )
-        yield bounded(
+        yield check_bound(
             f"CPU per item {what}, at most {MOST_CPU:.2f}",
             results.quotients(own, other, "cpu"),
             most=MOST_CPU,

@@ -11,7 +11,7 @@ from cells import Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured, Missing
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, always
+from results import Check, Results, check_always
 
 GATED = "aiomsi_gate"
 _REFERENCE = "azure_identity"
@@ -97,7 +97,7 @@ def make_checks(results: Results) -> Iterator[Check]:
                 m.values["imds"] == cell.size and not m.values["throttled"] and not m.failed
                 for m in found
             ]
-            yield always(
+            yield check_always(
                 f"{cell.size} cold processes with the gate: as many requests, no 429, no failure",
                 right,
             )

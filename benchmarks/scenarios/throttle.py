@@ -17,7 +17,7 @@ from clients import Target
 from clients.wire import make_subscription_id
 from job import STEP, Counts, Job, Measured, Missing
 from plan import SUBJECT, UNPACED, Block, Chart, Scenario, Series, Variant
-from results import Check, Results, always, bounded
+from results import Check, Results, check_always, check_bound
 
 _SMALL, _MIDDLE, _LARGE = BucketSize(250, 25), BucketSize(500, 50), BucketSize(1_100, 110)
 _LOOK = 0.02
@@ -342,14 +342,14 @@ def make_checks(results: Results) -> Iterator[Check]:
             against = "the longer of the best time and that without limits"
             if world.processes > 1:
                 against = "the best time"
-            yield bounded(
+            yield check_bound(
                 f"time / {against} ({where}), at most {world.most_time:.2f}",
                 results.of(cell, "stretch"),
                 most=world.most_time,
                 enough=_ENOUGH,
             )
         if world.most_others:
-            yield bounded(
+            yield check_bound(
                 f"time of the other subscriptions / without the starved one ({where}), "
                 f"at most {world.most_others:.2f}",
                 results.of(cell, "others"),
@@ -357,20 +357,20 @@ def make_checks(results: Results) -> Iterator[Check]:
                 enough=_ENOUGH,
             )
         if world.least_share:
-            yield bounded(
+            yield check_bound(
                 f"calls of one process for each of the other ({where}), "
                 f"at least {world.least_share:.2f}",
                 results.of(cell, "evenness"),
                 least=world.least_share,
                 enough=_ENOUGH,
             )
-        yield bounded(
+        yield check_bound(
             f"429s in % of the requests ({where}), at most {world.most_refused * 100:.0f}",
             [100 * share for share in results.of(cell, "share")],
             most=world.most_refused * 100,
             enough=_ENOUGH,
         )
-        yield always(f"no call is lost ({where})", [not m.failed for m in found])
+        yield check_always(f"no call is lost ({where})", [not m.failed for m in found])
 
 
 def make_charts(results: Results) -> Iterator[Chart]:

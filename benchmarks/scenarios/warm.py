@@ -10,7 +10,7 @@ from cells import Cell, Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, bounded
+from results import Check, Results, check_bound
 
 MOST = 0.1
 _REFERENCE = "azure_identity"
@@ -46,7 +46,7 @@ def make_checks(results: Results) -> Iterator[Check]:
     """Check that a call takes at most a tenth of azure-identity's time."""
     own, other = Cell("warm", "fresh", 1, SUBJECT), Cell("warm", "fresh", 1, _REFERENCE)
     what = f"time of a warm get_token, {SUBJECT} / {_REFERENCE}, at most {MOST}"
-    yield bounded(what, results.quotients(own, other, "ns"), most=MOST)
+    yield check_bound(what, results.quotients(own, other, "ns"), most=MOST)
 
 
 SCENARIO = Scenario(

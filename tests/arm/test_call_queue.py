@@ -13,8 +13,17 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
-from arm_server import GROUP, VERSION, Asked, Says, Tokens, canned, error, session
-from loops import PATIENCE, until
+from arm_server import (
+    GROUP,
+    VERSION,
+    Asked,
+    Says,
+    Tokens,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import PATIENCE, wait_until
 
 from aiomsi import (
     ArmAttempt,
@@ -44,7 +53,7 @@ TOKENS_TEXT = (
     f"Number of 'read' requests for subscription '{SUBSCRIPTION}' actor 'me' exceeded. "
     "Please try again after '10' seconds after additional tokens are available."
 )
-THROTTLED = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT))
+THROTTLED = Says(429, make_error_body("SubscriptionRequestsThrottled", TOKENS_TEXT))
 
 
 @attrs.define(eq=False)
@@ -93,12 +102,12 @@ async def serve_gated(
     """Run a server with a gate, and a session with so many connections."""
     gate = gate or Gate()
     options.setdefault("clock", ManualClock().clock)
-    async with canned() as server:
+    async with serve_canned() as server:
         server.answers = _Endless(serve or gate.answer)
         with pytest.MonkeyPatch.context() as patch:
             if connections is not None:
                 patch.setattr(_http, "_MOST_CONNECTIONS", connections)
-            async with session(server, **options) as arm:
+            async with open_session(server, **options) as arm:
                 try:
                     yield gate, arm
                 finally:
@@ -149,7 +158,7 @@ async def start_calls(arm: ArmSession, gate: Gate, paths: list[str], **options: 
     for path in paths:
         known = arm.stats().waiting + len(gate.arrived)
         calls.append(start(arm, path, **options))
-        await until(partial(_has_more, arm, gate, known))
+        await wait_until(partial(_has_more, arm, gate, known))
     return calls
 
 
@@ -169,7 +178,7 @@ async def test_calls_are_sent_in_the_order_in_which_they_came(pacing: bool) -> N
     async with serve_gated(pacing=pacing) as (gate, arm):
         calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(6)])
         for number in range(6):
-            await until(partial(_has_arrived, gate, number + 1))
+            await wait_until(partial(_has_arrived, gate, number + 1))
             gate.release()
             await calls[number]
         assert gate.arrived == [f"{GROUP}{number}" for number in range(6)]
@@ -184,7 +193,7 @@ async def test_caller_that_comes_back_does_not_overtake() -> None:
             await arm.get(f"{GROUP}9", api_version=VERSION)
 
         back = asyncio.ensure_future(again())
-        await until(lambda: len(gate.arrived) == 1)
+        await wait_until(lambda: len(gate.arrived) == 1)
         waiting = await start_calls(arm, gate, [f"{GROUP}{number}" for number in (1, 2)])
         gate.release_all()
         await asyncio.gather(back, *waiting)
@@ -205,11 +214,11 @@ async def test_subscriptions_take_turns() -> None:
 async def test_single_calls_go_before_bulk() -> None:
     async with serve_gated() as (gate, arm):
         held = start(arm, f"{GROUP}held")
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         bulk = [asyncio.ensure_future(send(arm, f"{GROUP}{n}", bulk=True)) for n in range(3)]
-        await until(lambda: arm.stats().waiting == 3)
+        await wait_until(lambda: arm.stats().waiting == 3)
         single = start(arm, f"{GROUP}single")
-        await until(lambda: arm.stats().waiting == 4)
+        await wait_until(lambda: arm.stats().waiting == 4)
         gate.release_all()
         await asyncio.gather(held, single, *bulk)
         assert gate.arrived[1] == f"{GROUP}single"
@@ -227,15 +236,15 @@ async def test_polls_go_before_bulk() -> None:
             f"{GROUP}b": Says(),
         }
         begun = asyncio.ensure_future(arm.begin("DELETE", GROUP, api_version=VERSION))
-        await until(lambda: len(gate.held) == 1)
+        await wait_until(lambda: len(gate.held) == 1)
         gate.release()
         operation = await begun
         bulk = [asyncio.ensure_future(send(arm, f"{GROUP}b", bulk=True)) for _ in range(3)]
-        await until(lambda: len(gate.held) == 1 and arm.stats().waiting == 2)
+        await wait_until(lambda: len(gate.held) == 1 and arm.stats().waiting == 2)
         result = asyncio.ensure_future(operation.result())
         await manual.sleeping()
         manual.advance(60)
-        await until(lambda: arm.stats().waiting == 3)
+        await wait_until(lambda: arm.stats().waiting == 3)
         gate.release_all()
         await asyncio.gather(result, *bulk)
         assert gate.arrived[2] == record
@@ -265,7 +274,7 @@ async def test_cancelled_request_gives_its_connection_to_the_next() -> None:
     async with serve_gated() as (gate, arm):
         calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(2)])
         calls[0].cancel()
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         gate.release_all()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [asyncio.CancelledError, dict]
@@ -347,10 +356,10 @@ async def test_turn_is_returned_if_no_token_is_left_after_the_wait() -> None:
 
 
 async def test_resent_request_after_a_401_takes_another_turn() -> None:
-    expired = Says(401, error("ExpiredAuthenticationToken"))
+    expired = Says(401, make_error_body("ExpiredAuthenticationToken"))
     async with (
-        canned(expired, Says(body={})) as server,
-        session(server, Tokens(("one", "two"))) as arm,
+        serve_canned(expired, Says(body={})) as server,
+        open_session(server, Tokens(("one", "two"))) as arm,
     ):
         assert await arm.get(GROUP, api_version=VERSION) == {}
         assert is_idle(arm)
@@ -359,7 +368,7 @@ async def test_resent_request_after_a_401_takes_another_turn() -> None:
 
 
 async def test_resent_request_after_a_401_keeps_its_turn() -> None:
-    expired, gate = error("ExpiredAuthenticationToken"), Gate()
+    expired, gate = make_error_body("ExpiredAuthenticationToken"), Gate()
 
     async def serve(asked: Asked) -> Says:
         said = await gate.answer(asked)
@@ -368,7 +377,7 @@ async def test_resent_request_after_a_401_keeps_its_turn() -> None:
     async with serve_gated(gate=gate, serve=serve, credential=Tokens(("one", "two"))) as (_, arm):
         paths = [f"{GROUP}{number}" for number in range(3)]
         bulk = [asyncio.ensure_future(send(arm, path, bulk=True)) for path in paths]
-        await until(lambda: arm.stats().waiting == 2 == len(gate.arrived) + 1)
+        await wait_until(lambda: arm.stats().waiting == 2 == len(gate.arrived) + 1)
         gate.release_all()
         calls = await asyncio.gather(*bulk)
         # The second one has taken the connection while the token was fetched.
@@ -388,7 +397,7 @@ async def test_close_wakes_the_waiting_calls(kind: str) -> None:
         calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
         if kind == "limit":
             gate.release()
-            await until(calls[0].done)
+            await wait_until(calls[0].done)
             await manual.sleeping()
         await arm.close()
         ends = await asyncio.gather(*calls[1:], return_exceptions=True)
@@ -419,11 +428,11 @@ async def test_closed_borrowed_session_ends_a_call_in_its_pool() -> None:
         # A request of the session's owner has the only connection.
         url = f"{arm.cloud.resource_manager}/owner"
         held = asyncio.ensure_future(http.get(url))
-        await until(lambda: len(gate.arrived) == 1)
+        await wait_until(lambda: len(gate.arrived) == 1)
         call = start(arm, GROUP)
         assert http.connector is not None
         pool = http.connector._waiters
-        await until(lambda: bool(pool))
+        await wait_until(lambda: bool(pool))
         await http.close()
         with pytest.raises(UsageError):
             await call
@@ -433,14 +442,14 @@ async def test_closed_borrowed_session_ends_a_call_in_its_pool() -> None:
 
 
 async def test_call_is_not_repeated_on_a_session_closed_meanwhile() -> None:
-    async with aiohttp.ClientSession() as http, canned(Says(503)) as server:
+    async with aiohttp.ClientSession() as http, serve_canned(Says(503)) as server:
         connector = http.connector
 
         def rule(_: ArmAttempt) -> float:
             http.detach()
             return 0.0
 
-        async with session(server, http=http, retry=rule) as arm:
+        async with open_session(server, http=http, retry=rule) as arm:
             with pytest.raises(ServiceError) as raised:
                 await arm.get(GROUP, api_version=VERSION)
         assert raised.value.attempts == 1
@@ -450,8 +459,8 @@ async def test_call_is_not_repeated_on_a_session_closed_meanwhile() -> None:
 
 async def test_call_is_not_repeated_after_its_time_out() -> None:
     async with (
-        canned(Says(503)) as server,
-        session(server, retry=lambda _: 3_600.0) as arm,
+        serve_canned(Says(503)) as server,
+        open_session(server, retry=lambda _: 3_600.0) as arm,
     ):
         with pytest.raises(ServiceError) as raised:
             await arm.get(GROUP, api_version=VERSION, timeout=600)
@@ -527,17 +536,17 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
     manual = ManualClock()
     async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         queue.budget = 0.01
         # A limit holds the lane back, as after a 429.
         lane.meters[0].paused_until = 0.005
         call = start(arm, GROUP)
-        await until(lambda: bool(queue._waiters))
+        await wait_until(lambda: bool(queue._waiters))
         (waiter,) = queue._waiters
         first = waiter.fails_at
-        await until(lambda: waiter.fails_at > first)
+        await wait_until(lambda: waiter.fails_at > first)
         lane.meters[0].paused_until = 0.0
         queue.send_waiting()
         gate.release_all()
@@ -548,10 +557,10 @@ async def test_timer_ends_only_the_waits_that_are_over() -> None:
     manual = ManualClock()
     async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
         patient = start(arm, f"{GROUP}1")
-        await until(lambda: len(queue._waiters) == 1)
+        await wait_until(lambda: len(queue._waiters) == 1)
         far = queue._connection_timer
         queue.budget = 0.01
         short = start(arm, f"{GROUP}2")
@@ -580,7 +589,7 @@ async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
 async def test_call_without_a_connection_in_its_budget_fails() -> None:
     async with serve_gated(retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         queue_of(arm).budget = 0.01
         with pytest.raises(ArmConnectionError, match="no connection in time") as raised:
             await arm.get(f"{GROUP}1", api_version=VERSION)
@@ -604,9 +613,9 @@ async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
     manual = ManualClock()
     async with serve_gated(clock=manual.clock) as (gate, arm):
         held = start(arm, f"{GROUP}0")
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         bulk = asyncio.ensure_future(send(arm, f"{GROUP}1", bulk=True))
-        await until(lambda: arm.stats().waiting == 1)
+        await wait_until(lambda: arm.stats().waiting == 1)
         manual.advance(1_000)
         gate.release_all()
         await held
@@ -624,7 +633,7 @@ async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
         calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(8)])
         gate.release_all()
         gate.open = False
-        await until(lambda: arm.stats().waiting == 8)
+        await wait_until(lambda: arm.stats().waiting == 8)
         await manual.sleeping()
         (limit,) = arm.stats().limits
         assert (limit.refused, limit.waiting, limit.in_flight) == (1, 8, 0)
@@ -634,7 +643,7 @@ async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
         assert arm.stats().refusals == {"subscription-reads": 8}
         gate.says = Says(body={}, headers=PLENTY)
         manual.advance(11)
-        await until(lambda: len(gate.arrived) == 9)
+        await wait_until(lambda: len(gate.arrived) == 9)
         assert arm.stats().waiting == 7
         # The first call of all is the first to be sent again.
         assert gate.arrived[8] == f"{GROUP}0"
@@ -647,7 +656,7 @@ async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
 async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
     manual = ManualClock()
     site = f"{GROUP}/providers/Microsoft.Web/sites/a"
-    busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
+    busy = Says(429, make_error_body("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
     gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)}, open=True)
     async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
         call = start(arm, site)
@@ -666,12 +675,12 @@ async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
 async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
     manual = ManualClock()
     site = f"{GROUP}/providers/Microsoft.Web/sites/a"
-    busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
+    busy = Says(429, make_error_body("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
     gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)})
     async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
         first, *waiting = await start_calls(arm, gate, [site] * 4)
         other = start(arm, GROUP)
-        await until(lambda: arm.stats().waiting == 4)
+        await wait_until(lambda: arm.stats().waiting == 4)
         gate.release_all()
         await other
         # None of the others was sent to the provider.
@@ -685,7 +694,7 @@ async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
 
 async def test_lock_is_no_limit() -> None:
     manual = ManualClock()
-    locked = Says(429, error("RetryableError", details=[{"code": "RetryableError"}]))
+    locked = Says(429, make_error_body("RetryableError", details=[{"code": "RetryableError"}]))
     async with serve_gated(128, Gate(locked, open=True), clock=manual.clock) as (gate, arm):
         call = start(arm, GROUP)
         await manual.sleeping()
@@ -698,7 +707,7 @@ async def test_lock_is_no_limit() -> None:
 
 async def test_busy_service_pauses_its_kind() -> None:
     manual = ManualClock()
-    busy = Says(503, error("ServerBusy"), {"Retry-After": "7"})
+    busy = Says(503, make_error_body("ServerBusy"), {"Retry-After": "7"})
     async with serve_gated(128, Gate(busy, open=True), clock=manual.clock, retry=None) as (
         gate,
         arm,
@@ -744,7 +753,7 @@ async def test_call_knows_its_longest_wait_for_a_limit() -> None:
         call = asyncio.ensure_future(send(arm, GROUP))
         await manual.sleeping()
         manual.advance(12)
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         await manual.sleeping()
         gate.says = Says(body={})
         manual.advance(11)
@@ -774,7 +783,9 @@ async def test_timer_does_not_keep_the_context_of_a_call() -> None:
 # Waits that are too long
 
 
-HOUR = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT), {"Retry-After": "3600"})
+HOUR = Says(
+    429, make_error_body("SubscriptionRequestsThrottled", TOKENS_TEXT), {"Retry-After": "3600"}
+)
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 3_000.0}])
@@ -825,7 +836,7 @@ async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
     async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
         calls = await start_calls(arm, gate, [GROUP, GROUP])
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
-        await until(lambda: arm.stats().waiting == 2)
+        await wait_until(lambda: arm.stats().waiting == 2)
         gate.release()
         ends: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [ThrottledError] * 2
@@ -877,7 +888,7 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
         calls = await start_calls(arm, gate, [path] * 4)
         # The first response shows that there is a quota, and the second one its count.
         for number in (1, 2):
-            await until(partial(_has_arrived, gate, number))
+            await wait_until(partial(_has_arrived, gate, number))
             gate.release()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [dict, dict, ThrottledError, ThrottledError]
@@ -888,7 +899,7 @@ async def test_wait_for_a_refill_leaves_the_budget_for_a_pause() -> None:
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
     async with serve_gated(128, gate, **options) as (_, arm):
         calls = [start(arm, f"{GROUP}{number}") for number in range(20)]
-        await until(lambda: len(gate.arrived) == 16)
+        await wait_until(lambda: len(gate.arrived) == 16)
         # The others wait for the window of the limit, and then for its pause of 10 s.
         manual.advance(99)
         gate.release()
@@ -952,7 +963,7 @@ async def test_uncertain_bulk_write_waits_for_its_read() -> None:
         # The request is repeated after a second or less, and then its GET waits for the limit.
         await manual.sleeping()
         manual.advance(1)
-        await until(lambda: arm.stats().waiting == 1)
+        await wait_until(lambda: arm.stats().waiting == 1)
         await manual.sleeping()
         manual.advance(3_603)
         assert (await write).status == 200
@@ -971,7 +982,7 @@ async def test_uncertain_bulk_write_waits_for_its_read() -> None:
 async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str) -> None:
     async with serve_gated(1, rate=rate) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         if rate is not None:
             gate.release()
             await held
@@ -997,12 +1008,12 @@ async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
     async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         lane.meters[0].paused_until = 50.0
         call = start(arm, GROUP)
-        await until(lambda: bool(queue._waiters))
+        await wait_until(lambda: bool(queue._waiters))
         (waiter,) = queue._waiters
         loop, ends = asyncio.get_running_loop(), list[float]()
         for moment in (10, 40, 60, 120):
@@ -1024,18 +1035,18 @@ async def test_prolonged_wait_ends_before_a_later_one() -> None:
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
     async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         # A limit holds the first call back until 50, and the second one comes at 60.
         lane.meters[0].paused_until = 50.0
         calls = [start(arm, GROUP)]
-        await until(lambda: len(queue._waiters) == 1)
+        await wait_until(lambda: len(queue._waiters) == 1)
         manual.advance(50)
         queue.send_waiting()
         manual.advance(10)
         calls.append(start(arm, GROUP))
-        await until(lambda: len(queue._waiters) == 2)
+        await wait_until(lambda: len(queue._waiters) == 2)
         first, second = queue._waiters
         first.fails_at = 0.0
         queue._on_connection_timer()
@@ -1078,7 +1089,7 @@ async def test_rate_limits_a_class_of_operations() -> None:
     async with serve_gated(128, gate, **options) as (_, arm):
         calls = [asyncio.ensure_future(send(arm, GROUP)) for _ in range(4)]
         await manual.sleeping()
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         await send(arm, GROUP, method="DELETE")
         manual.advance(1.0)
         found = await asyncio.gather(*calls)
@@ -1160,7 +1171,7 @@ async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
         calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(8)])
         with caplog.at_level(logging.WARNING, "aiomsi"):
             gate.release_all()
-            await until(lambda: arm.stats().waiting == 8)
+            await wait_until(lambda: arm.stats().waiting == 8)
         gate.says = Says(body={})
         await manual.sleeping()
         for _ in range(4):

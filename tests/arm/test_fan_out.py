@@ -13,8 +13,19 @@ import aiohttp
 import anyio
 import attrs
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, canned, error, session
-from loops import until
+from arm_server import (
+    GROUP,
+    VAULT,
+    VERSION,
+    Asked,
+    Canned,
+    Says,
+    Tokens,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import wait_until
 
 import aiomsi
 from aiomsi import (
@@ -70,7 +81,7 @@ async def serve_one(
     answer: Callable[[Asked], Any] = return_name, **options: Any
 ) -> AsyncIterator[tuple[Canned, ArmSession]]:
     """Serve one response to every request; yield the server and a session for it."""
-    async with canned() as arm, session(arm, **options) as own:
+    async with serve_canned() as arm, open_session(arm, **options) as own:
         arm.usual = answer
         yield arm, own
 
@@ -193,7 +204,7 @@ async def test_paths_as_text_are_gets_with_the_common_version() -> None:
 async def test_error_of_one_request_is_its_outcome() -> None:
     def answer(asked: Asked) -> Says:
         return (
-            Says(404, error("ResourceGroupNotFound"))
+            Says(404, make_error_body("ResourceGroupNotFound"))
             if "/g3?" in asked.target
             else return_name(asked)
         )
@@ -232,7 +243,7 @@ async def test_body_that_is_no_json_is_an_error_outcome() -> None:
 
 
 async def test_repetitions_are_counted_as_attempts() -> None:
-    async with canned(Says(503), Says(503), Says(body=1)) as arm, session(arm) as own:
+    async with serve_canned(Says(503), Says(503), Says(body=1)) as arm, open_session(arm) as own:
         (outcome,) = [one async for one in own.fan_out([get(1)])]
     assert (outcome.result(), outcome.attempts) == (1, 3)
 
@@ -252,7 +263,7 @@ async def test_failed_token_is_an_error_of_each_request() -> None:
         async def get_token(self, *_: str, claims: str | None = None, **__: Any) -> Any:
             raise ValueError
 
-    async with canned() as arm, session(arm, Broken()) as own:
+    async with serve_canned() as arm, open_session(arm, Broken()) as own:
         outcomes = [one async for one in own.fan_out(get(number) for number in range(3))]
     assert all(isinstance(one.error, CredentialError) for one in outcomes)
     assert [one.attempts for one in outcomes] == [0, 0, 0]
@@ -265,7 +276,7 @@ async def test_ordered_outcomes_have_the_order_of_the_requests() -> None:
         aclosing(own.fan_out((get(n) for n in range(12)), limit=5, ordered=True)) as found,
     ):
         first = asyncio.ensure_future(anext(found))
-        await until(lambda: len(arm.asked) == 5)
+        await wait_until(lambda: len(arm.asked) == 5)
         await take_turns()
         # The first request counts, so the others wait for it.
         assert len(arm.asked) == 5
@@ -309,7 +320,7 @@ async def test_loop_left_without_aclosing_ends_all_too(source: Source) -> None:
         async for _ in own.fan_out(source.requests(), limit=8):
             break
         gc.collect()
-        await until(lambda: source.closed and not list_fan_out_tasks())
+        await wait_until(lambda: source.closed and not list_fan_out_tasks())
         assert source.taken <= 9
 
 
@@ -319,12 +330,12 @@ async def test_slow_consumer_stops_the_sending(source: Source) -> None:
         aclosing(own.fan_out(source.requests(), limit=4)) as found,
     ):
         await anext(found)
-        await until(lambda: len(arm.asked) >= 5)
+        await wait_until(lambda: len(arm.asked) >= 5)
         await take_turns()
         # The consumer has one outcome, and four wait.
         assert len(arm.asked) == source.taken == 5
         await anext(found)
-        await until(lambda: len(arm.asked) == 6)
+        await wait_until(lambda: len(arm.asked) == 6)
         await take_turns()
         assert source.taken == 6
 
@@ -368,7 +379,7 @@ async def test_large_answers_reduce_the_calls_under_way() -> None:
         aclosing(own.fan_out(Source().requests(), limit=500, max_bytes=1_600_000)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
-        await until(lambda: hold.held == FIRST_CALLS)
+        await wait_until(lambda: hold.held == FIRST_CALLS)
         await take_turns()
         # The size of the first answer is not known, so that more might not fit.
         assert hold.held == FIRST_CALLS
@@ -394,7 +405,7 @@ async def test_large_answers_to_posts_stop_the_sending() -> None:
     ):
         await anext(outcomes)
         await take_turns()
-        await until(lambda: "aiomsi fan-out" not in list_fan_out_tasks())
+        await wait_until(lambda: "aiomsi fan-out" not in list_fan_out_tasks())
         sent = len(server.asked)
         assert sent < 30
         assert len([one async for one in outcomes]) == 199
@@ -415,7 +426,7 @@ async def test_lists_start_fewer_calls_than_named_resources() -> None:
         aclosing(own.fan_out(requests(), limit=500, max_bytes=10 * FIRST_LIST)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
-        await until(lambda: hold.held == 2 * FIRST_CALLS - 1)
+        await wait_until(lambda: hold.held == 2 * FIRST_CALLS - 1)
         await take_turns()
         assert hold.held == 2 * FIRST_CALLS - 1
         hold.release()
@@ -431,7 +442,7 @@ async def test_query_by_post_is_expected_to_be_as_large_as_a_list() -> None:
     ]
     async with serve_one(hold) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(requests), []))
-        await until(lambda: hold.held == 3)
+        await wait_until(lambda: hold.held == 3)
         await take_turns()
         assert hold.held == 3
         hold.release()
@@ -450,7 +461,7 @@ async def test_small_answers_raise_the_calls_under_way() -> None:
         for _ in range(59):
             (await anext(found)).result()
         last = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.held == 100)
+        await wait_until(lambda: hold.held == 100)
         hold.release()
         await last
 
@@ -463,7 +474,7 @@ async def test_each_answer_allows_more_calls() -> None:
     ):
         # Of the first calls only g1 is answered.
         (await anext(found)).result()
-        await until(lambda: hold.held == FIRST_CALLS + GROWTH)
+        await wait_until(lambda: hold.held == FIRST_CALLS + GROWTH)
         await take_turns()
         assert hold.held == FIRST_CALLS + GROWTH
         hold.release()
@@ -481,7 +492,7 @@ async def test_slow_first_answers_hold_back_the_others_for_a_while(
         aclosing(own.fan_out(Source().requests(), limit=100)) as found,
     ):
         first = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.held == 100)
+        await wait_until(lambda: hold.held == 100)
         hold.release()
         await first
 
@@ -534,7 +545,9 @@ async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
 async def test_call_that_waits_for_limits_twice_counts_once() -> None:
     said = [
         Says(body=1, headers={READS: "0"}),
-        Says(429, error("SubscriptionRequestsThrottled"), {"Retry-After": "3", READS: "0"}),
+        Says(
+            429, make_error_body("SubscriptionRequestsThrottled"), {"Retry-After": "3", READS: "0"}
+        ),
         Says(body=2, headers={READS: "9999"}),
     ]
     clock = ManualClock(autoadvance=True).clock
@@ -552,7 +565,7 @@ async def test_waits_for_a_connection_are_no_part_of_the_budget() -> None:
     found: list[Outcome] = []
     async with one, serve_one(hold, http=one, retry=rule, clock=None) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(map(get, range(4))), found))
-        await until(lambda: hold.held == 1)
+        await wait_until(lambda: hold.held == 1)
         # A single call, which came later, fails.
         with pytest.raises(ArmConnectionError, match="no connection in time"):
             await own.get(make_path(5), api_version=VERSION)
@@ -698,7 +711,9 @@ async def test_iterator_without_close_is_read_to_its_end() -> None:
 
 async def test_raise_ends_all_with_the_first_error(source: Source) -> None:
     def answer(asked: Asked) -> Says:
-        return Says(409, error("Conflict")) if "/g5?" in asked.target else return_name(asked)
+        return (
+            Says(409, make_error_body("Conflict")) if "/g5?" in asked.target else return_name(asked)
+        )
 
     async with serve_one(answer) as (arm, own):
         with pytest.raises(ConflictError):
@@ -711,7 +726,9 @@ async def test_raise_ends_all_with_the_first_error(source: Source) -> None:
 async def test_refusing_scope_is_skipped_and_others_are_not() -> None:
     def answer(asked: Asked) -> Says:
         return (
-            Says(403, error("AuthorizationFailed")) if FIRST in asked.target else return_name(asked)
+            Says(403, make_error_body("AuthorizationFailed"))
+            if FIRST in asked.target
+            else return_name(asked)
         )
 
     async with serve_one(answer) as (arm, own):
@@ -733,8 +750,8 @@ async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
 
     async def answer(asked: Asked) -> Says:
         if "/vaults/kv1?" in asked.target:
-            await until(lambda: looked_up.held == 1)
-            return Says(403, error("AuthorizationFailed"))
+            await wait_until(lambda: looked_up.held == 1)
+            return Says(403, make_error_body("AuthorizationFailed"))
         # The look-up of an api-version.
         return await looked_up(asked)
 
@@ -759,7 +776,7 @@ async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
 
 
 async def test_error_of_a_single_resource_skips_nothing() -> None:
-    async with serve_one(lambda _: Says(404, error("ResourceNotFound"))) as (arm, own):
+    async with serve_one(lambda _: Says(404, make_error_body("ResourceNotFound"))) as (arm, own):
         requests = [get(number) for number in range(10)] + [
             Request("GET", "/providers", api_version=VERSION)
         ]
@@ -775,11 +792,11 @@ async def test_cancelled_consumer_leaves_nothing(source: Source) -> None:
     hold = Hold()
     async with serve_one(hold) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(source.requests(), limit=6), []))
-        await until(lambda: hold.held > 0)
+        await wait_until(lambda: hold.held > 0)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        await until(lambda: source.closed and not list_fan_out_tasks())
+        await wait_until(lambda: source.closed and not list_fan_out_tasks())
         hold.release()
 
 
@@ -862,7 +879,7 @@ async def test_closed_session_ends_the_fan_out(source: Source) -> None:
     outcomes: list[Outcome] = []
     async with serve_one(hold, retry=None) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(source.requests(), limit=6), outcomes))
-        await until(lambda: hold.held > 0)
+        await wait_until(lambda: hold.held > 0)
         await own.close()
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await task
@@ -936,7 +953,7 @@ async def test_cancelled_task_of_a_request_is_an_outcome() -> None:
     hold = Hold("g1")
     async with serve_one(hold) as (_, own), aclosing(own.fan_out([get(1), get(2)])) as outcomes:
         assert (await anext(outcomes)).request.tag == 2
-        await until(lambda: hold.held == 1)
+        await wait_until(lambda: hold.held == 1)
         (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "aiomsi fan-out")
         task.cancel()
         outcome = await anext(outcomes)
@@ -1053,7 +1070,7 @@ def serve_pages(number: int, failing: str = "") -> Callable[[Asked], Says]:
         name = path.split("/")[4]
         at = int(query.partition("page=")[2] or 0)
         if name == failing and at == 2:
-            return Says(404, error("NotFound"))
+            return Says(404, make_error_body("NotFound"))
         items = [f"{name}-{2 * at}", f"{name}-{2 * at + 1}"]
         return make_page(*items, to=f"{path}?page={at + 1}" if at + 1 < number else None)
 
@@ -1108,7 +1125,7 @@ async def test_lists_are_read_concurrently() -> None:
         aclosing(own.fan_out_list(map(make_vaults_request, "abc"))) as found,
     ):
         first = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.held == 3)
+        await wait_until(lambda: hold.held == 3)
         hold.release()
         await first
         _, ends = await collect_lists(found)
@@ -1240,7 +1257,10 @@ async def test_list_by_another_verb_is_an_error_outcome() -> None:
 
 
 async def test_list_of_a_refusing_scope_is_skipped() -> None:
-    async with serve_one(lambda _: Says(404, error("SubscriptionNotFound"))) as (arm, own):
+    async with serve_one(lambda _: Says(404, make_error_body("SubscriptionNotFound"))) as (
+        arm,
+        own,
+    ):
         _, ends = await collect_lists(
             own.fan_out_list(map(make_vaults_request, "abc"), limit=1, on_error="skip-scope")
         )
@@ -1252,7 +1272,7 @@ async def test_session_closed_between_pages_ends_the_list() -> None:
     async with serve_one(serve_pages(3)) as (_, own):
         found = own.fan_out_list([make_vaults_request("a")])
         hold = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.done() or bool(list_fan_out_tasks()))
+        await wait_until(lambda: hold.done() or bool(list_fan_out_tasks()))
         await hold
         await own.close()
         _, part = await anext(found)
@@ -1317,7 +1337,7 @@ def test_repr_of_a_request_shows_no_query_and_no_body() -> None:
 async def test_frames_of_a_raised_error_show_no_secret() -> None:
     def answer(asked: Asked) -> Says:
         if "/g1?" in asked.target:
-            return Says(404, error("NotFound"))
+            return Says(404, make_error_body("NotFound"))
         return Says(body={"value": ["secret"]})
 
     requests = [

@@ -21,7 +21,7 @@ import aiohttp
 import anyio
 import attrs
 import pytest
-from arm_server import listener
+from arm_server import listen
 from time_outs import TimeOuts
 
 import aiomsi
@@ -1264,7 +1264,7 @@ def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedA
 
 @pytest.mark.anyio
 async def test_the_bytes_of_a_call_are_what_they_should_be() -> None:
-    async with listener(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (
+    async with listen(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (
         url,
         seen,
     ):
@@ -1340,7 +1340,7 @@ async def test_no_proxy_stands_before_loopback(
 async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
-    async with listener(
+    async with listen(
         b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     ) as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url)
@@ -1359,7 +1359,7 @@ async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
 ) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
-    async with listener(
+    async with listen(
         b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     ) as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url.replace("http://", "http://user:p%40ss@"))

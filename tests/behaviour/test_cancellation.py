@@ -24,7 +24,7 @@ import gates
 import pytest
 from await_points import Awaits, Point, Stand, Watch, Way, read
 from filelock import BaseFileLock
-from loops import LOOPS, until
+from loops import LOOPS, wait_until
 
 import aiomsi
 from aiomsi import (
@@ -126,7 +126,7 @@ class Stage:
         self.watch.when_ended = self._look_for_ghosts
 
     def _look_for_ghosts(self) -> None:
-        """Whoever was cancelled waits no longer, and so must be on no list of those who do."""
+        """Check that a cancelled caller is on no list of waiters."""
         for slot in self.slots:
             with slot._lock:
                 waiters_by_loop = (
@@ -140,7 +140,7 @@ class Stage:
                 ]
 
     def left_over(self) -> list[object]:
-        """Give what its calls should have closed or released by now."""
+        """Return everything that its calls should have closed or released by now."""
         return [each for check in self.checks for each in check()]
 
     def call(self, call: Coroutine[Any, Any, object], *may_end: type) -> asyncio.Task[Any]:
@@ -568,7 +568,7 @@ def make_gated_credential(
 
     clock = attrs.evolve(manual.clock, sleep=sleep)
     gates.store(stage.folder, GateState(turns.queue + clock.wall(), turns.send + clock.wall()))
-    stage.checks.append(lambda: [*gates.held(stage.folder)])
+    stage.checks.append(lambda: [*gates.list_held(stage.folder)])
     return ManagedIdentityCredential(gate=stage.folder, policy=PATIENT, clock=clock), clock
 
 
@@ -590,7 +590,7 @@ async def play_busy_gate(stage: Stage) -> SlotCredential:
 
 
 async def play_locked_turns(stage: Stage) -> SlotCredential:
-    """At first, and once more when the turn of the queue has come."""
+    """Lock the turns at first, and again when the turn of the queue has come."""
     turns = gates.hold(stage.folder / "turns.lock")
     credential, _ = make_gated_credential(
         stage, GateState(queue=5), turns.release, turns.acquire, turns.release
@@ -618,7 +618,7 @@ async def play_late_turn(stage: Stage) -> SlotCredential:
 
 
 async def play_hold_off_at_the_gate(stage: Stage) -> SlotCredential:
-    """While the turns are in another's hands, until the first one waits for them."""
+    """Lock the turns until the first request waits for them, and hold off the host meanwhile."""
     turns = gates.hold(stage.folder / "turns.lock")
     credential, _ = make_gated_credential(stage, GateState(), *[turns.release] * 100)
     turns.release()
@@ -644,7 +644,7 @@ def make_brief_clock(backoffs: Sequence[HostBackoff] = ()) -> Clock:
 
 
 def hold_off(stage: Stage, backoff: HostBackoff) -> None:
-    """Have the requests wait for the host, and see that all turns are given back."""
+    """Hold off the host, and check that the requests give all turns back."""
     backoff.hold_off(SYSTEM_CLOCK.monotonic() + WHILE)
     stage.checks.append(lambda: [*backoff._waiting])
     stage.checks.append(lambda: [turn for turn in backoff._sent if turn.ended is None])
@@ -697,7 +697,7 @@ def fan_out_with(
                 count += 1
                 if count == most:
                     # So that the generator is closed while the fan-out waits for its limit.
-                    await until(lambda: len(taken) == most + 3 or id(taken) in closed)
+                    await wait_until(lambda: len(taken) == most + 3 or id(taken) in closed)
                     await asyncio.sleep(0)
                     break
         return count
@@ -980,7 +980,7 @@ def test_every_await_is_reached_or_known_not_to_suspend(
 
 
 def find_last_stand(played: Played, function: str) -> Stand:
-    """Give the last place where one stands with that function innermost."""
+    """Return the last place of a caller with that function innermost."""
     return [
         stand
         for scenario, stand in played.stands

@@ -16,7 +16,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from arm_server import VAULT, VERSION, Canned, Says, Tokens, canned
+from arm_server import VAULT, VERSION, Canned, Says, Tokens, serve_canned
 
 import aiomsi
 from aiomsi import AiomsiError, ArmError, ArmSession, Cloud, ForeignHostError, ServiceError
@@ -137,7 +137,7 @@ class World:
 
 @asynccontextmanager
 async def open_world() -> AsyncIterator[World]:
-    async with canned(ssl=CERTIFICATES.server_context) as arm, serve_spy() as spy:
+    async with serve_canned(ssl=CERTIFICATES.server_context) as arm, serve_spy() as spy:
         resolver = Names(int(arm.url.rpartition(":")[2]), spy.port)
         connector = aiohttp.TCPConnector(
             resolver=resolver, ssl=CERTIFICATES.client_context(), use_dns_cache=False
@@ -320,7 +320,7 @@ async def test_what_is_arms_own_is_followed(link: str, host: str) -> None:
 @pytest.mark.parametrize("kind", FOREIGN)
 async def test_an_arm_that_says_it_is_another_gets_no_cloud(kind: str) -> None:
     authentication = {"audiences": ["https://management.azure.com/"]}
-    async with serve_spy() as spy, canned() as arm:
+    async with serve_spy() as spy, serve_canned() as arm:
         arm.answers = [
             Says(
                 body={
@@ -336,7 +336,7 @@ async def test_an_arm_that_says_it_is_another_gets_no_cloud(kind: str) -> None:
 
 
 async def test_discovery_follows_no_redirect() -> None:
-    async with serve_spy() as spy, canned() as arm:
+    async with serve_spy() as spy, serve_canned() as arm:
         arm.answers = [Says(307, None, {"Location": f"http://127.0.0.1:{spy.port}/"})]
         with pytest.raises(ArmError, match="a redirect to"):
             await Cloud.discover(arm.url)

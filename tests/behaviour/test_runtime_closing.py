@@ -12,7 +12,7 @@ from typing import Any, Self
 import attrs
 import pytest
 from gc_clock import Collecting
-from loops import KINDS, LoopThread, until, when
+from loops import KINDS, LoopThread, wait_in_thread, wait_until
 
 from aiomsi import AccessToken, CredentialClosedError, ManagedIdentityCredential, RefreshPolicy
 from aiomsi.testing import EmbeddedAzure
@@ -60,7 +60,7 @@ async def test_close_during_a_fetch_fails_only_its_own_callers(
     with embedded_azure.imds.hold() as hold:
         herds = [asyncio.ensure_future(get_tokens(credential, 100)) for credential in credentials]
         await hold.arrived(1)
-        await until(lambda: count_joined(credentials[0]) == 299)
+        await wait_until(lambda: count_joined(credentials[0]) == 299)
         await credentials[closed].close()
         assert has_only_closed(await herds.pop(closed))
         assert len(list_fetches()) == 1
@@ -79,7 +79,7 @@ async def test_last_close_leaves_the_fetch_and_allows_reuse(
     with embedded_azure.imds.hold() as hold:
         herds = [asyncio.ensure_future(get_tokens(credential, 10)) for credential in credentials]
         await hold.arrived(1)
-        await until(lambda: count_joined(credentials[0]) == 29)
+        await wait_until(lambda: count_joined(credentials[0]) == 29)
         for credential in credentials:
             await credential.close()
             assert len(list_fetches()) == 1
@@ -121,7 +121,7 @@ def test_close_in_another_loop_ends_the_fetch_and_all_waits(
     with embedded_azure.imds.hold() as hold:
         herds = [owner.start(get_tokens(credential, 50)) for owner in owners]
         hold.wait_arrived(1)
-        when(lambda: count_joined(credential) == 149)
+        wait_in_thread(lambda: count_joined(credential) == 149)
         asyncio.run(credential.close())
         assert [owner.start(still_fetching()).result(30) for owner in owners] == [[], [], []]
         assert all(has_only_closed(each.result(30)) for each in herds)

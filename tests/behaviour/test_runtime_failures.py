@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 
 import pytest
-from loops import LoopThread, until, when
+from loops import LoopThread, wait_in_thread, wait_until
 
 from aiomsi import (
     ArmSession,
@@ -46,7 +46,7 @@ async def collect_errors(
 def check_errors(
     errors: Sequence[CredentialError], expected: type[CredentialError], retry_after: float
 ) -> None:
-    """See that everybody was told the same, by an exception of their own."""
+    """Check that all callers received equal errors, each a separate exception."""
     assert len(set(map(id, errors))) == CALLERS
     for error in errors:
         assert type(error) is expected
@@ -92,7 +92,7 @@ def test_failed_fetch_is_one_fetch_and_fails_all_callers_at_once(
     calls = [owner.start(collect_errors(credential, manual, CALLERS // loops)) for owner in owners]
     # The fetch waits before its second request, and everybody waits for the fetch.
     manual.wait_sleeping(1)
-    when(lambda: credential.stats()[ARM].joined == CALLERS - 1)
+    wait_in_thread(lambda: credential.stats()[ARM].joined == CALLERS - 1)
     manual.autoadvance = True
     manual.advance(wait)
     first = [end for call in calls for end in call.result(30)]
@@ -147,7 +147,7 @@ async def test_stats_show_a_failing_refresh_and_the_life_that_is_left(
     embedded_azure.imds.inject(Fault(503), times=None)
     manual.advance(DAY / 2 + 60)
     assert await credential.get_token(SCOPE) is token
-    await until(lambda: not credential.stats()[ARM].under_way)
+    await wait_until(lambda: not credential.stats()[ARM].under_way)
     stats = credential.stats()[ARM]
     assert (stats.state, stats.fetches, stats.failures, stats.failing) == (
         "stale",
@@ -163,7 +163,7 @@ async def test_stats_show_a_failing_refresh_and_the_life_that_is_left(
     embedded_azure.clear_faults()
     manual.advance(stats.next_attempt)
     assert await credential.get_token(SCOPE) is token
-    await until(lambda: not credential.stats()[ARM].under_way)
+    await wait_until(lambda: not credential.stats()[ARM].under_way)
     stats = credential.stats()[ARM]
     assert (stats.state, stats.fetches, stats.failures, stats.failing) == (
         "fresh",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import PATIENCE, when
+from loops import PATIENCE, wait_in_thread
 
 from aiomsi.testing import EmbeddedAzure
 
@@ -142,7 +142,7 @@ def post_worker_init(worker):
     ) as process:
         try:
             # A worker that is told to end before it is ready does not hear it.
-            when(
+            wait_in_thread(
                 lambda: (
                     process.poll() is not None
                     or (log.exists() and log.read_text().count(READY) == WORKERS)
@@ -181,6 +181,6 @@ def test_gunicorns_workers_with_threads_ask_for_no_token_either(
             answers.extend(pool.map(ask, [port] * 32))
             return len({answer["pid"] for answer in answers}) > 1
 
-        when(several_workers)
+        wait_in_thread(several_workers)
     assert len({answer["token"] for answer in answers}) == 1
     assert embedded_azure.counts.imds_requests == 1

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from gc_clock import Collecting
-from loops import KINDS, LoopThread, until, when
+from loops import KINDS, LoopThread, wait_in_thread, wait_until
 
 from aiomsi import AccessToken, ManagedIdentityCredential, RefreshPolicy
 from aiomsi.testing import EmbeddedAzure, Hold
@@ -43,7 +43,7 @@ async def get_tokens(credential: ManagedIdentityCredential, count: int) -> list[
 
 
 def count_joined(credential: ManagedIdentityCredential) -> int:
-    """Tell how many callers have joined a fetch that another one began."""
+    """Return the number of callers that have joined a fetch that another one began."""
     stats = credential.stats().get(ARM)
     return 0 if stats is None else stats.joined
 
@@ -74,7 +74,7 @@ def test_eight_loops_with_125_cold_callers_each_make_one_request(
             owner.start(get_tokens(credential, 125))
             for owner, credential in zip(owners, credentials, strict=True)
         ]
-        when(lambda: count_joined(credentials[0]) == 999)
+        wait_in_thread(lambda: count_joined(credentials[0]) == 999)
         hold.wait_arrived(1)
     tokens = [token for call in calls for token in call.result(30)]
     assert len(tokens) == 1_000
@@ -88,7 +88,7 @@ def test_loops_of_every_kind_share_one_request(embedded_azure: EmbeddedAzure) ->
     owners = [LoopThread(make) for make in [*KINDS.values()] * 3]
     with embedded_azure.imds.hold() as hold:
         calls = [owner.start(get_tokens(credential, 50)) for owner in owners]
-        when(lambda: count_joined(credential) == 50 * len(owners) - 1)
+        wait_in_thread(lambda: count_joined(credential) == 50 * len(owners) - 1)
         hold.release()
         tokens = {id(token) for call in calls for token in call.result(30)}
     assert len(tokens) == 1
@@ -106,7 +106,7 @@ def test_only_caller_of_a_loop_may_stop_waiting_before_others(
         calls = owner.start(get_tokens(credential, 2))
         hold.wait_arrived(1)
         alone = other.start(credential.get_token(SCOPE))
-        when(lambda: count_joined(credential) == 2)
+        wait_in_thread(lambda: count_joined(credential) == 2)
         alone.cancel()
         # Comes after the cancellation in that loop.
         other.start(asyncio.sleep(0)).result(10)
@@ -153,7 +153,7 @@ def test_callers_elsewhere_get_a_token_if_the_fetching_loop_ends(
         lost = owner.start(get_tokens(credential, 25))
         hold.wait_arrived(1)
         saved = [other.start(get_tokens(credential, 25)) for other in others]
-        when(lambda: count_joined(credential) >= 99)
+        wait_in_thread(lambda: count_joined(credential) >= 99)
         if how == "closes":
             owner.close()
             assert lost.cancelled()
@@ -204,7 +204,7 @@ def test_callers_elsewhere_get_a_token_if_the_loop_is_closed(
         owner.start(get_tokens(credential, 25))
         hold.wait_arrived(1)
         saved = [other.start(get_tokens(credential, 25)) for other in others]
-        when(lambda: count_joined(credential) >= 99)
+        wait_in_thread(lambda: count_joined(credential) >= 99)
         owner.stop()
         owner.loop.close()
         hold.wait_arrived(2)
@@ -225,7 +225,7 @@ def test_last_loop_gets_a_token_after_all_others_ended(
     with embedded_azure.imds.hold() as hold:
         for owner in running:
             calls[owner] = owner.start(get_tokens(credential, 10))
-        when(lambda: count_joined(credential) == 49)
+        wait_in_thread(lambda: count_joined(credential) == 49)
         for number in range(1, 5):
             hold.wait_arrived(number)
             (fetching,) = [owner for owner in running if owner.start(_is_fetching()).result(30)]
@@ -339,7 +339,7 @@ def test_web_app_with_a_global_credential_makes_one_request(
         async with app.client:
             calls = [asyncio.ensure_future(app.ask()) for _ in range(100)]
             if hold is not None:
-                await until(lambda: count_joined(credential) >= 99)
+                await wait_until(lambda: count_joined(credential) >= 99)
                 hold.release()
             return await asyncio.gather(*calls)
 
@@ -361,10 +361,10 @@ async def test_web_clients_that_hang_up_hurt_no_others(embedded_azure: EmbeddedA
             first = asyncio.ensure_future(app.ask())
             await hold.arrived(1)
             calls = [first, *(asyncio.ensure_future(app.ask()) for _ in range(99))]
-            await until(lambda: count_joined(app.credential) == 99)
+            await wait_until(lambda: count_joined(app.credential) == 99)
             for call in calls[::2]:
                 call.cancel()
-            await until(lambda: app.gone == 50)
+            await wait_until(lambda: app.gone == 50)
         assert len(set(await asyncio.gather(*calls[1::2]))) == 1
         assert all(
             isinstance(end, asyncio.CancelledError)

@@ -13,7 +13,7 @@ from job import Job
 from origins import Origin, Origins
 from scenarios.crawl import Seen
 from scenarios.throttle import WORLDS, Crawl, count_steps, measure_evenness
-from workers import together
+from workers import run_together
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def test_throttle_below_the_limits_sees_no_429(variant: str, size: int, work: in
     with Origins() as origins, origins.start(world.options(), tls=False) as origin:
         cell = Cell("throttle", variant, size, "aiomsi")
         job = Job("throttle", origin.imds, origin.arm, size, work, 30, variant=variant)
-        (done,) = together("a run", 1, [(cell, job)])
+        (done,) = run_together("a run", 1, [(cell, job)])
     assert (done.outcome, done.errors, done.said) == ("measured", {}, "")
     assert done.values["throttled"] == done.values["failures"] == 0
     assert done.values["requests"] == work

@@ -8,7 +8,7 @@ from cells import Cell, Metric
 from clients import CLIENTS
 from plan import Block, Scenario, Variant, schedule, takes_part
 from scenarios import SCENARIOS
-from server import parser
+from server import make_parser
 
 
 def make_scenario(*blocks: Block) -> Scenario:
@@ -72,7 +72,7 @@ def test_every_scenario_names_clients_and_variants_that_exist(name: str, quick: 
     cells = [cell for _, team in schedule([one], 1, seed=1, quick=quick) for cell in team]
     assert {cell.client for cell in cells} <= set(CLIENTS)
     for cell in cells:
-        parser().parse_args(one.variants[cell.variant].origin)
+        make_parser().parse_args(one.variants[cell.variant].origin)
         block = one.block_of(cell, quick=quick)
         assert not block.turns or block.work // block.turns >= cell.size, (
             "a turn is too short for all callers"

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from cells import Cell
-from report import checks, report
+from report import make_checks, report
 from results import ENOUGH, Measurement, Results
 from scenarios import SCENARIOS
 from scenarios.imports import wrap_script
 from scenarios.rollover import merge_spans
-from steady import Call, timeline
+from steady import Call, find_slowest
 
 GOOD: dict[str, dict[str, dict[str, float]]] = {
     "fanout": {
@@ -77,7 +77,7 @@ def make_measurements(
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenarios_checks_hold_for_good_numbers(name: str) -> None:
-    held = list(checks(SCENARIOS.values(), Results(make_measurements(name, GOOD[name]))))
+    held = list(make_checks(SCENARIOS.values(), Results(make_measurements(name, GOOD[name]))))
     assert {check.verdict for check in held} == {"holds"}, held
 
 
@@ -117,7 +117,7 @@ def test_every_check_fails_for_a_bad_number(
     name: str, client: str, worse: dict[str, float]
 ) -> None:
     values = {**GOOD[name], client: {**GOOD[name][client], **worse}}
-    held = list(checks(SCENARIOS.values(), Results(make_measurements(name, values))))
+    held = list(make_checks(SCENARIOS.values(), Results(make_measurements(name, values))))
     assert "FAILS" in {check.verdict for check in held}
 
 
@@ -128,7 +128,7 @@ def test_a_herd_that_takes_too_long_for_its_size_fails() -> None:
         )
         for m in make_measurements("herd", GOOD["herd"])
     ]
-    assert "FAILS" in {check.verdict for check in checks([SCENARIOS["herd"]], Results(slow))}
+    assert "FAILS" in {check.verdict for check in make_checks([SCENARIOS["herd"]], Results(slow))}
 
 
 def test_crawl_whose_memory_grows_with_the_requests_fails() -> None:
@@ -139,7 +139,7 @@ def test_crawl_whose_memory_grows_with_the_requests_fails() -> None:
     ]
     failed = [
         check.what
-        for check in checks([SCENARIOS["crawl"]], Results(made))
+        for check in make_checks([SCENARIOS["crawl"]], Results(made))
         if check.verdict == "FAILS"
     ]
     assert len(failed) == 1
@@ -148,7 +148,7 @@ def test_crawl_whose_memory_grows_with_the_requests_fails() -> None:
 
 def test_fairness_without_an_older_version_leaves_its_check_open() -> None:
     alone = Results(make_measurements("fair", {"aiomsi": GOOD["fair"]["aiomsi"]}))
-    verdicts = [check.verdict for check in checks([SCENARIOS["fair"]], alone)]
+    verdicts = [check.verdict for check in make_checks([SCENARIOS["fair"]], alone)]
     assert verdicts == ["holds", "holds", "open"] * 3
 
 
@@ -165,7 +165,7 @@ def test_throughput_that_falls_with_the_callers_fails() -> None:
     ]
     failed = [
         check.what
-        for check in checks([SCENARIOS["fanout"]], Results(made))
+        for check in make_checks([SCENARIOS["fanout"]], Results(made))
         if check.verdict == "FAILS"
     ]
     assert len(failed) == 1
@@ -175,13 +175,13 @@ def test_throughput_that_falls_with_the_callers_fails() -> None:
 def test_missing_measurement_fails_unless_the_run_is_partial() -> None:
     alone = Results(make_measurements("warm", {"aiomsi": {"ns": 300}}))
     (whole,), (part,) = (
-        checks([SCENARIOS["warm"]], alone),
-        checks([SCENARIOS["warm"]], alone, partial=True),
+        make_checks([SCENARIOS["warm"]], alone),
+        make_checks([SCENARIOS["warm"]], alone, partial=True),
     )
     assert (whole.verdict, part.verdict) == ("FAILS", "open")
     assert (
         list(
-            checks(
+            make_checks(
                 [SCENARIOS["warm"]],
                 Results(make_measurements("warm", {"azure_identity": {"ns": 300}})),
             )
@@ -197,7 +197,7 @@ def test_who_broke_fails_and_is_told_with_who_is_missing() -> None:
         Measurement("a", 2, cell, "missing", said="there is no node"),
     ]
     results = Results([*make_measurements("warm", GOOD["warm"]), *made])
-    held = list(checks(SCENARIOS.values(), results))
+    held = list(make_checks(SCENARIOS.values(), results))
     assert [check.what for check in held if check.verdict == "FAILS"] == [
         "node broke in warm (fresh, 1): boom"
     ]
@@ -239,7 +239,7 @@ def test_requests_that_overlap_are_one_refresh() -> None:
 
 def test_a_time_line_shows_the_slowest_call_of_each_step() -> None:
     calls = [Call(10.00, 0.001, None), Call(10.01, 0.005, None), Call(10.06, 0.002, None)]
-    assert timeline(calls, 10.0) == [[0.0, 5.0], [0.05, 2.0]]
+    assert find_slowest(calls, 10.0) == [[0.0, 5.0], [0.05, 2.0]]
 
 
 def test_what_makes_a_client_ready_runs_in_a_coroutine() -> None:

@@ -1,7 +1,17 @@
 """Comparisons of measurements within rounds of one run, and checks with too few rounds."""
 
 from cells import Cell, Metric
-from results import ENOUGH, Check, Measurement, Results, always, bounded, line_of, read, written
+from results import (
+    ENOUGH,
+    Check,
+    Measurement,
+    Results,
+    check_always,
+    check_bound,
+    format_line,
+    read,
+    write_lines,
+)
 
 OWN, OTHER = Cell("some", "v", 1, "aiomsi"), Cell("some", "v", 1, "other")
 SECONDS = Metric("s", "seconds", better="less")
@@ -46,16 +56,18 @@ def test_failures_exclude_a_ratio_except_those_of_the_reference() -> None:
 
 
 def test_bound_is_open_until_there_are_enough_rounds() -> None:
-    assert bounded("x", [1.0] * ENOUGH, most=1.1).verdict == "holds"
-    assert bounded("x", [1.2] * ENOUGH, most=1.1).verdict == "FAILS"
-    assert bounded("x", [0.9] * ENOUGH, least=0.92).verdict == "FAILS"
-    assert bounded("x", [1.2] * (ENOUGH - 1), most=1.1).verdict == "open"
-    assert bounded("x", [1.0] * 3, most=1.1, enough=3).verdict == "holds"
-    assert bounded("x", [], most=1.1) == Check("FAILS", "x: not measured")
+    assert check_bound("x", [1.0] * ENOUGH, most=1.1).verdict == "holds"
+    assert check_bound("x", [1.2] * ENOUGH, most=1.1).verdict == "FAILS"
+    assert check_bound("x", [0.9] * ENOUGH, least=0.92).verdict == "FAILS"
+    assert check_bound("x", [1.2] * (ENOUGH - 1), most=1.1).verdict == "open"
+    assert check_bound("x", [1.0] * 3, most=1.1, enough=3).verdict == "holds"
+    assert check_bound("x", [], most=1.1) == Check("FAILS", "x: not measured")
 
 
 def test_what_must_always_hold_fails_once_or_unmeasured() -> None:
-    assert [always("x", outcomes).verdict for outcomes in ([True, True], [True, False], [])] == [
+    assert [
+        check_always("x", outcomes).verdict for outcomes in ([True, True], [True, False], [])
+    ] == [
         "holds",
         "FAILS",
         "FAILS",
@@ -69,7 +81,11 @@ def test_json_lines_come_back_as_they_were() -> None:
         Measurement("a", 2, OWN, "measured", {"s": 1.0}, {"KeyError": 2}, {"line": [[0.0, 1.5]]}),
     ]
     abouts, results = read(
-        [*written({"run": "a", "seed": 1}, made), "", line_of(make_measurement(OWN, 1, "b", s=2.0))]
+        [
+            *write_lines({"run": "a", "seed": 1}, made),
+            "",
+            format_line(make_measurement(OWN, 1, "b", s=2.0)),
+        ]
     )
     assert abouts == [{"run": "a", "seed": 1}]
     assert results.all == [*made, make_measurement(OWN, 1, "b", s=2.0)]

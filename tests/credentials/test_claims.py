@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from arm_server import VAULT, VERSION, Asked, Says, canned, error
-from host_places import CLIENT, MARKS, Place, challenge, open_place
-from hostile_server import Certificate, Reply, reply
+from arm_server import VAULT, VERSION, Asked, Says, make_error_body, serve_canned
+from host_places import CLIENT, MARKS, Place, make_challenge, open_place
+from hostile_server import Certificate, Reply, make_reply
 
 from aiomsi import (
     ArmSession,
@@ -50,7 +50,7 @@ def open_host(
 
         def respond(request: bytes) -> Reply:
             if kind == "Azure Arc" and b"Authorization:" not in request:
-                return challenge(tmp_path / "1.key")
+                return make_challenge(tmp_path / "1.key")
             return issue(f"token-{next(numbers)}")
 
         place.server.respond = respond
@@ -62,7 +62,7 @@ def open_host(
 
 
 def issue(token: str) -> bytes:
-    return reply(200, {"access_token": token, "expires_in": 86_400, "client_id": CLIENT})
+    return make_reply(200, {"access_token": token, "expires_in": 86_400, "client_id": CLIENT})
 
 
 def list_fields(place: Place) -> list[dict[str, str]]:
@@ -158,7 +158,7 @@ def test_rejected_token_is_named_until_a_new_one_came(open_host: Callable[[str],
     async def main() -> None:
         async with ManagedIdentityCredential(clock=manual.clock) as credential:
             await credential.get_token(SCOPE)
-            place.server.respond = lambda _: reply(503)
+            place.server.respond = lambda _: make_reply(503)
             with pytest.raises(TokenUnavailableError):
                 await credential.get_token(SCOPE, claims=CLAIMS)
             place.server.respond = issue_next
@@ -256,7 +256,7 @@ def test_shared_credential_refreshes_once_too(open_host: Callable[[str], Place])
     assert list_fields(place)[1]["token_sha256_to_refresh"] == hash_token("token-0")
 
 
-def make_challenge() -> str:
+def make_arm_challenge() -> str:
     encoded = base64.urlsafe_b64encode(CLAIMS.encode()).decode().rstrip("=")
     return f'Bearer error="insufficient_claims", claims="{encoded}"'
 
@@ -264,14 +264,14 @@ def make_challenge() -> str:
 def challenge_first_token(asked: Asked) -> Says:
     """Respond as an ARM that wants a token with other claims than the first one has."""
     if asked.headers["Authorization"] == "Bearer token-0":
-        body = error("InvalidAuthenticationToken", "The token is revoked")
-        return Says(401, body, {"WWW-Authenticate": make_challenge()})
+        body = make_error_body("InvalidAuthenticationToken", "The token is revoked")
+        return Says(401, body, {"WWW-Authenticate": make_arm_challenge()})
     return Says(200, {"name": "kv"})
 
 
 async def get_all(usual: Callable[[Asked], Says]) -> tuple[list[object], int]:
     """Return the results of many calls at once, and the number of requests to ARM."""
-    async with canned() as arm_server, ManagedIdentityCredential() as credential:
+    async with serve_canned() as arm_server, ManagedIdentityCredential() as credential:
         arm_server.usual = usual
         async with ArmSession(credential, cloud=arm_server.cloud) as arm:
             calls = (arm.get(VAULT, api_version=VERSION) for _ in range(COUNT))

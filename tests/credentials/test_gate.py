@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_host import middle
+from fake_host import return_middle
 from filelock import BaseFileLock
-from gates import free, hold, hold_all, release_all, store, stored
+from gates import count_free, hold, hold_all, read_stored, release_all, store
 from virtual_loop import EPOCH, VirtualLoop, run
 
 from aiomsi import Clock, ConfigurationError, HostGate
@@ -83,7 +83,7 @@ async def pass_gate(
     clock: Clock | None = None,
 ) -> float:
     """Send a request through the gate, and return the time of its sending."""
-    async with gate.admission(make_strict_clock(clock or loop.clock), patience, middle):
+    async with gate.admission(make_strict_clock(clock or loop.clock), patience, return_middle):
         at = loop.time()
         await asyncio.sleep(took)
     return at
@@ -177,7 +177,7 @@ def test_single_request_does_not_wait_and_stores_two_times(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     assert run(pass_gate(gate, loop), loop) == 0
-    assert stored(directory) == parse_state(
+    assert read_stored(directory) == parse_state(
         GateState(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored()
     )
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -206,14 +206,14 @@ def test_a_place_is_kept_until_the_answer_is_there(
     async def main() -> list[float]:
         tasks = [asyncio.create_task(pass_gate(gate, loop, 1.0)) for _ in range(6)]
         await asyncio.sleep(0.9)
-        assert free(directory) == 0
+        assert count_free(directory) == 0
         return await asyncio.gather(*tasks)
 
     sent = sorted(run(main(), loop))
     assert sent[:4] == pytest.approx([number * QUEUE_SPACING for number in range(4)], abs=1e-3)
     assert 1.0 <= sent[4] <= 1.0 + 2 * QUEUE_SPACING
     assert sent[5] >= 1.0 + QUEUE_SPACING
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_without_a_place_it_tries_again_once_in_the_next_turn(
@@ -228,7 +228,7 @@ def test_without_a_place_it_tries_again_once_in_the_next_turn(
     async def main() -> None:
         places = hold_all(directory)
         asyncio.get_running_loop().call_later(1.0, release_all, places)
-        async with gate.admission(clock, PATIENCE, middle):
+        async with gate.admission(clock, PATIENCE, return_middle):
             assert 1.0 <= loop.time() <= 1.0 + QUEUE_SPACING + 1e-3
 
     loop = VirtualLoop()
@@ -294,7 +294,7 @@ def test_holding_off_stops_everybody(gate: HostGate, loop: VirtualLoop) -> None:
     async def main() -> list[float]:
         first = asyncio.create_task(pass_gate(gate, loop, 3.0))
         await asyncio.sleep(1)
-        await gate.hold_off(5, loop.clock, middle)
+        await gate.hold_off(5, loop.clock, return_middle)
         return [await pass_gate(gate, loop), await first]
 
     assert run(main(), loop) == pytest.approx([6, 0], abs=1e-3)
@@ -305,7 +305,7 @@ def test_holding_off_is_given_up_when_it_can_not_be_stored(
 ) -> None:
     async def main() -> None:
         with hold(directory / "turns.lock"):
-            await gate.hold_off(5, loop.clock, middle)
+            await gate.hold_off(5, loop.clock, return_middle)
 
     run(main(), loop)
     assert loop.now <= 0.5
@@ -321,8 +321,8 @@ def test_nonsense_that_is_stored_is_replaced(
     directory.mkdir(0o700)
     (directory / "turns").write_bytes(text)
     assert run(pass_gate(gate, loop), loop) == 0
-    assert (directory / "turns").read_bytes() == stored(directory).stored()
-    assert stored(directory).queue == pytest.approx(EPOCH + QUEUE_SPACING)
+    assert (directory / "turns").read_bytes() == read_stored(directory).stored()
+    assert read_stored(directory).queue == pytest.approx(EPOCH + QUEUE_SPACING)
 
 
 def test_wall_clock_that_is_put_back_costs_at_most_the_jump(
@@ -351,13 +351,13 @@ def test_a_cancelled_request_leaves_nothing_held(
     async def main() -> None:
         task = asyncio.create_task(pass_gate(gate, loop, 5.0))
         await asyncio.sleep(1)
-        assert free(directory) == MAX_IN_FLIGHT - (not turns.queue)
+        assert count_free(directory) == MAX_IN_FLIGHT - (not turns.queue)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     run(main(), loop)
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
     hold(directory / "turns.lock").release()
 
 
@@ -371,20 +371,20 @@ def test_cancelled_while_the_turns_are_another_processs(
         assert await pass_gate(gate, loop) == pytest.approx(0.1)
 
     run(main(), loop)
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_error_of_the_request_releases_its_place_and_is_raised(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     async def main() -> None:
-        async with gate.admission(loop.clock, PATIENCE, middle):
-            assert free(directory) == MAX_IN_FLIGHT - 1
+        async with gate.admission(loop.clock, PATIENCE, return_middle):
+            assert count_free(directory) == MAX_IN_FLIGHT - 1
             raise OSError("the request's own")
 
     with pytest.raises(OSError, match="the request's own"):
         run(main(), loop)
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
@@ -398,16 +398,16 @@ def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
             yield
 
     async def request() -> None:
-        async with gate.admission(Clock(), PATIENCE, middle):
+        async with gate.admission(Clock(), PATIENCE, return_middle):
             await for_ever()
 
     abandoned = request()
     thread = threading.Thread(target=abandoned.send, args=(None,))
     thread.start()
     thread.join()
-    assert free(directory) == MAX_IN_FLIGHT - 1
+    assert count_free(directory) == MAX_IN_FLIGHT - 1
     abandoned.close()
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_lock_that_can_not_be_released_is_nobodys_error(
@@ -424,7 +424,7 @@ def test_a_lock_that_can_not_be_released_is_nobodys_error(
         patch.setattr(BaseFileLock, "release", fail)
         assert run(pass_gate(gate, loop), loop) == 0
     assert {Path(name).name for name in calls} == {"turns.lock", "place-0.lock"}
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 # When the gate can't be used
@@ -485,7 +485,7 @@ def test_file_with_another_hard_link_is_never_changed(
     before = victim.stat()
 
     async def main() -> None:
-        await gate.hold_off(5, loop.clock, middle)
+        await gate.hold_off(5, loop.clock, return_middle)
         await pass_gate(gate, loop)
 
     run(main(), loop)
@@ -576,7 +576,7 @@ def test_unusable_gate_is_not_used_and_warns_once(
     spoil(directory)
 
     async def main() -> list[float]:
-        await gate.hold_off(5, loop.clock, middle)
+        await gate.hold_off(5, loop.clock, return_middle)
         return [await pass_gate(gate, loop) for _ in range(3)]
 
     assert run(main(), loop)[0] in (0, 5)
@@ -663,7 +663,7 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
         both = asyncio.gather(pass_gate(gate, loop), pass_gate(gate, loop))
         await asyncio.sleep(1)
         # A task that gave up, or has no turn to send yet, locks no place.
-        assert free(directory) == MAX_IN_FLIGHT - (len(held) if what == "places" else 0)
+        assert count_free(directory) == MAX_IN_FLIGHT - (len(held) if what == "places" else 0)
         return [*await both]
 
     assert run(main(), loop) == pytest.approx([22.5, 22.5])
@@ -764,12 +764,12 @@ def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: b
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
-            assert free(directory) == 0
+            assert count_free(directory) == 0
             process.kill()
             process.wait(10)
             # By SIGKILL, or on Windows by TerminateProcess.
             assert process.returncode in (-9, 1)
-            assert free(directory) == MAX_IN_FLIGHT
+            assert count_free(directory) == MAX_IN_FLIGHT
         finally:
             process.kill()
             process.stdin.close()

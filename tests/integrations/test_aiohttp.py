@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from azure.identity import DefaultAzureCredential as SynchronousCredential
-from loops import until
+from loops import wait_until
 from recorder import Issuer, Recorder, Seen, accept_only, redirect, refuse
 
 from aiomsi import ConfigurationError, CredentialError, ManagedIdentityCredential, SharedCredential
@@ -121,7 +121,7 @@ def test_late_refusal_of_an_old_token_starts_no_refresh(challenge: str) -> None:
 
         async with open_session(issuer, respond) as (http, recorder, url):
             late = asyncio.ensure_future(get(http, f"{url}/late"))
-            await until(lambda: bool(recorder.seen))
+            await wait_until(lambda: bool(recorder.seen))
             assert await get(http, url) == (200, "ok")
             over.set()
             assert await late == (200, "ok")
@@ -340,7 +340,7 @@ def test_connection_is_closed_after_a_cancelled_refresh() -> None:
         connector = aiohttp.TCPConnector(limit=1)
         async with open_session(issuer, respond, connector=connector) as (http, recorder, url):
             call = asyncio.ensure_future(get(http, url))
-            await until(lambda: len(issuer.claims) == 2)
+            await wait_until(lambda: len(issuer.claims) == 2)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call

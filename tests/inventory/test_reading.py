@@ -5,7 +5,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from arm_server import Asked, Says, canned, session
+from arm_server import Asked, Says, open_session, serve_canned
 
 from aiomsi import UsageError, inventory
 from aiomsi.inventory import Plan, Scope, ScopeError, Subscription
@@ -76,9 +76,9 @@ async def test_session_closed_meanwhile_leaves_scopes_unread(tmp_path: Path) -> 
         raise AssertionError
 
     plan = Plan("run", (Subscription(ID),))
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = hang
-        async with session(server) as arm:
+        async with open_session(server) as arm:
             run = asyncio.create_task(
                 inventory.run_shard(arm, plan, plan.scopes, tmp_path), name="run"
             )
@@ -93,7 +93,7 @@ async def test_session_closed_meanwhile_leaves_scopes_unread(tmp_path: Path) -> 
 async def test_closed_session_of_the_user_leaves_scopes_unread(tmp_path: Path) -> None:
     plan = Plan("run", (Subscription(ID),))
     http = aiohttp.ClientSession()
-    async with canned() as server, session(server, http=http) as arm:
+    async with serve_canned() as server, open_session(server, http=http) as arm:
         await http.close()
         with pytest.raises(UsageError):
             await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
@@ -115,8 +115,8 @@ async def test_page_without_items_is_no_empty_page(tmp_path: Path, answer: Says)
         )
 
     plan = Plan("run", (Subscription(ID),))
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = respond
-        async with session(server) as arm:
+        async with open_session(server) as arm:
             results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
     assert [(one.state, one.rows) for one in results] == [("read", 2), ("failed", 0)]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from arm_server import Asked, Says, canned, error, session
+from arm_server import Asked, Says, make_error_body, open_session, serve_canned
 
 from aiomsi import AuthorizationError, inventory
 
@@ -17,15 +17,15 @@ def id_of(number: int) -> str:
 
 
 TROUBLES: dict[int, tuple[Says, int | None, str]] = {
-    1: (Says(403, error("AuthorizationFailed")), 403, "AuthorizationFailed"),
-    2: (Says(404, error("SubscriptionNotFound")), 404, "SubscriptionNotFound"),
+    1: (Says(403, make_error_body("AuthorizationFailed")), 403, "AuthorizationFailed"),
+    2: (Says(404, make_error_body("SubscriptionNotFound")), 404, "SubscriptionNotFound"),
     3: (
-        Says(401, error("InvalidAuthenticationTokenTenant")),
+        Says(401, make_error_body("InvalidAuthenticationTokenTenant")),
         401,
         "InvalidAuthenticationTokenTenant",
     ),
-    4: (Says(500, error("InternalServerError")), 500, "InternalServerError"),
-    5: (Says(429, error("TooManyRequests")), 429, "TooManyRequests"),
+    4: (Says(500, make_error_body("InternalServerError")), 500, "InternalServerError"),
+    5: (Says(429, make_error_body("TooManyRequests")), 429, "TooManyRequests"),
     6: (Says(None), None, "ArmConnectionError"),
     7: (Says(200, {"value": [{"name": "no id"}]}), None, "MalformedItem"),
     8: (Says(200, "no page"), 200, "ServiceError"),
@@ -52,9 +52,9 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
         if number in TROUBLES:
             return TROUBLES[number][0]
         if number == 9:
-            return Says(403, error("AuthorizationFailed"))
+            return Says(403, make_error_body("AuthorizationFailed"))
         if number == 10:
-            return Says(409, error("MissingSubscriptionRegistration"))
+            return Says(409, make_error_body("MissingSubscriptionRegistration"))
         page: dict[str, Any] = {"value": [{"id": ITEM.format(id_of(number), 1)}]}
         if number == 11:
             # The next page is the same one.
@@ -63,9 +63,9 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
             page["nextLink"] = f"http://{asked.headers['Host']}{asked.target}&page=2"
         return Says(body=page)
 
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = respond
-        async with session(server, pacing=False) as arm:
+        async with open_session(server, pacing=False) as arm:
             found = inventory.rows(arm, on_error="collect")
             rows = [row async for row in found]
             manifest = found.manifest
@@ -100,7 +100,7 @@ async def test_plan_of_management_groups_reads_every_page() -> None:
         if asked.target.startswith("/subscriptions?"):
             return Says(body={"value": [{"subscriptionId": id_of(1), "state": "Enabled"}]})
         if asked.target.startswith(f"{group}/refused/descendants"):
-            return Says(403, error("AuthorizationFailed"))
+            return Says(403, make_error_body("AuthorizationFailed"))
         assert asked.target.startswith(f"{group}/root/descendants?api-version=2020-05-01")
         if "skip" in asked.target:
             return Says(body={"value": [{"id": f"/subscriptions/{id_of(2)}"}]})
@@ -108,9 +108,9 @@ async def test_plan_of_management_groups_reads_every_page() -> None:
         items = [{"id": f"/subscriptions/{id_of(1)}"}, {"id": f"{group}/nested"}]
         return Says(body={"value": items, "nextLink": link})
 
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = respond
-        async with session(server) as arm:
+        async with open_session(server) as arm:
             plan = await inventory.plan(arm, management_groups=["root"])
             with pytest.raises(AuthorizationError):
                 await inventory.plan(arm, management_groups=["root", "refused"])

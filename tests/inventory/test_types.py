@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arm_server import Asked, Says, canned, error, session
+from arm_server import Asked, Says, make_error_body, open_session, serve_canned
 
 from aiomsi import ArmSession, NotFoundError, UsageError, inventory
 from aiomsi.inventory import Manifest, Plan
@@ -176,9 +176,9 @@ class Network:
         return found if isinstance(found, Says) else Says(body={"value": found})
 
     async def read(self, kind: str) -> tuple[list[dict[str, Any]], Manifest]:
-        async with canned() as server:
+        async with serve_canned() as server:
             server.usual = self.respond
-            async with session(server, pacing=False) as arm:
+            async with open_session(server, pacing=False) as arm:
                 plan = await inventory.plan(arm, kinds=[kind], types=[kind])
                 return await collect(arm, plan)
 
@@ -237,7 +237,7 @@ async def test_ignored_code_of_all_parents_is_empty(embedded_azure: EmbeddedAzur
 
 
 async def test_list_of_parents_that_is_refused_is_an_error() -> None:
-    refusal = Says(404, error("ResourceNotFound"))
+    refusal = Says(404, make_error_body("ResourceNotFound"))
     _, manifest = await Network(virtualnetworks=refusal).read(SUBNETS)
     (failed,) = manifest.errors
     assert failed.error is not None

@@ -77,7 +77,7 @@ def tell_first(failed: Report | None) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says."""
+    """Run the seeds of the command line."""
     parser = argparse.ArgumentParser(description="Simulate pacing.")
     parser.add_argument("--seeds", type=int, default=2_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")

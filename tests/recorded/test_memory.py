@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from arm_server import Asked, Canned, Says, canned, session
+from arm_server import Asked, Canned, Says, open_session, serve_canned
 from recorded.checks import count_case
 
 from aiomsi import ArmResponse, ArmSession
@@ -75,7 +75,10 @@ async def serve_list(
         return Says(200, body)
 
     bodies = [make_page(number, pages).decode() for number in range(pages)]
-    async with canned(*(partial(give, body) for body in bodies)) as server, session(server) as arm:
+    async with (
+        serve_canned(*(partial(give, body) for body in bodies)) as server,
+        open_session(server) as arm,
+    ):
         yield server, arm
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from example_program import Program, Start, get, read_commands
-from loops import when
+from loops import wait_in_thread
 
 from aiomsi.testing import EmbeddedAzure
 
@@ -34,7 +34,7 @@ def use_each_worker(service: Program, azure: EmbeddedAzure) -> set[str]:
         assert get(f"{service.url}/groups/DevTest")[0] == 200
         return len(find_sessions(azure)) == WORKERS
 
-    when(send)
+    wait_in_thread(send)
     return find_sessions(azure)
 
 

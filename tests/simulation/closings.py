@@ -61,7 +61,7 @@ async def close(
 
 
 def _judge_demand(slot: SimSlot, credential: Credential) -> tuple[bool, bool]:
-    """Tell whether somebody else surely wants what is under way, and whether somebody may.
+    """Return whether another caller surely wants the fetch under way, and whether one may.
 
     Not sure are those who are just opening, who don't wait yet, who were told of a closing and have
     not gone yet, and whose loop

@@ -71,7 +71,7 @@ def print_story(report: Report) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says."""
+    """Run the seeds of the command line."""
     parser = argparse.ArgumentParser(description="Simulate the single flight.")
     parser.add_argument("--seeds", type=int, default=2_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")

@@ -92,7 +92,7 @@ class World:
         self._steps = 0
 
     def configure(self, *, shuffled: bool, preempt: float, lag: float, collect: float) -> None:
-        """Say how the loops take turns.
+        """Set how the loops take turns.
 
         Args:
             shuffled: whether a loop's ready callbacks run in any order.
@@ -116,7 +116,7 @@ class World:
         return EPOCH + self.now + self.skew
 
     def moment(self) -> Moment:
-        """Give this point of the story a number."""
+        """Assign a number to this point of the story."""
         self.number += 1
         return Moment(self.number, self.now, self.wall())
 
@@ -131,11 +131,11 @@ class World:
             self.violation = Violation(invariant, text, self.now, isinstance(error, CRASHES))
 
     def digest(self) -> str:
-        """Give the whole story as a short text: the same for the same seed."""
+        """Return the whole story as a short text: the same for the same seed."""
         return hashlib.sha256(repr(self.story).encode()).hexdigest()
 
     def at(self, when: float, chore: Callable[[], None]) -> None:
-        """Have something done at that time, in a thread without a loop."""
+        """Schedule a call for that time, in a thread without a loop."""
         self.schedule(when, None, chore)
 
     def schedule(self, when: float, loop: "SimLoop | None", thing: Any) -> None:
@@ -149,7 +149,7 @@ class World:
         heapq.heapify(self._heap)
 
     def loops_with_timers(self) -> list["SimLoop"]:
-        """Give the loops that are going to be woken by the clock."""
+        """Return the loops that the clock will wake."""
         return list(
             {
                 loop.name: loop
@@ -212,7 +212,7 @@ class World:
     # Preemption
 
     def preempt(self) -> None:
-        """Perhaps let others run at this point, as if the thread had been switched."""
+        """Let others run at this point by chance, as if the thread had been switched."""
         self._until_preempted -= 1
         if (
             self._until_preempted > 0

@@ -180,7 +180,7 @@ class Awaits:
         return found
 
     def stand(self, awaitable: object, awaited: object) -> Stand:
-        """Tell where a coroutine stands that is suspended until `awaited` is done."""
+        """Return the place of a coroutine that is suspended until `awaited` is done."""
         points, below = [], ""
         while isinstance(
             awaitable := _get_generator(awaitable),
@@ -261,7 +261,7 @@ class Watch:
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def install(self, loop: asyncio.AbstractEventLoop, *, eager: bool) -> None:
-        """See every task that is made in this loop from now on."""
+        """Watch every task that is created in this loop from now on."""
 
         def factory(
             loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
@@ -331,7 +331,7 @@ class Watch:
         return True
 
     def was_cancelled(self) -> bool:
-        """Tell whether the victim, which has ended, ended as cancelled."""
+        """Return whether the victim, which has ended, ended as cancelled."""
         assert self.victim is not None
         # A scope takes its own cancellation back, but not that of somebody who had cancelled this
         # task before.

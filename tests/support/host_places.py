@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hostile_server import Certificate, HostileServer, Reply, reply
+from hostile_server import Certificate, HostileServer, Reply, make_reply
 
 from aiomsi._hosts import azure_arc
 
@@ -20,7 +20,7 @@ SECRETS = (TOKEN[:12], KEY[:14], HEADER[:16], ASSERTION[:12], "assertion-51827")
 CLIENT, OTHER = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
 TENANT = "33333333-3333-3333-3333-333333333333"
 GRANT: dict[str, Any] = {"access_token": TOKEN, "expires_in": "86400", "token_type": "Bearer"}
-GOOD = reply(200, {**GRANT, "client_id": CLIENT})
+GOOD = make_reply(200, {**GRANT, "client_id": CLIENT})
 
 
 @attrs.define(eq=False)
@@ -63,7 +63,7 @@ class Place:
 
 
 def make_challenge(path: Path | str) -> bytes:
-    return reply(401, b"{}", WWW_Authenticate=f"Basic realm={path}")
+    return make_reply(401, b"{}", WWW_Authenticate=f"Basic realm={path}")
 
 
 MARKS = {

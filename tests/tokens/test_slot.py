@@ -10,7 +10,17 @@ from typing import Any, NoReturn
 
 import attrs
 import pytest
-from fake_host import DAY, DOWN, REFUSED, Caller, FakeHost, detach, make_flight, make_slot, middle
+from fake_host import (
+    DAY,
+    DOWN,
+    REFUSED,
+    Caller,
+    FakeHost,
+    detach,
+    make_flight,
+    make_slot,
+    return_middle,
+)
 from virtual_loop import VirtualLoop, run
 
 from aiomsi import (
@@ -651,7 +661,7 @@ def test_forgetting_under_a_flight_with_claims_loses_no_claims(
 def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
     first, second, stale = (
-        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff)
+        Slot(name, loop.clock, DEFAULT_POLICY, return_middle, backoff=backoff)
         for name in ("first", "second", "stale")
     )
     busy = attrs.evolve(DOWN, retry_after=40.0, from_host=True)
@@ -681,7 +691,7 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
 ) -> None:
     backoff = HostBackoff()
     first, second = (
-        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff) for name in "ab"
+        Slot(name, loop.clock, DEFAULT_POLICY, return_middle, backoff=backoff) for name in "ab"
     )
     busy = attrs.evolve(DOWN, retry_after=retry_after, from_host=True)
 
@@ -696,7 +706,7 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
 def test_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
     first, second = (
-        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff) for name in "ab"
+        Slot(name, loop.clock, DEFAULT_POLICY, return_middle, backoff=backoff) for name in "ab"
     )
 
     async def main() -> None:
@@ -891,7 +901,7 @@ def test_flight_superseded_while_publishing_publishes_no_token(
             slot.forget()
         return loop.clock.wall()
 
-    slot = Slot("test", attrs.evolve(loop.clock, wall=wall), uniform=middle)
+    slot = Slot("test", attrs.evolve(loop.clock, wall=wall), uniform=return_middle)
     host = FakeHost(inside=lambda: landing.append(True))
 
     async def main() -> None:

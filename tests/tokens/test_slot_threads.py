@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 from fake_host import DAY, Caller, detach, make_flight
-from loops import LoopThread, when
+from loops import LoopThread, wait_in_thread
 
 from aiomsi import AccessToken, Clock, RefreshPolicy
 from aiomsi._tokens.failure import Failure
@@ -64,7 +64,7 @@ def test_eight_loops_in_eight_threads_share_one_fetch() -> None:
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(asyncio.run, callers()) for _ in range(8)]
         gate.wait_begun()
-        when(lambda: slot.stats().joined == 999)
+        wait_in_thread(lambda: slot.stats().joined == 999)
         gate.open()
         tokens = [token for future in futures for token in future.result(60)]
     assert gate.count == 1
@@ -80,7 +80,7 @@ def test_waiter_elsewhere_starts_again_if_the_loop_is_gone(end: str) -> None:
     lost = start_get(owner, slot, first)
     first.wait_begun()
     saved = start_get(other, slot, second)
-    when(lambda: slot.stats().joined == 1)
+    wait_in_thread(lambda: slot.stats().joined == 1)
     if end == "close":
         owner.close()
     elif end == "block":
@@ -108,7 +108,7 @@ def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
     first = start_get(owner, slot, gate)
     gate.wait_begun()
     second = start_get(other, slot, gate)
-    when(lambda: slot.stats().joined == 1)
+    wait_in_thread(lambda: slot.stats().joined == 1)
     flight = slot._flight
     assert flight is not None
     (loop_waiters,) = (

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from fake_host import middle
+from fake_host import return_middle
 
 from aiomsi import TokenIdentity
 from aiomsi._tokens.policy import DEFAULT_POLICY
@@ -71,7 +71,7 @@ def test_identity_is_read_from_claims_and_answer(
     assert str(found) == text
     response = TokenResponse(Secret(secret), 100.0, client_id=named)
     made = make_token(
-        response, Now(0.0, 0.0), same_again=False, policy=DEFAULT_POLICY, uniform=middle
+        response, Now(0.0, 0.0), same_again=False, policy=DEFAULT_POLICY, uniform=return_middle
     )
     assert made.identity == identity
 

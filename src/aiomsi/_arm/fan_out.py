@@ -431,7 +431,7 @@ class FanOut:
         self._start_more()
 
     def _settle_scope(self, taken: TakenRequest, scope: RequestScope) -> None:
-        """After a call, skip the unsent requests of its scope if its error concerns them."""
+        """Skip the unsent requests of an ended call's scope if its error concerns them."""
         unsent = self._unsent.get(scope.container, set())
         unsent.discard(taken)
         if taken.error is not None and not taken.skipped and self._scopes.add(scope, taken.error):

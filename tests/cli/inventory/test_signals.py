@@ -68,7 +68,7 @@ class Child:
 
     def wait_for_parts(self) -> None:
         """Wait until all lists but one are read: each of 6 subscriptions has two."""
-        loops.when(lambda: len([*self.parts.glob("*.part")]) == 11)
+        loops.wait_in_thread(lambda: len([*self.parts.glob("*.part")]) == 11)
 
     def end(self) -> tuple[int, str]:
         _, err = self.process.communicate(timeout=30)
@@ -183,7 +183,7 @@ def test_first_signal_ends_the_run_with_what_is_known(
 
     async def main() -> None:
         task = asyncio.ensure_future(run.run(Target(PUBLIC, CredentialSource())))
-        await loops.until(lambda: embedded_azure.counts.faults > 0)
+        await loops.wait_until(lambda: embedded_azure.counts.faults > 0)
         interruption.handle(signal.SIGINT)
         await task
 
@@ -247,7 +247,7 @@ def test_signal_while_the_output_is_written_stops_the_thread() -> None:
 
             loop.call_soon_threadsafe(task.cancel)
             try:
-                loops.when(is_stopped)
+                loops.wait_in_thread(is_stopped)
             finally:
                 ended.append(True)
 
