@@ -90,7 +90,7 @@ async def get_counts(http: aiohttp.ClientSession, url: URL) -> Counter[str]:
     return counts
 
 
-async def end_of(scenario: Scenario, url: URL) -> Ended:
+async def run_scenario(scenario: Scenario, url: URL) -> Ended:
     """Run a scenario to its end."""
     jar = aiohttp.CookieJar(unsafe=True)
     if scenario.cookie is not None:
@@ -119,7 +119,7 @@ async def run_all(url: URL) -> list[Verdict]:
         before = await get_counts(http, url)
         report = set(before)
         for scenario in SCENARIOS:
-            ended = await end_of(scenario, url)
+            ended = await run_scenario(scenario, url)
             after = await get_counts(http, url)
             verdicts.append(judge(scenario, ended, after - before, LISTED.get(scenario.name)))
             before = after

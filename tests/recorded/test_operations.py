@@ -15,7 +15,7 @@ from aiomsi._arm.protocol.operations.state import Progress
 pytestmark = needs_recordings
 
 
-def end_of(steps: tuple[Step, ...]) -> str:
+def get_end(steps: tuple[Step, ...]) -> str:
     return str(steps[0].line["pattern"]).rpartition("end=")[2]
 
 
@@ -27,7 +27,7 @@ def test_operation_reaches_its_end_with_the_recorded_requests() -> None:
     ends: Counter[str] = Counter()
     elsewhere = []
     for steps in list_operations():
-        if (end := end_of(steps)) == "open":
+        if (end := get_end(steps)) == "open":
             continue
         if read_elsewhere(steps):
             elsewhere.append(steps[0].sequence)
@@ -45,18 +45,18 @@ def test_operation_reaches_its_end_with_the_recorded_requests() -> None:
 
 def test_operation_without_a_definition_differs_in_its_result() -> None:
     for steps in list_operations():
-        if end_of(steps) == "open" or read_elsewhere(steps):
+        if get_end(steps) == "open" or read_elsewhere(steps):
             continue
         found = replay(steps, None)
         if found.unrecorded is not None:
             assert found.progress.reads == "result", steps
         else:
-            assert found.progress.outcome == end_of(steps), steps
+            assert found.progress.outcome == get_end(steps), steps
 
 
 def test_an_operation_without_a_recorded_end_goes_on() -> None:
     for steps in list_operations():
-        if end_of(steps) != "open":
+        if get_end(steps) != "open":
             continue
         progress = replay(steps, None).progress
         # A sequence named like an operation may be a resource that existed at once.

@@ -12,7 +12,7 @@ from recorded.checks import count_case, set_aside
 from recorded.replay import find_recorded_via, read_elsewhere, replay
 from recorded.sequences import Step, needs_recordings, read_all_sequences, read_sequences
 from recorded.server import LINKS, Replayed, serve_replayed
-from recorded.test_operations import end_of, list_operations
+from recorded.test_operations import get_end, list_operations
 
 from aiomsi import (
     ArmError,
@@ -91,7 +91,7 @@ async def follow_operation(arm: ArmSession, steps: tuple[Step, ...]) -> tuple[st
 async def test_operation_reaches_its_end_with_the_recorded_requests() -> None:
     async with serve_steps() as (server, arm):
         for recorded in list_operations():
-            if (end := end_of(recorded)) == "open" or read_elsewhere(recorded):
+            if (end := get_end(recorded)) == "open" or read_elsewhere(recorded):
                 continue
             with count_case(1, recorded[0].sequence):
                 steps = server.load(recorded)
@@ -139,7 +139,7 @@ async def test_client_that_prefers_location_follows_its_own_rule() -> None:
             ]
             assert alike, recorded
             ended, _ = await follow_operation(arm, server.load(recorded, otherwise=404))
-            assert ended == end_of(recorded), recorded
+            assert ended == get_end(recorded), recorded
             record = get_target(recorded[0].response.headers["Azure-AsyncOperation"])
             assert set(server.unrecorded) <= {record, server.asked[0]}, recorded
             why = (

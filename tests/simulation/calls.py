@@ -62,7 +62,7 @@ class CallChecks:
         return token
 
     def _judge_place(self, call: Call) -> None:
-        """Rule 12: the fetch itself does not wait for the token that it is to bring."""
+        """Check rule 12: a fetch does not wait for the token that it brings."""
         inside, loop, began = call.inside, call.loop, call.began
         assert began is not None
         waited = self.world.now > began.now + SLACK and not loop.silence(began.now)

@@ -26,7 +26,7 @@ PATIENCE = 20.0
 Told = dict[str, Any]
 
 
-def digest(token: str) -> str:
+def hash_token(token: str) -> str:
     """Return a digest that identifies a token without revealing it."""
     return hashlib.sha256(token.encode()).hexdigest()[:16]
 
@@ -47,7 +47,7 @@ async def use(credential: ManagedIdentityCredential) -> Told:
         token = (await credential.get_token(ARM)).token
         stats = credential.stats()[ARM]
         await credential.close()
-    return {"pid": os.getpid(), "token": digest(token), "failures": stats.failures}
+    return {"pid": os.getpid(), "token": hash_token(token), "failures": stats.failures}
 
 
 def refresh_point(credential: ManagedIdentityCredential, clock: MovableClock) -> float:

@@ -117,13 +117,13 @@ def _find_way_in(folder: Path, platform: str = sys.platform) -> list[str] | str:
 def _run_inside(folder: Path, command: Sequence[str]) -> NoReturn:
     """Set up the namespaces, and execute the command."""
     try:
-        _furnish(folder)
+        _prepare(folder)
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"the namespaces can't be furnished: {error}")
+        sys.exit(f"the namespaces can't be prepared: {error}")
     os.execvp(command[0], list(command))  # noqa: S606  # without a shell
 
 
-def _furnish(folder: Path) -> None:
+def _prepare(folder: Path) -> None:
     _bring_up_loopback()
     for file in _FURNITURE:
         target = Path("/etc", file)

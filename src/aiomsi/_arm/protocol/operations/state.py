@@ -171,7 +171,7 @@ class Progress:
         return cls(
             _check_text(saved["method"]),
             url,
-            reads=_check_one_of(Reads, saved["reads"]),
+            reads=_check_choice(Reads, saved["reads"]),
             source=next_url,
             location=None if saved["location"] is None else _check_url(cloud, saved["location"]),
             via=check_via(saved["final_state_via"]),
@@ -180,7 +180,7 @@ class Progress:
             retry_after=_read_number(saved.get("asked")),
             polled=_read_number(saved.get("polled")),
             **{name: saved.get(name) is True for name in _SEEN},
-            outcome=None if outcome is None else _check_one_of(OperationOutcome, outcome),
+            outcome=None if outcome is None else _check_choice(OperationOutcome, outcome),
             final_response=None if response is None else _read_response(cloud, response),
             uncertain_error=None if uncertain is None else _read_error(cloud, uncertain),
             pending=uncertain is not None and saved.get("pending") is True,
@@ -262,7 +262,7 @@ def _check_text(value: object) -> str:
     return value
 
 
-def _check_one_of(kind: Any, value: object) -> Any:
+def _check_choice(kind: Any, value: object) -> Any:
     if value not in get_args(kind):
         raise KeyError
     return value

@@ -27,7 +27,7 @@ from aiomsi.testing._kql.scalars.dynamic_functions import (
     slice_array,
     split_text,
 )
-from aiomsi.testing._kql.scalars.times import format_datetime, start_of, subtract_dates
+from aiomsi.testing._kql.scalars.times import format_datetime, subtract_dates, truncate_date
 from aiomsi.testing._kql.scalars.values import (
     TYPE_NAMES,
     to_bool,
@@ -159,7 +159,7 @@ def _convert(kind: Type, compute: Callable[[Any], Any]) -> Function:
 
 
 def _start(part: str) -> Function:
-    return Function(lambda date: start_of(part, date), ("datetime",), "datetime")
+    return Function(lambda date: truncate_date(part, date), ("datetime",), "datetime")
 
 
 _IFF = Function(_choose_branch, ("bool", None), "common", 3, 3)
