@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
-    from aiomsi._credentials.instance import instance_metadata
+    from aiomsi._credentials.instance_request import instance_metadata
     from aiomsi._credentials.shared import SharedCredential
     from aiomsi._credentials.token_provider import token_provider
     from aiomsi._hosts.instance import InstanceMetadata
-    from aiomsi._tokens.stats import SlotStats
+    from aiomsi._tokens.slot_stats import SlotStats
     from aiomsi._tokens.token_identity import TokenIdentity
 else:
     # Imported at their first use, because a GET does not need them and a short-lived job would wait
@@ -70,9 +70,9 @@ else:
         "Request": "_arm.protocol.bulk.outcomes",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
-        "SlotStats": "_tokens.stats",
+        "SlotStats": "_tokens.slot_stats",
         "TokenIdentity": "_tokens.token_identity",
-        "instance_metadata": "_credentials.instance",
+        "instance_metadata": "_credentials.instance_request",
         "token_provider": "_credentials.token_provider",
     }
 

@@ -44,7 +44,7 @@ from aiomsi import (
 )
 from aiomsi._arm import fan_out
 from aiomsi._arm.protocol.bulk.byte_budget import FIRST_CALLS, FIRST_LIST, FIRST_SINGLE, GROWTH
-from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
+from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames, RawPage
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 pytestmark = pytest.mark.anyio

@@ -40,9 +40,9 @@ from aiomsi import (
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import normalize_audience
 from aiomsi._credentials import gate as _gate
-from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.gate_schedule import FAR, GateState
+from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._hosts.base import FileRequest, TokenRequest
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens import slot as _slot

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from aiomsi import TokenRefusedError
 from aiomsi._cli import main as cli
-from aiomsi._cli.demo import crawl, run, sharing
-from aiomsi._cli.demo.report import DemoFailedError, ProgressLevel, show_progress
+from aiomsi._cli.demo import crawl, sharing, steps
+from aiomsi._cli.demo.console import DemoFailedError, ProgressLevel, show_progress
 from aiomsi._cli.demo.tutorial import run_tutorial
 from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
@@ -134,7 +134,7 @@ def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[s
 
 
 def test_a_limit_is_obeyed() -> None:
-    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
         shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 3))
 
@@ -239,7 +239,7 @@ def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
 
 
 def test_a_failed_call_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.arm.inject(Fault(403))
         azure.arm.inject(Fault(200, body={"name": "another"}))
@@ -255,7 +255,7 @@ def test_a_failed_call_is_a_failed_demo() -> None:
 
 
 def test_a_second_request_to_imds_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.imds.inject(Fault(503))
         shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 4))
@@ -267,7 +267,7 @@ def test_a_second_request_to_imds_is_a_failed_demo() -> None:
 
 def test_a_refused_token_ends_the_tutorial() -> None:
     console = make_console()
-    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         azure.imds.inject(
             Fault(
                 400, body={"error": "invalid_request", "error_description": "Identity not found"}
@@ -287,7 +287,7 @@ def test_a_failed_demo_is_exit_code_1_and_two_lines(
             super().reset_counts()
             self.arm.inject(Fault(403))
 
-    monkeypatch.setattr(run, "EmbeddedAzure", Failing)
+    monkeypatch.setattr(steps, "EmbeddedAzure", Failing)
 
     assert cli.main(["demo", "--calls", "3"]) == 1
 
@@ -305,7 +305,7 @@ SMALL = ArmBucket(20, 100)
 
 def crawl_small(console: Console, *faults: Fault, pacing: bool = True) -> crawl.Crawl:
     """Crawl 40 groups against a bucket of 20 reads."""
-    with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         for fault in faults:
             azure.arm.inject(fault)
         return asyncio.run(crawl.crawl(console, azure, 40, 40, pacing=pacing, bucket=SMALL))
@@ -375,7 +375,7 @@ def test_gauge_is_a_second_bar_on_a_terminal(level: int | None) -> None:
 def test_a_bar_is_drawn_on_a_terminal_only() -> None:
     for terminal in (True, False):
         console = make_console(terminal=terminal)
-        with EmbeddedAzure() as azure, run.replace_environment(azure.environment):
+        with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
             names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
             asyncio.run(sharing.run_shared(console, azure, names, 4))
         assert ("4/4" in read_console(console), "4 of 4 calls done" in read_console(console)) == (
@@ -393,7 +393,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
     try:
         for wanted in (few - 1, few + 1):
-            with run.open_files(wanted) as files:
+            with steps.open_files(wanted) as files:
                 assert files == wanted
                 assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == max(few, wanted)
             assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == few
@@ -405,7 +405,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
 def test_low_limit_of_open_files_limits_calls_under_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "open_files", lambda _: nullcontext(100))
+    monkeypatch.setattr(steps, "open_files", lambda _: nullcontext(100))
 
     assert cli.main(["demo", "--calls", "50"]) == 0
 
@@ -437,5 +437,5 @@ def test_where_no_such_limit_is_known_the_demo_goes_without(
 ) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
 
-    with run.open_files(10**9) as files:
+    with steps.open_files(10**9) as files:
         assert files == 10**9

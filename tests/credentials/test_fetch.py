@@ -30,9 +30,9 @@ from aiomsi._clock import Clock
 from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
 from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.base import FileRequest, TokenRequest
-from aiomsi._hosts.body import MAX_BODY
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.imds import Imds
+from aiomsi._hosts.response_body import MAX_BODY
 from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.host_backoff import HostBackoff, HostTurn
 from aiomsi._tokens.host_limits import LEASE

@@ -48,7 +48,7 @@ from aiomsi import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts.body import MAX_BODY
+from aiomsi._hosts.response_body import MAX_BODY
 from aiomsi.testing import ManualClock
 
 QUICK = RefreshPolicy(read_timeout=0.05, fetch_deadline=0.3)

@@ -3,8 +3,8 @@
 import attrs
 from recorded.sequences import Step, find_cloud, normalize_url
 
+from aiomsi._arm.protocol.operations.operation_state import FinalStateVia, Progress
 from aiomsi._arm.protocol.operations.polling import advance, begin
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress
 
 
 @attrs.define

@@ -9,8 +9,8 @@ from recorded.sequences import Step, find_cloud, needs_recordings, read_sequence
 
 from aiomsi import ForeignHostError
 from aiomsi._arm.protocol.links import resolve_link
+from aiomsi._arm.protocol.operations.operation_state import Progress
 from aiomsi._arm.protocol.operations.polling import begin, make_failure
-from aiomsi._arm.protocol.operations.state import Progress
 
 pytestmark = needs_recordings
 

@@ -5,8 +5,8 @@ import json
 from recorded.checks import count_case
 from recorded.sequences import Step, find_cloud, needs_recordings, normalize_url, read_sequences
 
+from aiomsi._arm.protocol.graph_queries import make_next_query, read_rows
 from aiomsi._arm.protocol.paging import PageLinks, read_page
-from aiomsi._arm.protocol.queries import make_next_query, read_rows
 
 pytestmark = needs_recordings
 

@@ -39,7 +39,7 @@ import attrs
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
-from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage, check_list
+from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames, RawPage, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
 from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope, SkippedScopes, find_scope
 from aiomsi._arm.protocol.paging import PageLinks, read_page

@@ -13,6 +13,7 @@ import attrs
 from aiomsi._arm.call import Call, mark_uncertain
 from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.pending_write import PendingWrite
+from aiomsi._arm.protocol.operations.operation_state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
@@ -26,7 +27,6 @@ from aiomsi._arm.protocol.operations.polling import (
     make_unreadable_error,
 )
 from aiomsi._arm.protocol.operations.sources import count_failed_poll
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.request import (
     NO_OPTIONS,
     Options,

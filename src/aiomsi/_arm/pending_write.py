@@ -11,7 +11,7 @@ import copy
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.protocol.body import decode_body
-from aiomsi._arm.protocol.operations.state import Progress
+from aiomsi._arm.protocol.operations.operation_state import Progress
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import WriteStatus, compare
 from aiomsi._arm.sender import Sender

@@ -13,8 +13,7 @@ from functools import partial
 from typing import Any
 
 from aiomsi._arm.pager import FetchPage, Items, PageResult, iter_pages
-from aiomsi._arm.protocol.paging import PageLinks
-from aiomsi._arm.protocol.queries import (
+from aiomsi._arm.protocol.graph_queries import (
     QUERY_PATH,
     QUERY_VERSION,
     RowCount,
@@ -23,6 +22,7 @@ from aiomsi._arm.protocol.queries import (
     shrink_page,
     sort_query,
 )
+from aiomsi._arm.protocol.paging import PageLinks
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_quota_wait

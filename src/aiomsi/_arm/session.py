@@ -307,7 +307,7 @@ class ArmSession(Verbs):
         """
         with late_import:
             from aiomsi._arm.fan_out import iter_outcomes
-            from aiomsi._arm.protocol.bulk.options import FanOutOptions
+            from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions
 
         options = FanOutOptions(limit, on_error, max_bytes, api_version, ordered)
         return iter_outcomes(self._sender, self._make_call, requests, options)
@@ -350,7 +350,7 @@ class ArmSession(Verbs):
         """
         with late_import:
             from aiomsi._arm.fan_out import iter_lists
-            from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames
+            from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames
 
         _check_names(item_name, next_link_name)
         _check_next_method(next_method)
@@ -492,8 +492,8 @@ def _make_credential(clock: Clock | None) -> OwnCredential:
 def _wrap(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     """Return an `OwnCredential`, through which all calls share a foreign credential's tokens."""
     with late_import:
-        from aiomsi._credentials.base import SlotCredential
         from aiomsi._credentials.shared import SessionCredential
+        from aiomsi._credentials.slot_credential import SlotCredential
 
     if isinstance(credential, SlotCredential) and not credential.is_overridden:
         return credential

@@ -36,8 +36,8 @@ from aiomsi._hosts.base import (
     read_object,
     read_request_id_header,
 )
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
+from aiomsi._hosts.local_causes import EXHAUSTED, find_local_cause, read_error_number
+from aiomsi._hosts.response_body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from aiomsi._hosts.base import FileRequest, TokenError
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
+from aiomsi._hosts.local_causes import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._util.compat import OPEN_FLAGS
 from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.secret import SecretBytes

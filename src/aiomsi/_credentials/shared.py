@@ -15,7 +15,7 @@ import attrs
 from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import normalize_audience
-from aiomsi._credentials.base import SlotCredential, refuse_claims
+from aiomsi._credentials.slot_credential import SlotCredential, refuse_claims
 from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo

@@ -23,7 +23,7 @@ from aiomsi._hosts.base import (
     read_error,
     read_object,
 )
-from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint
+from aiomsi._hosts.endpoint_host import EndpointHost, add_query, check_endpoint
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.foreign import strip_secrets

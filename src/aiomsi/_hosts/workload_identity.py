@@ -17,7 +17,7 @@ from aiomsi._hosts.base import (
     TokenRequest,
     compare_client_id,
 )
-from aiomsi._hosts.endpoint import EndpointHost, make_form_request, refuse_id
+from aiomsi._hosts.endpoint_host import EndpointHost, make_form_request, refuse_id
 from aiomsi._hosts.identity import RequestedIdentity, read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse

@@ -17,7 +17,7 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from aiomsi._credentials.base import SlotCredential
+from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi.integrations._dask.shard import RunConfig
 from aiomsi.inventory._assemble import assemble
@@ -95,7 +95,7 @@ def inventory(
     )
     _check_sendable(config)
     with needs_extra("dask", "an inventory on a Dask cluster"):
-        from aiomsi.integrations._dask.run import ClusterRun
+        from aiomsi.integrations._dask.cluster_run import ClusterRun
     _check_client(client)
     with start_blocking_portal() as portal:
         arm = portal.call(config.open_session)

@@ -20,8 +20,8 @@ from aiomsi._cli.inventory.printers import (
     format_seconds,
     make_printer,
 )
-from aiomsi._cli.inventory.progress import show_progress
-from aiomsi._cli.inventory.state import RunState, Snapshot
+from aiomsi._cli.inventory.progress_task import show_progress
+from aiomsi._cli.inventory.run_state import RunState, Snapshot
 from aiomsi._cli.output import print_message
 
 FULL = Snapshot(

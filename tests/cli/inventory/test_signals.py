@@ -17,9 +17,9 @@ from rich.console import Console
 
 from aiomsi._cli.credentials import CredentialSource
 from aiomsi._cli.inventory.ending import finish
-from aiomsi._cli.inventory.mask import Mask
+from aiomsi._cli.inventory.inventory_run import InventoryRun, RunOptions, run_in_thread
+from aiomsi._cli.inventory.output_mask import Mask
 from aiomsi._cli.inventory.printers import RecordingPrinter
-from aiomsi._cli.inventory.run import InventoryRun, RunOptions, run_in_thread
 from aiomsi._cli.inventory.signals import Interruption, catch_signals
 from aiomsi._cli.options import Target
 from aiomsi._clouds import PUBLIC

@@ -13,7 +13,7 @@ import attrs
 
 from aiomsi._arm.protocol.errors.detail import ErrorDetail, find_detail, parse_detail, read_detail
 from aiomsi._arm.protocol.links import is_same_path
-from aiomsi._arm.protocol.operations.state import OperationOutcome
+from aiomsi._arm.protocol.operations.operation_state import OperationOutcome
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._util.json import get_member, loads
 

@@ -14,7 +14,7 @@ import attrs
 from rich.console import Console
 
 from aiomsi._arm.session import ArmSession
-from aiomsi._cli.demo.report import (
+from aiomsi._cli.demo.console import (
     DemoFailedError,
     ProgressLevel,
     make_table,

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from aiomsi._cli.credentials import CredentialSource
-from aiomsi._cli.demo.report import DemoFailedError, print_text
-from aiomsi._cli.demo.run import replace_environment
+from aiomsi._cli.demo.console import DemoFailedError, print_text
+from aiomsi._cli.demo.steps import replace_environment
 from aiomsi._cli.inventory.ending import make_summary
-from aiomsi._cli.inventory.mask import Mask
+from aiomsi._cli.inventory.inventory_run import InventoryRun, RunOptions
+from aiomsi._cli.inventory.output_mask import Mask
 from aiomsi._cli.inventory.printers import Printer, RecordingPrinter, draw, make_printer
-from aiomsi._cli.inventory.run import InventoryRun, RunOptions
 from aiomsi._cli.inventory.signals import catch_signals
 from aiomsi._cli.inventory.summary import Summary, print_summary
 from aiomsi._cli.options import Target

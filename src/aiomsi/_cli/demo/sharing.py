@@ -12,7 +12,7 @@ import attrs
 from rich.console import Console
 
 from aiomsi._arm.session import ArmSession
-from aiomsi._cli.demo.report import DemoFailedError, make_table, print_text, show_progress
+from aiomsi._cli.demo.console import DemoFailedError, make_table, print_text, show_progress
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure

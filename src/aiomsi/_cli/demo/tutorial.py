@@ -17,7 +17,7 @@ import attrs
 from rich.console import Console
 
 from aiomsi._arm.session import ArmSession
-from aiomsi._cli.demo.report import print_text
+from aiomsi._cli.demo.console import print_text
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import PUBLIC
 from aiomsi._credentials.fetch import TokenFetch

@@ -19,7 +19,7 @@ from aiomsi._cli.doctor.environment import (
     check_proxy,
     check_variables,
 )
-from aiomsi._cli.doctor.token import (
+from aiomsi._cli.doctor.token_checks import (
     check_endpoint,
     check_identity,
     check_lifetime,
@@ -28,8 +28,8 @@ from aiomsi._cli.doctor.token import (
 )
 from aiomsi._cli.options import Target
 from aiomsi._clouds import Cloud, mask_url
-from aiomsi._credentials.base import SlotCredential
-from aiomsi._credentials.instance import instance_metadata
+from aiomsi._credentials.instance_request import instance_metadata
+from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, CredentialError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.imds import Imds

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from aiomsi._cli.inventory.places import list_files
-from aiomsi._cli.inventory.run import InventoryRun
+from aiomsi._cli.inventory.inventory_run import InventoryRun
+from aiomsi._cli.inventory.run_files import list_files
 from aiomsi._cli.inventory.summary import Summary, print_summary
 from aiomsi._cli.output import print_message
 

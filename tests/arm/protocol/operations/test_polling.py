@@ -23,6 +23,12 @@ from aiomsi import (
     OperationUnreadableError,
     TokenRefusedError,
 )
+from aiomsi._arm.protocol.operations.operation_state import (
+    MAX_FAILED_POLLS,
+    MAX_REST,
+    FinalStateVia,
+    Progress,
+)
 from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
@@ -35,12 +41,6 @@ from aiomsi._arm.protocol.operations.polling import (
     make_unreadable_error,
 )
 from aiomsi._arm.protocol.operations.sources import count_failed_poll
-from aiomsi._arm.protocol.operations.state import (
-    MAX_FAILED_POLLS,
-    MAX_REST,
-    FinalStateVia,
-    Progress,
-)
 
 ARM = "https://management.azure.com"
 PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t"

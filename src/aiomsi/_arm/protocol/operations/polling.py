@@ -49,6 +49,7 @@ from aiomsi._arm.protocol.body import (
 from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.links import get_path, is_operation_url
+from aiomsi._arm.protocol.operations.operation_state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.operations.sources import (
     READERS,
     WRITES,
@@ -59,7 +60,6 @@ from aiomsi._arm.protocol.operations.sources import (
     finish,
     get_header,
 )
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_wait
 from aiomsi._clouds import Cloud

@@ -35,7 +35,11 @@ from aiomsi._arm.protocol.links import (
     is_same_path,
     resolve_link,
 )
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, OperationOutcome, Progress
+from aiomsi._arm.protocol.operations.operation_state import (
+    MAX_FAILED_POLLS,
+    OperationOutcome,
+    Progress,
+)
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError

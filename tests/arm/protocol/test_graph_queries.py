@@ -8,8 +8,7 @@ from multidict import CIMultiDict
 
 from aiomsi import ArmError, ArmResponse, ServiceError
 from aiomsi._arm.protocol.errors.classify import make_error
-from aiomsi._arm.protocol.paging import Page
-from aiomsi._arm.protocol.queries import (
+from aiomsi._arm.protocol.graph_queries import (
     QueryShape,
     RowCount,
     make_next_query,
@@ -18,6 +17,7 @@ from aiomsi._arm.protocol.queries import (
     shrink_page,
     sort_query,
 )
+from aiomsi._arm.protocol.paging import Page
 
 URL = "https://management.azure.com/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01"
 

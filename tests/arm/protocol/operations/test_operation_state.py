@@ -17,7 +17,7 @@ from aiomsi import (
     ForeignHostError,
 )
 from aiomsi._arm.protocol.errors.classify import make_error
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Progress, check_via
+from aiomsi._arm.protocol.operations.operation_state import MAX_FAILED_POLLS, Progress, check_via
 
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"

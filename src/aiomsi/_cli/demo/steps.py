@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from aiomsi._cli.demo import crawl, sharing
-from aiomsi._cli.demo.report import print_text
+from aiomsi._cli.demo.console import print_text
 from aiomsi._cli.demo.tutorial import run_tutorial
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from aiomsi._arm.protocol.pacing.stats import ArmStats
 from aiomsi._cli.inventory.printers import Printer
-from aiomsi._cli.inventory.state import RunState
+from aiomsi._cli.inventory.run_state import RunState
 from aiomsi._clock import Clock
 from aiomsi._util.tasks import create_task
 

@@ -11,18 +11,18 @@ from typing import Any, TypeVar
 import attrs
 
 from aiomsi._arm.protocol.pacing.stats import ArmStats
-from aiomsi._cli.inventory.mask import Mask
-from aiomsi._cli.inventory.places import (
+from aiomsi._cli.inventory.output_mask import Mask
+from aiomsi._cli.inventory.printers import Printer
+from aiomsi._cli.inventory.progress_task import show_progress
+from aiomsi._cli.inventory.run_files import (
     Parts,
     find_parts,
     must_clear,
     open_parts,
     remove_unfinished,
 )
-from aiomsi._cli.inventory.printers import Printer
-from aiomsi._cli.inventory.progress import show_progress
+from aiomsi._cli.inventory.run_state import RunState
 from aiomsi._cli.inventory.signals import Interruption
-from aiomsi._cli.inventory.state import RunState
 from aiomsi._cli.options import CommandSession, Target
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi.inventory._assemble import assemble
