@@ -33,7 +33,7 @@ from aiomsi._credentials.gate_schedule import (
     parse_state,
 )
 from aiomsi.testing import EmbeddedAzure, ImdsLimits
-from aiomsi.testing._server.limits import SlidingWindow
+from aiomsi.testing._server.imds_limits import SlidingWindow
 
 HERE = Path(__file__).parents[1] / "support"
 PATIENCE = 20.0

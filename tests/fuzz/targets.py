@@ -53,9 +53,9 @@ from aiomsi.inventory import Manifest, Plan, Scope
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.subscriptions import parse_subscription
 from aiomsi.inventory._row import RowContext, make_row
-from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
+from aiomsi.testing._kql.query_error import QueryError
 from aiomsi.testing._kql.tables import Table
 
 CLOUD = PUBLIC

@@ -13,8 +13,8 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server.service import pack_linger
-from aiomsi.testing._server.thread import Port
+from aiomsi.testing._server.http_service import pack_linger
+from aiomsi.testing._server.server_thread import Port
 
 A_DAY = 86_400.0
 

@@ -18,7 +18,7 @@ from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.host_limits import GRACE, LEASE, RequestLimits
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server.limits import SlidingWindow
+from aiomsi.testing._server.imds_limits import SlidingWindow
 
 IMDS = RequestLimits(per_second=20, at_once=4)
 ONE = RequestLimits(per_second=100, at_once=1)

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
     from aiomsi.testing._arm.controls import EmbeddedArm
     from aiomsi.testing._arm.tenant.group_controls import EmbeddedManagementGroups
     from aiomsi.testing._azure import EmbeddedAzure
-    from aiomsi.testing._clock import ManualClock
     from aiomsi.testing._hosts.app_service import EmbeddedAppService
     from aiomsi.testing._hosts.azure_arc import EmbeddedAzureArc
     from aiomsi.testing._hosts.cloud_shell import EmbeddedCloudShell
-    from aiomsi.testing._hosts.controls import EmbeddedImds
     from aiomsi.testing._hosts.embedded_host import EmbeddedHost
     from aiomsi.testing._hosts.embedded_hosts import EmbeddedHosts
     from aiomsi.testing._hosts.entra import EmbeddedWorkloadIdentity
+    from aiomsi.testing._hosts.imds_controls import EmbeddedImds
     from aiomsi.testing._hosts.machine_learning import EmbeddedMachineLearning
     from aiomsi.testing._hosts.service_fabric import EmbeddedServiceFabric
     from aiomsi.testing._limits.arm_limits import (
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
     )
     from aiomsi.testing._limits.graph_controls import EmbeddedGraph
     from aiomsi.testing._limits.throttle import ArmUsage
+    from aiomsi.testing._manual_clock import ManualClock
     from aiomsi.testing._server.faults import Fault, Hold
-    from aiomsi.testing._server.limits import ImdsLimits
+    from aiomsi.testing._server.imds_limits import ImdsLimits
     from aiomsi.testing._server.request_log import (
         HOST_KINDS,
         Counts,

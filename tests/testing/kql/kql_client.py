@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
+from aiomsi.testing._kql.query_error import QueryError
 from aiomsi.testing._kql.scalars.values import render
 from aiomsi.testing._kql.syntax import Type
 from aiomsi.testing._kql.tables import Table

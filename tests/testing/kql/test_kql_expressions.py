@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from testing.kql.kql_client import NOW, fail, make_table, run, run_rows, run_value
 
-from aiomsi.testing._kql.scalars.times import format_span, parse_date, parse_span
+from aiomsi.testing._kql.scalars.dates import format_span, parse_date, parse_span
 from aiomsi.testing._kql.syntax import Type
 
 ROW = {

@@ -4,8 +4,8 @@ from contextlib import suppress
 import pytest
 from testing.kql.kql_client import fail, make_table, run, run_rows
 
-from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
+from aiomsi.testing._kql.query_error import QueryError
 
 TABLE = make_table([{"type": "a", "n": 1, "d": {"x": 2}}])
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 import attrs
 
 from aiomsi.testing._arm.call import ArmCall, ArmState, RefusedError, Route
-from aiomsi.testing._arm.errors import (
+from aiomsi.testing._arm.error_responses import (
     make_error,
     make_forbidden,
     make_read_only,

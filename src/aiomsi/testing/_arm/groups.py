@@ -11,7 +11,7 @@ import attrs
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import is_group_deleting, make_group_conflict, require_group
-from aiomsi.testing._arm.filters import parse_filter
+from aiomsi.testing._arm.odata_filters import parse_filter
 from aiomsi.testing._arm.operations import start_operation
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._server.messages import Answer, make_json_answer

@@ -22,10 +22,10 @@ from typing import Any
 from aiomsi.testing._arm.call import ArmCall, RefusedError
 from aiomsi.testing._arm.checks import check_type
 from aiomsi.testing._arm.subscriptions import get_readable_subscriptions
-from aiomsi.testing._graph.tables import GraphTables, View
-from aiomsi.testing._kql.errors import QueryError
+from aiomsi.testing._graph.graph_tables import GraphTables, View
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
+from aiomsi.testing._kql.query_error import QueryError
 from aiomsi.testing._kql.scalars.values import render
 from aiomsi.testing._kql.syntax import Type
 from aiomsi.testing._kql.tables import Row, Table

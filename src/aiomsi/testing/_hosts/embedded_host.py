@@ -19,10 +19,10 @@ from aiomsi.testing._hosts.token_issuer import (
     describe_unknown_resource,
 )
 from aiomsi.testing._server.endpoint import Endpoint
+from aiomsi.testing._server.http_service import ServiceContext
 from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._server.request_log import HostCounts, HostName
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._state.azure_state import Identity
 
 

@@ -19,9 +19,9 @@ from aiomsi.testing._hosts.token_issuer import (
     TokenIssuer,
     describe_unknown_resource,
 )
+from aiomsi.testing._server.http_service import ServiceContext
 from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._server.tls import Certificates
 from aiomsi.testing._state.azure_state import TENANT_ID
 from aiomsi.testing._state.tokens import BadAssertionError

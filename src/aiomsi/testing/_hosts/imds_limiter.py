@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from aiomsi.testing._hosts.imds import TOKEN_PATH
-from aiomsi.testing._server.limits import ImdsLimits, SlidingWindow
+from aiomsi.testing._server.imds_limits import ImdsLimits, SlidingWindow
 from aiomsi.testing._server.messages import Answer, make_json_answer
 
 

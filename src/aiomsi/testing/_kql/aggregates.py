@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from aiomsi.testing._kql.errors import make_semantic
 from aiomsi.testing._kql.labels import get_label
+from aiomsi.testing._kql.query_error import make_semantic
 from aiomsi.testing._kql.scalars.compiled import Compiled, Scope
 from aiomsi.testing._kql.scalars.expressions import compile_condition, compile_expression
 from aiomsi.testing._kql.scalars.values import is_number, make_key, to_dynamic, to_real, wrap

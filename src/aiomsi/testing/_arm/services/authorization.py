@@ -12,7 +12,7 @@ from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import make_not_found
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.builtin_roles import ROLES
-from aiomsi.testing._arm.services.service import Completion, Service, get_properties
+from aiomsi.testing._arm.services.provider_service import Completion, Service, get_properties
 from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.paths import ResourcePath, parse_subscription_id
 from aiomsi.testing._state.resource_store import Resource, format_time

@@ -14,7 +14,7 @@ from aiomsi.testing._arm.checks import make_not_found
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.images import IMAGE_READS
 from aiomsi.testing._arm.services.machine_data import DISK_SKUS, SIZES
-from aiomsi.testing._arm.services.service import (
+from aiomsi.testing._arm.services.provider_service import (
     Completion,
     Service,
     count_resources,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.services.machine_data import IMAGES
-from aiomsi.testing._arm.services.service import Read
+from aiomsi.testing._arm.services.provider_service import Read
 from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.paths import ResourcePath
 

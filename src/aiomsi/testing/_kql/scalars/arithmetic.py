@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from aiomsi.testing._kql.errors import make_semantic
+from aiomsi.testing._kql.query_error import make_semantic
 from aiomsi.testing._kql.scalars.compiled import Compiled
-from aiomsi.testing._kql.scalars.times import add_span
+from aiomsi.testing._kql.scalars.dates import add_span
 from aiomsi.testing._kql.scalars.values import is_number, to_real, wrap
 from aiomsi.testing._kql.syntax import Type
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from aiomsi.testing._kql.scalars.dates import format_datetime, subtract_dates, truncate_date
 from aiomsi.testing._kql.scalars.dynamic_functions import (
     find_index,
     get_length,
@@ -27,7 +28,6 @@ from aiomsi.testing._kql.scalars.dynamic_functions import (
     slice_array,
     split_text,
 )
-from aiomsi.testing._kql.scalars.times import format_datetime, subtract_dates, truncate_date
 from aiomsi.testing._kql.scalars.values import (
     TYPE_NAMES,
     to_bool,
