@@ -19,7 +19,7 @@ from aiomsi._hosts.base import (
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.imds import Imds
-from aiomsi._hosts.times import parse_http_date, parse_number
+from aiomsi._hosts.token_times import parse_http_date, parse_number
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes

@@ -9,7 +9,7 @@ from recorded.traffic import needs_recordings, read_exchanges
 
 from aiomsi._arm.protocol.errors.detail import read_detail
 from aiomsi._arm.protocol.throttling import read_wait
-from aiomsi._hosts.times import parse_number
+from aiomsi._hosts.token_times import parse_number
 
 pytestmark = needs_recordings
 

@@ -46,7 +46,7 @@ from aiomsi._errors import (
     TokenUnavailableError,
 )
 from aiomsi._hosts.base import parse_retry_after
-from aiomsi._hosts.times import parse_number
+from aiomsi._hosts.token_times import parse_number
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from aiomsi._hosts.identity import RequestedIdentity
-from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
+from aiomsi._hosts.token_times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse

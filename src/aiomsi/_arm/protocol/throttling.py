@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from aiomsi._arm.protocol.errors.detail import ErrorDetail, iter_quoted_objects
-from aiomsi._hosts.times import parse_http_date, parse_number
+from aiomsi._hosts.token_times import parse_http_date, parse_number
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _LASTING = (

@@ -33,7 +33,7 @@ from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, CredentialError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.imds import Imds
-from aiomsi._hosts.times import parse_http_date
+from aiomsi._hosts.token_times import parse_http_date
 from aiomsi._tokens.token_identity import read_identity
 from aiomsi._util.json import get_member
 from aiomsi._util.secret import MaskedMapping
