@@ -292,9 +292,7 @@ class Connection:
                     raise make_closed_error(ours=self.closed)
                 call.headers["Authorization"] = tokens[0].authorization
                 if len(tokens) > 1:
-                    call.headers[_AUXILIARY] = Secret(
-                        ", ".join(f"Bearer {other.token}" for other in tokens[1:])
-                    )
+                    call.headers[_AUXILIARY] = _join_tokens(tokens[1:])
                 spent = now - call.began - call.excused
                 timeouts = (
                     self._usual_timeout
@@ -347,14 +345,7 @@ class Connection:
                         call.method, call.url, answer.status, answer.headers, body
                     )
                 except Exception as error:  # noqa: BLE001 (aiohttp and the hooks of a user's session raise any class)
-                    if answer is None or answer.status < 500 or isinstance(error, LongBodyError):
-                        failure = self._request_error(call, error, http)
-                    else:
-                        # The status is enough for recovery.
-                        response = ArmResponse(
-                            call.method, call.url, answer.status, answer.headers, b""
-                        )
-                        answer.close()
+                    response, failure = self._salvage(call, answer, error, http)
                 finally:
                     if response is None and answer is not None:
                         answer.close()
@@ -482,6 +473,23 @@ class Connection:
         error.uncertain = why.arrived and not call.reads
         return error
 
+    def _salvage(
+        self,
+        call: Call,
+        answer: aiohttp.ClientResponse | None,
+        error: Exception,
+        http: aiohttp.ClientSession,
+    ) -> tuple[ArmResponse | None, ArmConnectionError | None]:
+        """Return a response, or the error to raise, for a request that failed with aiohttp's error.
+
+        If the status of a 5xx was received and its body was lost, the response has no body, because
+        recovery needs only the status.
+        """
+        if answer is None or answer.status < 500 or isinstance(error, LongBodyError):
+            return None, self._request_error(call, error, http)
+        answer.close()
+        return ArmResponse(call.method, call.url, answer.status, answer.headers, b""), None
+
     def _request_error(
         self, call: Call, error: Exception, http: aiohttp.ClientSession
     ) -> ArmConnectionError:
@@ -606,6 +614,11 @@ def make_closed_error(*, ours: bool) -> UsageError:
             help="Make a new one: tokens are shared, so it costs no new token",
         )
     return UsageError("the aiohttp session that this ArmSession was given is closed")
+
+
+def _join_tokens(tokens: list[AccessToken]) -> Secret:
+    """Return the value of the header with the tokens of further tenants."""
+    return Secret(", ".join(f"Bearer {token.token}" for token in tokens))
 
 
 async def _renew_tokens(
