@@ -74,8 +74,8 @@ NEVER_SUSPENDS = {
     "fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
     "fetch TokenFetch._send_at_gate: async with gate.admission(...): exit": "releases the place",
     "fetch TokenFetch._send: async with http.request(...): exit": "a GET has no body left to send",
-    "instance instance_metadata: async with asyncio.timeout(...): enter": "sets a timer",
-    "instance instance_metadata: async with asyncio.timeout(...): exit": "cancels it",
+    "instance_request instance_metadata: async with asyncio.timeout(...): enter": "sets a timer",
+    "instance_request instance_metadata: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
     "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped WrappedFetch.__call__: async with scope: enter": "has no timer of its own",
@@ -816,7 +816,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
     play_bad_requests_of_a_fan_out: {"fan_out"},
     play_writes_of_a_fan_out: {"fan_out"},
     play_wait_for_a_limit: {"call_queue"},
-    play_instance_metadata: {"instance"},
+    play_instance_metadata: {"instance_request"},
     play_token_provider: {"token_provider"},
 }
 """Each with the module that must be on the stack if the rest is as in others."""

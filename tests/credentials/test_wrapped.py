@@ -83,8 +83,8 @@ class Callable:
         (Forwarding(), WrappedInstance, "Forwarding"),
         (Inner, WrappedFactory, "Inner"),
         (functools.partial(Inner), WrappedFactory, "Inner"),
-        (return_pair, WrappedFunction, "function"),
-        (functools.partial(return_pair, claims="x"), WrappedFunction, "function"),
+        (return_pair, WrappedFunction, "return_pair"),
+        (functools.partial(return_pair, claims="x"), WrappedFunction, "return_pair"),
         (Callable(), WrappedFunction, "Callable"),
     ],
 )

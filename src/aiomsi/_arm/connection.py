@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.01
-"""A request that begins within this share of the budget counts as one that begins at once: all such
-requests have one object of time-outs in common."""
+"""Requests that begin within this share of the budget have the same time-outs, as if they began at
+once, so that they share one object of time-outs."""
 _TOKEN_AGE = 1.0
 """Seconds of a wait for a turn after which the tokens are requested again."""
 _TARDINESS = 1.0
@@ -90,8 +90,8 @@ class Connection:
         wrap_credential: returns an `OwnCredential` for a credential of another library.
         owns_credential: whether the first credential was created for this session. The session
             then closes it.
-        budget: seconds from the start of a call within which its requests must begin. The queue
-            for a connection counts too.
+        budget: seconds from the start of a call within which its requests must begin, including
+            the wait for a connection.
         clock: the source of time.
         user_agent: the `User-Agent` header.
         pacing: whether requests wait for ARM's limits; else they wait for connections only.
@@ -181,8 +181,8 @@ class Connection:
         self._id_numbers = itertools.count()
         self._at_once = _AT_ONCE * budget
         self._usual_timeout = find_timeout(budget)
-        # The text before the path of usual URLs, where that path begins, and a function that
-        # creates such an URL of its path and query.
+        # For URLs of this ARM: the text before the path, the index at which the path begins, and a
+        # function that creates a URL from path and query.
         home = URL(cloud.resource_manager, encoded=True)
         self._root = f"{home.scheme}://{home.raw_authority}/"
         self._root_end = len(self._root) - 1
@@ -236,7 +236,7 @@ class Connection:
         if not is_home or self.http is None:
             self._open()
         if options.headers is not None:
-            # The last statement that may raise stands above, because a value may be secret.
+            # No later statement raises, because a traceback would show a value that may be secret.
             headers.update(options.headers)
         return Call(
             method,

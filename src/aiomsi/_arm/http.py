@@ -1,7 +1,4 @@
-"""The aiohttp session under an `ArmSession`.
-
-Its connections, time-outs and proxy, and the meaning of its errors.
-"""
+"""The aiohttp session of an `ArmSession`: connections, time-outs, proxy, and aiohttp's errors."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ _ROUNDED_FROM = 10.0
 _SHORTEST_WAIT = 0.1
 """In seconds; 0 would mean no limit to aiohttp."""
 _FEWEST_CONNECTIONS = 128
-"""More connections only slow a client down while ARM responds quickly."""
+"""While ARM responds quickly, a client with more connections is slower."""
 _MOST_CONNECTIONS = 1_024
 _MOST_OF_SELECT = 512
 _MAX_HEADER = 65_536
@@ -82,7 +79,7 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
 
     It has no cookies, and no `trust_env`, which would read .netrc for every request.
     """
-    # No limit: a request that waits here for a connection would be overtaken by later ones. The
+    # The connector has no limit, because later requests overtake those that wait in it. The
     # session's `CallQueue` limits the number of requests.
     connector = aiohttp.TCPConnector(limit=0, ssl=True if ssl is None else ssl)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
@@ -211,8 +208,8 @@ def find_proxy(url: str) -> tuple[str | None, Mapping[str, str] | None]:
 def _disable_resends(http: aiohttp.ClientSession) -> bool:
     """Turn off aiohttp's own repetitions in a session; return whether that was possible.
 
-    After a lost connection aiohttp sends a GET, HEAD, PUT or DELETE again. In this package the
-    retry rule decides about that.
+    After a lost connection aiohttp sends a GET, HEAD, PUT or DELETE again, although the retry rule
+    of the session must decide that.
     """
     # aiohttp has no public setting for it. A middleware works too, but costs every request a call.
     if not hasattr(http, "_retry_connection"):
@@ -300,8 +297,8 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
     if isinstance(error, ValueError | TypeError) and not isinstance(
         error, aiohttp.ClientPayloadError | ssl_module.SSLError
     ):
-        # aiohttp checks URL and headers before it sends. A user's session may have hooks that
-        # raise later.
+        # aiohttp checks URL and headers before it sends a request. Only the hooks of a user's
+        # session may raise these errors later.
         return borrowed
     return not isinstance(
         error,
@@ -313,7 +310,7 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
 
 
 def _is_lasting_tls(error: BaseException) -> bool:
-    """Return whether TLS failed for a reason that recurs."""
+    """Return whether TLS failed in a way in which it would fail again."""
     causes = (
         (error.os_error,)
         if isinstance(error, aiohttp.ClientConnectorError)
@@ -326,7 +323,7 @@ def _is_lasting_tls(error: BaseException) -> bool:
 
 
 def _is_cut_short(error: BaseException | None) -> bool:
-    """Return whether the connection was lost within the head of a response."""
+    """Return whether the connection was lost while the headers of a response were received."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return not isinstance(error.message, str)
     return type(error) is aiohttp.ClientConnectionError and _is_cut_short(error.__cause__)

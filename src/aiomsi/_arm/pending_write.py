@@ -1,8 +1,8 @@
 """Writes whose response was lost while their resource was being changed.
 
-The change may come from the write or from another client. When it ends, the resource is compared
-with the write. If they differ, an unconditional write is repeated, and any other write raises its
-error.
+The change may be that of the write or of another client. At its end the resource is compared with
+the write. If they differ, an unconditional write is repeated, and the error of any other write is
+raised.
 """
 
 from __future__ import annotations

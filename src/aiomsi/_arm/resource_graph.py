@@ -111,8 +111,8 @@ class _Rows:
         self._url = build_url(self._connection.cloud, "POST", QUERY_PATH, Options(QUERY_VERSION))
         self._timeout = timeout
         self._bodies = iter(bodies)
-        # Of the present query, set by `next_query`: the body for the next page; the tokens so far;
-        # the rows so far; and until the first page is read, the body as it was before the sorting.
+        # `next_query` sets these for the present query: the body for the next page, the tokens so
+        # far, the rows so far, and, until the first page is read, the body without the added order.
         self._body: Mapping[str, Any]
         self._tokens: PageLinks
         self._count: RowCount
@@ -173,7 +173,7 @@ class _Rows:
                 self._body = self._other_body(error)
 
     async def _wait_for_quota(self, wait: float) -> None:
-        """Wait for the quota, unless the page's time-out or the rule's budget would be over."""
+        """Wait for the quota, if the page's time-out or the rule's budget is longer than that."""
         if wait < (self._connection.budget if self._timeout is None else self._timeout):
             logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
             await self._connection.pause(wait)
@@ -200,8 +200,8 @@ class _Rows:
             )
             return smaller
         if error.status == 400 and self._unsorted is not None:
-            # The table lacks the column `id`, or the query is wrong. A wrong query must fail with
-            # the caller's text in the error.
+            # The table lacks the column `id`, or the query is wrong. The caller's query is sent, so
+            # that the error of a wrong query quotes the caller's text.
             body, self._unsorted = self._unsorted, None
             return body
         raise error

@@ -2,8 +2,9 @@
 
 ARM does not carry out a request that it rejects with 429, or with 409 because of another operation
 in progress, so every verb is repeated after those. After a lost connection, 408 or 5xx the call may
-have been carried out: reads and DELETE are repeated; PUT and PATCH after a GET of the resource
-(`aiomsi._arm.protocol.write_check`); POST is not. A 401 is left to `find_refusal`.
+have been carried out. Then a read or a DELETE is repeated, a PUT or PATCH is repeated if a GET of
+the resource shows no effect of it (`aiomsi._arm.protocol.write_check`), and a POST is not repeated.
+`find_refusal` handles a 401.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
@@ -97,10 +98,10 @@ class ArmRetry:
             once.
         locked_delay: `first_delay` for a resource that another operation holds, and for a principal
             that is not found.
-        replication_window: for this long after the start of the call, a request is repeated because
-            its principal, which may be new, is not found.
-        total_budget: no request begins later than this after the start of the call; the wait for a
-            free connection is limited by it, too.
+        replication_window: seconds from the start of the call in which a request is repeated if its
+            principal is not found, because the principal may be new.
+        total_budget: seconds from the start of the call within which its requests must begin. They
+            limit the wait for a free connection, too.
         uniform: function that returns a random number between its two arguments.
 
     """
