@@ -125,7 +125,7 @@ class _Endless(list[Any]):
         return self[0]
 
 
-def queue_of(arm: ArmSession) -> CallQueue:
+def get_queue(arm: ArmSession) -> CallQueue:
     return arm._connection.queue
 
 
@@ -143,7 +143,7 @@ async def send(arm: ArmSession, path: str, *, bulk: bool = False, method: str = 
 
 def is_idle(arm: ArmSession) -> bool:
     """Return whether no connection, limit or place in the queue is taken."""
-    queue = queue_of(arm)
+    queue = get_queue(arm)
     meters = [meter for _, meter in queue.pacer.iter_meters()]
     return (
         queue.pacer.in_flight == queue.pacer.waiting == len(queue._waiters) == 0
@@ -285,7 +285,7 @@ async def test_cancelled_request_gives_its_connection_to_the_next() -> None:
 async def test_turn_that_meets_a_cancellation_goes_to_the_next(first: str) -> None:
     async with serve_gated() as (gate, arm):
         calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
-        queue, waiter = queue_of(arm), next(iter(queue_of(arm)._waiters))
+        queue, waiter = get_queue(arm), next(iter(get_queue(arm)._waiters))
         if first == "cancellation":
             calls[1].cancel()
         # As if the first request had ended in this step of the event loop.
@@ -537,7 +537,7 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
     async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, GROUP)
         await wait_until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        queue = get_queue(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         queue.budget = 0.01
         # A limit holds the lane back, as after a 429.
@@ -558,7 +558,7 @@ async def test_timer_ends_only_the_waits_that_are_over() -> None:
     async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
         await wait_until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        queue = get_queue(arm)
         patient = start(arm, f"{GROUP}1")
         await wait_until(lambda: len(queue._waiters) == 1)
         far = queue._connection_timer
@@ -577,7 +577,7 @@ async def test_timer_ends_only_the_waits_that_are_over() -> None:
 async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
     async with serve_gated() as (gate, arm):
         calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        queue = queue_of(arm)
+        queue = get_queue(arm)
         queue.pacer.connections += 1
         queue.send_waiting()
         queue._on_connection_timer()
@@ -590,7 +590,7 @@ async def test_call_without_a_connection_in_its_budget_fails() -> None:
     async with serve_gated(retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
         await wait_until(lambda: bool(gate.arrived))
-        queue_of(arm).budget = 0.01
+        get_queue(arm).budget = 0.01
         with pytest.raises(ArmConnectionError, match="no connection in time") as raised:
             await arm.get(f"{GROUP}1", api_version=VERSION)
         assert (raised.value.attempts, raised.value.arrived) == (0, False)
@@ -602,9 +602,9 @@ async def test_call_without_a_connection_in_its_budget_fails() -> None:
 async def test_infinite_budget_limits_no_wait_for_a_connection() -> None:
     async with serve_gated(retry=ArmRetry(total_budget=math.inf)) as (gate, arm):
         calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        (waiter,) = queue_of(arm)._waiters
+        (waiter,) = get_queue(arm)._waiters
         assert waiter.fails_at == math.inf
-        assert queue_of(arm)._connection_timer is None
+        assert get_queue(arm)._connection_timer is None
         gate.release_all()
         await asyncio.gather(*calls)
 
@@ -852,7 +852,7 @@ async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
     manual, gate = ManualClock(), Gate(HOUR)
     async with serve_gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
         calls = await start_calls(arm, gate, [GROUP, GROUP, GROUP])
-        queue, (waiter, _) = queue_of(arm), queue_of(arm)._waiters
+        queue, (waiter, _) = get_queue(arm), get_queue(arm)._waiters
         waiter.ticket.lane.meters[0].paused_until = 9_999
         calls[1].cancel()
         assert waiter.scoped is not None
@@ -868,10 +868,10 @@ async def test_waiting_calls_keep_their_lane_if_their_limits_do() -> None:
     headers = {**PLENTY, "x-ms-ratelimit-remaining-subscription-global-reads": "3749"}
     async with serve_gated(1, Gate(Says(body={}, headers=headers))) as (gate, arm):
         calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
-        tickets = [waiter.ticket for waiter in queue_of(arm)._waiters]
+        tickets = [waiter.ticket for waiter in get_queue(arm)._waiters]
         gate.release()
         await calls[0]
-        assert [waiter.ticket for waiter in queue_of(arm)._waiters] == tickets[-1:]
+        assert [waiter.ticket for waiter in get_queue(arm)._waiters] == tickets[-1:]
         gate.release_all()
         await asyncio.gather(*calls)
         assert gate.arrived == [f"{GROUP}{number}" for number in range(3)]
@@ -1009,20 +1009,23 @@ async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
     async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
         await wait_until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        queue = get_queue(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         lane.meters[0].paused_until = 50.0
         call = start(arm, GROUP)
         await wait_until(lambda: bool(queue._waiters))
         (waiter,) = queue._waiters
-        loop, ends = asyncio.get_running_loop(), list[float]()
-        for moment in (10, 40, 60, 120):
+        loop = asyncio.get_running_loop()
+        for moment in (10, 40, 60):
             manual.advance(moment - manual.clock.monotonic())
             queue.send_waiting()
+            earliest = loop.time() + 100
             queue._end_connection_wait(waiter)
-            ends.append(round(waiter.fails_at - loop.time()))
+            assert earliest <= waiter.fails_at <= loop.time() + 100
         # The limit held the call back until 60, so that the budget ends at 160.
-        assert ends[:3] == [100, 100, 100]
+        manual.advance(60)
+        queue.send_waiting()
+        queue._end_connection_wait(waiter)
         with pytest.raises(ArmConnectionError, match="no connection in time"):
             await call
         gate.release_all()
@@ -1036,7 +1039,7 @@ async def test_prolonged_wait_ends_before_a_later_one() -> None:
     async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
         await wait_until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        queue = get_queue(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         # A limit holds the first call back until 50, and the second one comes at 60.
         lane.meters[0].paused_until = 50.0
@@ -1189,7 +1192,7 @@ async def test_pauses_are_remembered_for_some_limits(monkeypatch: pytest.MonkeyP
         for number in range(4):
             with pytest.raises(ThrottledError):
                 await arm.get(f"/subscriptions/{number}", api_version=VERSION)
-        assert len(queue_of(arm).counts._pauses) == 2
+        assert len(get_queue(arm).counts._pauses) == 2
         reasons = [limit.pause_reason is None for limit in arm.stats().limits]
         assert reasons == [True, True, False, False]
 
@@ -1201,7 +1204,7 @@ async def test_forgotten_lane_is_found_again() -> None:
     manual = ManualClock()
     async with serve_gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
-        lane = next(iter(queue_of(arm).pacer.lanes.values()), None)
+        lane = next(iter(get_queue(arm).pacer.lanes.values()), None)
         manual.advance(4_000)
         await arm.get(OTHER, api_version=VERSION)
         assert lane is not None

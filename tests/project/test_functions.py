@@ -24,7 +24,7 @@ NOUNS = {
     "token_provider",
 }
 """Names that other people chose, and public functions named after the value that users get."""
-NAMED_BY_DECORATOR = {"command", "fixture", "group", "story"}
+NAMED_BY_DECORATOR = {"command", "fixture", "group", "register_story"}
 """Decorators of functions whose name is that of a command, a value or a story."""
 PREDICATES = {"can", "has", "is", "may", "must"}
 METHODS = {"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"}

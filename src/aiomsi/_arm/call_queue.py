@@ -424,7 +424,7 @@ class CallQueue:
         return self.budget - (now - call.began - call.excused)
 
     def _end_long_waits(self, scoped: ScopedKind, now: float) -> None:
-        """After a response, end the waits of the calls that may not wait for a pause's end."""
+        """End the waits, after a response, of the calls that may not wait for a pause's end."""
         lane = self.find_lane(scoped)
         end = self.pacer.blocked_until(lane, now)
         # Each 429 of a burst prolongs the pause a little, which is no reason to check all calls.
