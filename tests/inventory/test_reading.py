@@ -18,14 +18,14 @@ ID = "00000001-0000-0000-0000-000000000000"
 ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
 
 
-def reading_of(scope: Scope, folder: Path) -> Reading:
+def make_reading(scope: Scope, folder: Path) -> Reading:
     writer = PartFolder(folder).make_writer(scope)
     return Reading(scope, Subscription(ID, "One"), writer, RowRules(lambda: "now"))
 
 
 def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     scope = Scope(ID, "list")
-    reading = reading_of(scope, tmp_path)
+    reading = make_reading(scope, tmp_path)
     reading.add([ITEM])
     reading.add([{}])
     reading.add([ITEM])
@@ -39,7 +39,7 @@ def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
 
 def test_rows_have_the_version_of_their_page(tmp_path: Path) -> None:
     scope = Scope(ID, "types", "microsoft.network/virtualnetworks")
-    reading = reading_of(scope, tmp_path)
+    reading = make_reading(scope, tmp_path)
     items = [
         {"id": f"{ITEM['id']}/providers/Microsoft.Network/virtualNetworks/{at}"} for at in "ab"
     ]
@@ -52,16 +52,16 @@ def test_rows_have_the_version_of_their_page(tmp_path: Path) -> None:
 
 def test_list_with_pages_never_ends_as_empty(tmp_path: Path) -> None:
     error = ScopeError("InvalidResourceType", "No")
-    reading = reading_of(Scope(ID, "list"), tmp_path)
+    reading = make_reading(Scope(ID, "list"), tmp_path)
     reading.add([ITEM])
     assert reading.finish(error).state == "failed"
-    assert reading_of(Scope(ID, "list"), tmp_path).finish(error).state == "empty"
+    assert make_reading(Scope(ID, "list"), tmp_path).finish(error).state == "empty"
 
 
 @pytest.mark.parametrize(("source", "rows"), [("list", 0), ("container", 1)])
 def test_list_without_pages_is_read(tmp_path: Path, source: Source, rows: int) -> None:
     scope = Scope(ID, source)
-    result = reading_of(scope, tmp_path).finish()
+    result = make_reading(scope, tmp_path).finish()
     assert (result.state, result.rows, result.read_at) == ("read", rows, "now")
     assert len(list(PartFolder(tmp_path).iter_rows(scope))) == rows
 

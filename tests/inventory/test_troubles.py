@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 ITEM = "/subscriptions/{0}/resourceGroups/g/providers/Microsoft.X/y/n{1}"
 
 
-def id_of(number: int) -> str:
+def make_id(number: int) -> str:
     return f"{number:08}-0000-0000-0000-000000000000"
 
 
@@ -41,7 +41,7 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
             return Says(
                 body={
                     "value": [
-                        {"subscriptionId": id_of(number), "state": states.get(number, "Enabled")}
+                        {"subscriptionId": make_id(number), "state": states.get(number, "Enabled")}
                         for number in range(14)
                     ]
                 }
@@ -55,7 +55,7 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
             return Says(403, make_error_body("AuthorizationFailed"))
         if number == 10:
             return Says(409, make_error_body("MissingSubscriptionRegistration"))
-        page: dict[str, Any] = {"value": [{"id": ITEM.format(id_of(number), 1)}]}
+        page: dict[str, Any] = {"value": [{"id": ITEM.format(make_id(number), 1)}]}
         if number == 11:
             # The next page is the same one.
             page["nextLink"] = f"http://{asked.headers['Host']}{asked.target}"
@@ -86,7 +86,7 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
     assert by_number[11].state == "failed"
     assert (by_number[12].rows, by_number[12].duplicates) == (1, 1)
     assert sorted(row["id"] for row in rows if row["source"] == "list") == [
-        ITEM.format(id_of(number), 1) for number in (0, 12, 13)
+        ITEM.format(make_id(number), 1) for number in (0, 12, 13)
     ]
     assert manifest.exit_code == 3
     assert manifest.summarize().startswith("incomplete: 9 of 14 subscriptions")
@@ -98,14 +98,14 @@ async def test_plan_of_management_groups_reads_every_page() -> None:
 
     def respond(asked: Asked) -> Says:
         if asked.target.startswith("/subscriptions?"):
-            return Says(body={"value": [{"subscriptionId": id_of(1), "state": "Enabled"}]})
+            return Says(body={"value": [{"subscriptionId": make_id(1), "state": "Enabled"}]})
         if asked.target.startswith(f"{group}/refused/descendants"):
             return Says(403, make_error_body("AuthorizationFailed"))
         assert asked.target.startswith(f"{group}/root/descendants?api-version=2020-05-01")
         if "skip" in asked.target:
-            return Says(body={"value": [{"id": f"/subscriptions/{id_of(2)}"}]})
+            return Says(body={"value": [{"id": f"/subscriptions/{make_id(2)}"}]})
         link = f"http://{asked.headers['Host']}{asked.target}&skip=1"
-        items = [{"id": f"/subscriptions/{id_of(1)}"}, {"id": f"{group}/nested"}]
+        items = [{"id": f"/subscriptions/{make_id(1)}"}, {"id": f"{group}/nested"}]
         return Says(body={"value": items, "nextLink": link})
 
     async with serve_canned() as server:
@@ -114,7 +114,7 @@ async def test_plan_of_management_groups_reads_every_page() -> None:
             plan = await inventory.plan(arm, management_groups=["root"])
             with pytest.raises(AuthorizationError):
                 await inventory.plan(arm, management_groups=["root", "refused"])
-    assert [one.id for one in plan.subscriptions] == [id_of(1), id_of(2)]
+    assert [one.id for one in plan.subscriptions] == [make_id(1), make_id(2)]
     assert plan.choice.management_groups == ("root",)
     # The token of these tests is opaque.
     assert plan.identity == {"client_id": None, "object_id": None, "tenant_id": None}

@@ -106,12 +106,16 @@ async def test_same_resource_has_equal_rows_from_all_sources(
     assert [row["source"] for row in found] == ["list", "graph", "types"]
     # Resource Graph and the list of resources have no entity tags.
     lacking = {"source", "api_version", "read_at", "etag"}
-    assert _differ(by_graph, by_type) <= lacking
-    assert _differ(by_list, by_type) == lacking | {"created_time", "changed_time", "properties"}
+    assert _find_differences(by_graph, by_type) <= lacking
+    assert _find_differences(by_list, by_type) == lacking | {
+        "created_time",
+        "changed_time",
+        "properties",
+    }
     assert by_graph["properties"] == by_type["properties"]
 
 
-def _differ(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
+def _find_differences(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
     assert list(one) == list(other)
     return {name for name in one if one[name] != other[name]}
 

@@ -12,11 +12,11 @@ from report_rows import TENANT, iter_rows, make_manifest, make_plan, make_short_
 
 from aiomsi import ConfigurationError
 from aiomsi.inventory import Choice, Manifest, Plan, ScopeError, ScopeResult, Subscription
-from aiomsi.inventory._report import banner, columns, counts, widgets
+from aiomsi.inventory._report import banner, columns, row_counts, widgets
 from aiomsi.inventory._report.charts import draw_bars, draw_months, label_months
-from aiomsi.inventory._report.columns import Table, clip, shorten_id
-from aiomsi.inventory._report.counts import RowCounts, fill_months, find_month, name_owners
+from aiomsi.inventory._report.columns import Table, cut_text, shorten_id
 from aiomsi.inventory._report.mask import IdMask, make_mask
+from aiomsi.inventory._report.row_counts import RowCounts, fill_months, find_month, name_owners
 from aiomsi.inventory._row import GROUP_TYPE, SUBSCRIPTION_TYPE
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
@@ -45,9 +45,9 @@ def test_groups_and_subscriptions_are_no_resources() -> None:
 
 def test_largest_counts_come_first() -> None:
     numbers = Counter({f"n{number:02}": number for number in range(20)}) + Counter({"a": 19})
-    largest = counts.pick_largest(numbers)
+    largest = row_counts.pick_largest(numbers)
     assert largest[:3] == [("a", 19), ("n19", 19), ("n18", 18)]
-    assert len(largest) == counts.MOST_BARS
+    assert len(largest) == row_counts.MOST_BARS
 
 
 def test_subscriptions_of_one_name_are_told_apart() -> None:
@@ -63,7 +63,7 @@ def test_malformed_time_has_no_month(time: object) -> None:
 def test_months_have_no_gaps_and_end_with_the_latest() -> None:
     filled, earlier = fill_months(Counter({"2025-11": 1, "2026-02": 2, "0001-01": 5, "": 9}))
     assert filled[-4:] == [("2025-11", 1), ("2025-12", 0), ("2026-01", 0), ("2026-02", 2)]
-    assert len(filled) == counts.MOST_MONTHS
+    assert len(filled) == row_counts.MOST_MONTHS
     assert earlier == 5
     assert fill_months(Counter({"": 3})) == ([], 0)
 
@@ -120,8 +120,8 @@ def test_id_that_ends_with_the_name_is_shortened(id_: str, name: str, stored: st
 
 
 def test_long_cell_is_cut() -> None:
-    assert clip("a" * columns.MOST_CHARACTERS) == "a" * columns.MOST_CHARACTERS
-    assert clip("a" * 1_000) == "a" * (columns.MOST_CHARACTERS - 1) + "…"
+    assert cut_text("a" * columns.MOST_CHARACTERS) == "a" * columns.MOST_CHARACTERS
+    assert cut_text("a" * 1_000) == "a" * (columns.MOST_CHARACTERS - 1) + "…"
     id_ = shorten_id(make_short_row(1, id="/" + "a" * 1_000, name="a" * 1_000))
     assert id_ == "=/" + "a" * (columns.MOST_ID_CHARACTERS - 2) + "…"
 

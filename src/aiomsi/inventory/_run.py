@@ -18,7 +18,7 @@ from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import Source
-from aiomsi.inventory._sources.graph.run import read_graph
+from aiomsi.inventory._sources.graph.reader import read_graph
 from aiomsi.inventory._sources.lists import read_lists
 from aiomsi.inventory._sources.observer import Observer
 from aiomsi.inventory._sources.reading import RowRules

@@ -11,7 +11,7 @@ from aiomsi._arm.protocol.resource_ids import ResourceId
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._tracing import trace_calls
-from aiomsi.inventory._errors import EmptyInventoryError
+from aiomsi.inventory._incomplete import EmptyInventoryError
 from aiomsi.inventory._plan.filters import make_filters
 from aiomsi.inventory._plan.names import check_names, check_optional
 from aiomsi.inventory._plan.plan import Plan
