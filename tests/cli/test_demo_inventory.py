@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import Run, kill
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.demo import inventory
 from aiomsi._cli.demo.console import DemoFailedError
 from aiomsi._cli.inventory.inventory_run import InventoryRun, RunOptions

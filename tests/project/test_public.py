@@ -75,7 +75,7 @@ def test_late_modules_are_not_imported() -> None:
         not {
             "aiomsi._credentials.gate",
             "aiomsi._credentials.shared",
-            "aiomsi._tokens.slot_stats",
+            "aiomsi._tokens.stats",
             "aiomsi._tokens.token_identity",
             "aiomsi._arm.protocol.resource_ids",
             "importlib.metadata",

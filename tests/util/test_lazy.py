@@ -152,7 +152,7 @@ async def test_credential_without_its_modules_can_be_shown(
     credential = ManagedIdentityCredential(share=False)
     await credential.get_token("https://management.azure.com/.default")
     assert "https://management.azure.com/: fresh>" in repr(credential)
-    monkeypatch.delitem(sys.modules, "aiomsi._tokens.slot_stats", raising=False)
+    monkeypatch.delitem(sys.modules, "aiomsi._tokens.stats", raising=False)
     exhausted()
     assert repr(credential).startswith("<ManagedIdentityCredential ")
     with pytest.raises(AiomsiError, match="Too many open files"):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.call import Call
     from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
     from aiomsi._arm.protocol.pacing.pacer import Count
-    from aiomsi._arm.protocol.pacing.stats import ArmStats
+    from aiomsi._arm.protocol.pacing.session_stats import ArmStats
     from aiomsi._clock import Clock
 
 _TOO_MANY = 429
@@ -529,7 +529,7 @@ class CallQueue:
     def get_stats(self) -> ArmStats:
         """Return the statistics."""
         with late_import:
-            from aiomsi._arm.protocol.pacing.stats import summarize
+            from aiomsi._arm.protocol.pacing.session_stats import summarize
 
         unwaited = {} if self.kinds is None else self.kinds.unwaited
         return summarize(self.pacer, self.counts, unwaited, self.clock.monotonic())

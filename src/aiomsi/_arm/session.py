@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.pager import Items
     from aiomsi._arm.protocol.attempts import ArmAttempt
     from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
-    from aiomsi._arm.protocol.pacing.stats import ArmStats
+    from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 
 _MOST_AUXILIARY = 3
 _OPERATIONS = ("reads", "writes", "deletes")
@@ -145,7 +145,7 @@ class ArmSession(Verbs):
         It is a value that later calls do not change.
         """
         with late_import:
-            from aiomsi._arm.protocol.pacing.stats import ArmStats
+            from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 
         # Absent before the first call.
         queue = getattr(self._connection, "queue", None)

@@ -19,7 +19,7 @@ from aiomsi._tokens.slot_table import Pace, SlotTable
 from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
-    from aiomsi._tokens.slot_stats import SlotStats
+    from aiomsi._tokens.stats import SlotStats
     from aiomsi._tokens.token_identity import TokenIdentity
 
 

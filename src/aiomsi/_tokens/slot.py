@@ -64,7 +64,7 @@ from aiomsi._util.jitter import Uniform
 from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
-    from aiomsi._tokens.slot_stats import SlotStats
+    from aiomsi._tokens.stats import SlotStats
 
 logger = logging.getLogger("aiomsi")
 
@@ -234,7 +234,7 @@ class Slot:
     def stats(self) -> SlotStats:
         """Return a snapshot of the counts and of the present state."""
         with late_import:
-            from aiomsi._tokens.slot_stats import summarize
+            from aiomsi._tokens.stats import summarize
 
         now = self._now()
         with self._lock:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from aiomsi.testing._hosts.embedded_host import EmbeddedHost
     from aiomsi.testing._hosts.embedded_hosts import EmbeddedHosts
     from aiomsi.testing._hosts.entra import EmbeddedWorkloadIdentity
-    from aiomsi.testing._hosts.imds_controls import EmbeddedImds
     from aiomsi.testing._hosts.machine_learning import EmbeddedMachineLearning
+    from aiomsi.testing._hosts.metadata_controls import EmbeddedImds
     from aiomsi.testing._hosts.service_fabric import EmbeddedServiceFabric
     from aiomsi.testing._limits.arm_limits import (
         ArmBucket,
@@ -64,7 +64,7 @@ else:
         "EmbeddedGraph": "_limits.graph_controls",
         "EmbeddedHost": "_hosts.embedded_host",
         "EmbeddedHosts": "_hosts.embedded_hosts",
-        "EmbeddedImds": "_hosts.imds_controls",
+        "EmbeddedImds": "_hosts.metadata_controls",
         "EmbeddedMachineLearning": "_hosts.machine_learning",
         "EmbeddedManagementGroups": "_arm.tenant.group_controls",
         "EmbeddedServiceFabric": "_hosts.service_fabric",

@@ -24,8 +24,8 @@ from aiomsi.testing._former_names import FormerNames
 from aiomsi.testing._hosts.embedded_hosts import EmbeddedHosts, check_kinds
 from aiomsi.testing._hosts.host_maker import HostMaker
 from aiomsi.testing._hosts.imds import ImdsProtocol
-from aiomsi.testing._hosts.imds_controls import EmbeddedImds
 from aiomsi.testing._hosts.imds_limiter import ImdsLimiter
+from aiomsi.testing._hosts.metadata_controls import EmbeddedImds
 from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._limits.arm_limits import ArmLimits
 from aiomsi.testing._limits.throttle import Throttle

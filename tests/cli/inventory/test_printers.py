@@ -11,7 +11,7 @@ import pytest
 import virtual_loop
 from rich.console import Console
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.printers import (
     LinePrinter,
     LivePrinter,

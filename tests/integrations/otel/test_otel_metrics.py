@@ -10,7 +10,7 @@ from otel_recorder import Recorder
 
 import aiomsi
 from aiomsi import ArmSession
-from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats, LimitStats
 from aiomsi.integrations import opentelemetry
 from aiomsi.integrations._otel.instruments import Instruments
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.output_mask import Mask
 from aiomsi._cli.inventory.printers import Printer
 from aiomsi._cli.inventory.progress_task import show_progress

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.printers import Printer
 from aiomsi._cli.inventory.run_state import RunState
 from aiomsi._clock import Clock

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi.inventory._plan.counts import Counts, is_counted
 from aiomsi.inventory._plan.plan import Plan

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi._cli.output import to_line
 from aiomsi.inventory._manifest import CAVEAT, Manifest

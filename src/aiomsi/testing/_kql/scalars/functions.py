@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from aiomsi.testing._kql.scalars.dates import format_datetime, subtract_dates, truncate_date
+from aiomsi.testing._kql.scalars.dates import format_datetime, round_date_down, subtract_dates
 from aiomsi.testing._kql.scalars.dynamic_functions import (
     find_index,
     get_length,
@@ -159,7 +159,7 @@ def _convert(kind: Type, compute: Callable[[Any], Any]) -> Function:
 
 
 def _start(part: str) -> Function:
-    return Function(lambda date: truncate_date(part, date), ("datetime",), "datetime")
+    return Function(lambda date: round_date_down(part, date), ("datetime",), "datetime")
 
 
 _IFF = Function(_choose_branch, ("bool", None), "common", 3, 3)
