@@ -32,7 +32,8 @@ def name_targets(node: ast.AST) -> Iterator[str]:
     """Yield the names that a statement or call stores its values in, such as a list by `append`."""
     match node:
         case ast.Assign(targets=targets):
-            yield from (each.id for one in targets for each in ast.walk(one) if is_name(each))
+            parts = (each for one in targets for each in ast.walk(one))
+            yield from (each.id for each in parts if isinstance(each, ast.Name))
         case ast.AnnAssign(target=ast.Name(name)) | ast.AugAssign(target=ast.Name(name)):
             yield name
         case ast.NamedExpr(target=ast.Name(name)):
@@ -41,10 +42,6 @@ def name_targets(node: ast.AST) -> Iterator[str]:
             yield name
         case ast.FunctionDef(name) | ast.AsyncFunctionDef(name):
             yield name
-
-
-def is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name)
 
 
 def find_sources(node: ast.AST) -> Iterator[ast.AST]:
