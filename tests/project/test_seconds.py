@@ -12,7 +12,8 @@ pytestmark = pytest.mark.once
 TESTS = Path(__file__).parents[1]
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns"}
 """Of the module `time`. CPU time is not among them: it does not depend on other processes."""
-READING = re.compile(r"\btime\.(?:monotonic|perf_counter|time)(?:_ns)?\(\)|loop(?:\(\))?\.time\(\)")
+OF_MODULE = r"\btime\.(?:monotonic|perf_counter|time)(?:_ns)?\(\)"
+READING = re.compile(rf"{OF_MODULE}|loop(?:\(\))?\.time\(\)")
 VIRTUAL = re.compile(r"\b(?:virtual_loop|VirtualLoop)\b")
 """A module with such a loop may assert `loop.time()`, which passes only when the test says so."""
 
@@ -59,9 +60,9 @@ def find_timed_assertions(source: str) -> list[int]:
     A duration is a difference of which one part was read from a clock, or a name, a list or the
     result of a function of the module with such a difference.
     """
-    if not READING.search(source):
-        return []
     virtual = VIRTUAL.search(source) is not None
+    if not re.search(OF_MODULE if virtual else READING, source):
+        return []
     lines = source.splitlines()
     parts = [
         (statement, "\n".join(lines[statement.lineno - 1 : statement.end_lineno]))
