@@ -232,10 +232,11 @@ class ArmSession(Verbs):
         """Yield every row of an Azure Resource Graph query, of every page.
 
         Args:
-            kql: the query, for example ``"Resources | project id, name, location"``. Pages of
-                an unsorted query may repeat rows and miss others: one that has only ``where``,
-                ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
-                ``limit`` and the like keep Resource Graph from paging: stop reading instead.
+            kql: the query, for example ``"Resources | project id, name, location"``. The pages of
+                an unsorted query may repeat rows and miss others. Therefore a query that has only
+                ``where``, ``extend`` and ``project``, and whose rows have the ``id``, is sorted by
+                ``id``. Resource Graph does not page a query with ``limit``, ``take``, ``sample`` or
+                ``top``: stop reading instead.
             subscriptions: the ids of any number of subscriptions to search. Without any scope, the
                 query covers all subscriptions that the identity can read.
             management_groups: the names of management groups to search.
@@ -289,12 +290,12 @@ class ArmSession(Verbs):
                 outcomes. If the consumer is slow, no more are sent.
             ordered: yield the outcomes in the order of the requests, with the same `limit`.
             on_error: ``"collect"`` yields errors as outcomes. ``"raise"`` raises the first one.
-                ``"skip-scope"`` yields them, too, and after an error that concerns a subscription
-                or management group as a whole, requests of the same kind in it that have not been
-                sent yet are not sent: their outcomes have that error, and `skipped` is true. The
-                same kind means the same method and the same path except for names.
+                ``"skip-scope"`` yields them, too. After an error that applies to a subscription or
+                management group as a whole, unsent requests of the same kind in it are not sent:
+                their outcomes have that error, and `skipped` is true. The same kind means the same
+                method and the same path except for names.
             max_bytes: the budget, in bytes, for answers that are under way or not yet yielded. The
-                size of an answer is learned from those before it; if answers are large, fewer calls
+                size of an answer is estimated from earlier answers; if these are large, fewer calls
                 are under way.
             api_version: the api-version of the paths that are passed as text.
 

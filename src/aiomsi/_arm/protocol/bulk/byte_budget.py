@@ -131,7 +131,7 @@ class ByteBudget:
         """Allow further calls of `singles`."""
         self.allowed += GROWTH
 
-    def lose_patience(self) -> None:
+    def allow_more(self) -> None:
         """Allow further calls after a time without an answer, unless the consumer is slow."""
         if self.is_careful:
             self.grow()
