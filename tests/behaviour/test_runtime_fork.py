@@ -135,7 +135,7 @@ def post_worker_init(worker):
         "gunicorn",
         "-c",
         str(config),
-        "preload_app:app",
+        "preload_app:respond",
     ]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

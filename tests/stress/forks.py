@@ -217,16 +217,13 @@ def pass_pickled() -> Told:
 
 
 JOBS: dict[str, Callable[[], Told]] = {
-    job.__name__: job
-    for job in (
-        warm,
-        fork_beside_thread,
-        fork_in_loop,
-        fork_by_os,
-        fork_with_held_lock,
-        fork_under_load,
-        pass_pickled,
-    )
+    "warm": warm,
+    "thread": fork_beside_thread,
+    "loop": fork_in_loop,
+    "bare": fork_by_os,
+    "held": fork_with_held_lock,
+    "hammered": fork_under_load,
+    "pickled": pass_pickled,
 }
 
 if __name__ == "__main__":
