@@ -21,6 +21,7 @@ import contextvars
 import logging
 import math
 import random
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -145,6 +146,7 @@ class CallQueue:
             most_connections=self.most_connections,
             rates=self.rates,
             make_meter=_make_meter,
+            read_cpu_time=time.thread_time,
         )
         self.lane = self.pacer.find_lane(())
 

@@ -48,6 +48,8 @@ class Pacer:
             leave it alone.
         rates: requests per second that the user allows, by the name that `find_lane` is given.
         make_meter: creates the meter for a key; None for meters of ARM's limits.
+        read_cpu_time: returns the CPU seconds of the thread that sends, as `time.thread_time`; by
+            default always 0, as if the thread never ran.
         in_flight: requests that are under way.
         waiting: calls that wait.
         latency: the average seconds of a response that is no 429; 0 before the first.
@@ -60,6 +62,7 @@ class Pacer:
     most_connections: int | None = attrs.field(default=None, kw_only=True)
     rates: Mapping[str, float] = attrs.field(factory=dict, kw_only=True)
     make_meter: Callable[[Hashable], Meter] | None = attrs.field(default=None, kw_only=True)
+    read_cpu_time: Callable[[], float] = attrs.field(default=float, kw_only=True)
     in_flight: int = attrs.field(default=0, init=False)
     waiting: int = attrs.field(default=0, init=False)
     latency: float = attrs.field(default=0.0, init=False)
@@ -305,6 +308,7 @@ class Pacer:
             if self._good_responses >= self._growth.next_at:
                 self.connections = self._growth.decide(
                     now,
+                    self.read_cpu_time(),
                     self._good_responses,
                     self.latency,
                     self.connections,
@@ -396,7 +400,7 @@ class Pacer:
     def _count_waiting(self, lane: Lane, now: float) -> None:
         """Count a call that a lane has just got."""
         if not self.waiting:
-            self._growth.restart(now, self._good_responses)
+            self._growth.restart(now, self.read_cpu_time(), self._good_responses)
         self.waiting += 1
         self._busy += lane.waiting == 1
         turns = lane.turns

@@ -70,8 +70,13 @@ class PacingRules:
         connection_growth: factor by which the number of connections grows at the most in a step.
         least_growth: factor by which the number grows at the least in a step. Every step opens
             connections, and a client that is nearly busy without them gains nothing.
-        growth_period: seconds over which the responses are counted at the least, so that a busy
-            moment of the machine decides nothing.
+        growth_period: seconds after which a step may be decided at the earliest; the clock of CPU
+            time is coarse on some systems.
+        judged_period: seconds over which the responses are counted at the least to judge a step, so
+            that a busy moment of the machine decides nothing.
+        busy: share of the time in which the client's thread runs, above which no step is taken.
+        headroom: multiple of the connections that would just keep the client busy, because
+            responses do not come evenly.
         growth_pays: share of the connections of a step by which the responses per second must grow
             at the least, else the step is taken back.
         growth_pause: seconds until the next step after one that was taken back.
@@ -115,9 +120,12 @@ class PacingRules:
     forget_after: float = 120.0
     forget_at_last: float = 3600.0
     throughput: float = 5_000.0
-    connection_growth: float = 2.0
+    connection_growth: float = 4.0
     least_growth: float = 1.4
-    growth_period: float = 0.5
+    growth_period: float = 0.05
+    judged_period: float = 0.5
+    busy: float = 0.75
+    headroom: float = 1.5
     growth_pays: float = 0.25
     growth_pause: float = 30.0
     latency_weight: float = 0.01
