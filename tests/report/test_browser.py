@@ -18,7 +18,7 @@ from aiomsi.inventory import Plan, ScopeError, Subscription, write_report
 from aiomsi.inventory._report import columns
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
-pytestmark = pytest.mark.usefixtures("chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
 
 NARROW = {"width": 360, "height": 740}
 WIDE = {"width": 1280, "height": 900}
