@@ -101,6 +101,7 @@ def test_texts_of_resources_are_data_or_escaped(tmp_path: Path) -> None:
     assert {HOSTILE[0], HOSTILE[1], HOSTILE[4]} <= set(labels)
 
 
+@pytest.mark.slow
 def test_masked_page_holds_no_id(tmp_path: Path) -> None:
     tenant = GeneratedTenant(3, 60)
     plan = make_plan(tenant)
@@ -174,6 +175,7 @@ def test_rows_beyond_the_table_are_counted(tmp_path: Path, monkeypatch: pytest.M
     assert "<b>5</b> resources" in page
 
 
+@pytest.mark.slow
 def test_django_is_not_imported() -> None:
     code = (
         "import sys; from aiomsi.inventory._report.widgets import read_widgets; read_widgets(); "

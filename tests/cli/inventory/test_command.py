@@ -584,6 +584,7 @@ def test_folder_of_parquet_files_is_named_once(
     assert len([*Path("data").glob("*.parquet")]) == 10
 
 
+@pytest.mark.slow
 def test_report_is_written_with_masks(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:
