@@ -34,14 +34,14 @@ def describe(
         "partial": partial,
         "interpreter": f"{platform.python_implementation()} {platform.python_version()}",
         "system": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": _name_cpu(),
         "cpus": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": _versions() | _node_versions(node),
+        "versions": _list_versions() | _list_node_versions(node),
     }
 
 
-def _versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     wanted = dict.fromkeys([package for client in CLIENTS.values() for package in client.needs])
     versions = {}
     for package in (*wanted, *_ALSO):
@@ -52,7 +52,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _node_versions(folder: Path) -> dict[str, str]:
+def _list_node_versions(folder: Path) -> dict[str, str]:
     node = shutil.which("node")
     if node is None:
         return {"node": "missing"}
@@ -68,7 +68,7 @@ def _node_versions(folder: Path) -> dict[str, str]:
     return versions
 
 
-def _cpu() -> str:
+def _name_cpu() -> str:
     """Return the system's name of the processor; Linux has it in /proc only."""
     listed = Path("/proc/cpuinfo")
     if listed.exists():

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from clients.wire import subscription_number
+from clients.wire import parse_subscription_number
 
 _GLOBAL = 15
 """Factor of size and refill of the bucket that all principals of a subscription share."""
@@ -114,7 +114,7 @@ class FrontDoor:
         key = region, subscription
         buckets = self._buckets.get(key)
         if buckets is None:
-            found = limits.size_of(subscription_number(subscription))
+            found = limits.size_of(parse_subscription_number(subscription))
             size, refill = found.size, found.refill
             buckets = self._buckets[key] = (
                 TokenBucket(size, refill, size, now),

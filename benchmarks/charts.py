@@ -51,7 +51,7 @@ def draw(charts: Iterable[Chart], folder: Path) -> None:
                 layout="constrained",
             )
             axes = figure.add_subplot()
-            (_lines if chart.kind == "lines" else _bars)(axes, chart)
+            (_draw_lines if chart.kind == "lines" else _draw_bars)(axes, chart)
             axes.set_title(chart.title, loc="left")
             figure.savefig(
                 folder / f"{chart.name}.svg",
@@ -60,11 +60,11 @@ def draw(charts: Iterable[Chart], folder: Path) -> None:
             )
 
 
-def _colour(series: Series) -> str:
+def _choose_colour(series: Series) -> str:
     return _COLOURS.get(series.name, _GREY)
 
 
-def _lines(axes: Axes, chart: Chart) -> None:
+def _draw_lines(axes: Axes, chart: Chart) -> None:
     for series in chart.series:
         x, y = zip(*series.points, strict=True)
         own = series.name == SUBJECT
@@ -72,7 +72,7 @@ def _lines(axes: Axes, chart: Chart) -> None:
         axes.plot(
             x,
             y,
-            color=_colour(series),
+            color=_choose_colour(series),
             label=series.name,
             marker=marker,
             markersize=4,
@@ -81,7 +81,7 @@ def _lines(axes: Axes, chart: Chart) -> None:
         )
         if series.reach:
             lows, highs = zip(*series.reach, strict=True)
-            axes.fill_between(x, lows, highs, color=_colour(series), alpha=0.15, linewidth=0)
+            axes.fill_between(x, lows, highs, color=_choose_colour(series), alpha=0.15, linewidth=0)
     for start, end in chart.shaded:
         axes.axvspan(start, end, color=_GREY, alpha=0.2, linewidth=0)
     if chart.log_x:
@@ -90,24 +90,24 @@ def _lines(axes: Axes, chart: Chart) -> None:
         )
         axes.set_xticks(sorted({x for series in chart.series for x, _ in series.points}))
         axes.set_xticks([], minor=True)
-        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+        axes.xaxis.set_major_formatter(FuncFormatter(_format_number))
     if chart.log_y:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.yaxis.set_major_formatter(FuncFormatter(_format_number))
     axes.set_xlabel(chart.x)
     axes.set_ylabel(chart.y)
     axes.grid(axis="y", color=_GREY, alpha=0.25)
     axes.legend(frameon=False, fontsize=10)
 
 
-def _plain(value: float, _: int) -> str:
+def _format_number(value: float, _: int) -> str:
     return f"{value:,.0f}" if value >= 1 or value == 0 else f"{value:g}"
 
 
-def _bars(axes: Axes, chart: Chart) -> None:
+def _draw_bars(axes: Axes, chart: Chart) -> None:
     names = [series.name for series in chart.series]
     values = [series.points[0][1] for series in chart.series]
     reach = [
@@ -116,7 +116,7 @@ def _bars(axes: Axes, chart: Chart) -> None:
     ]
     errors = [[value - low for value, (low, _) in zip(values, reach, strict=True)]]
     errors.append([high - value for value, (_, high) in zip(values, reach, strict=True)])
-    colours = [_colour(series) for series in chart.series]
+    colours = [_choose_colour(series) for series in chart.series]
     axes.barh(names, values, xerr=errors, color=colours, ecolor=_GREY, height=0.65)
     for place, (value, (_, high)) in enumerate(zip(values, reach, strict=True)):
         axes.text(high, place, f"  {value:,.0f}", va="center")

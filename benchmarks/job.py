@@ -124,7 +124,7 @@ class Job:
 
     def begin(self, *, limited: bool) -> None:
         """Make the origin count ARM's requests from 0, with full buckets or without limits."""
-        _control(self.imds, BEGIN_PATH + ("limited" if limited else "free"))
+        _send_control(self.imds, BEGIN_PATH + ("limited" if limited else "free"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,11 @@ class Measured:
 
 def read_counts(url: str) -> Counts:
     """Return the counts so far of the origin at this URL."""
-    counts: Counts = json.loads(_control(url, COUNTS_PATH))
+    counts: Counts = json.loads(_send_control(url, COUNTS_PATH))
     return counts
 
 
-def _control(url: str, path: str) -> bytes:
+def _send_control(url: str, path: str) -> bytes:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     with contextlib.closing(connection):
@@ -150,7 +150,7 @@ def _control(url: str, path: str) -> bytes:
         return connection.getresponse().read()
 
 
-def peak_rss() -> dict[str, float]:
+def read_peak_rss() -> dict[str, float]:
     """Return this process's peak memory in MB, as a metric; empty where the system has none.
 
     Linux keeps `ru_maxrss` across exec, so it may be the parent's peak; /proc has the peak of this
@@ -172,6 +172,6 @@ def peak_rss() -> dict[str, float]:
     return {"rss": most / (1 << 20 if sys.platform == "darwin" else 1 << 10)}
 
 
-def percentile(ordered: list[float], share: float) -> float:
+def find_percentile(ordered: list[float], share: float) -> float:
     """Return the value below which this share of sorted numbers lies."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

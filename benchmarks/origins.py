@@ -28,7 +28,7 @@ _KEPT = (
 """Workers inherit no other variable: no proxy, no other Azure host, no debug mode."""
 
 
-def environment() -> dict[str, str]:
+def make_environment() -> dict[str, str]:
     """Return the environment of origins and workers."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
@@ -63,7 +63,11 @@ class Origins:
             ca, pem = self._certificate = self._certificate or self._issue()
             command.append(f"--tls={pem}")
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=make_environment(),
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None

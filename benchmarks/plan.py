@@ -90,7 +90,7 @@ class Chart:
     shaded: tuple[tuple[float, float], ...] = ()
 
 
-def _none(_: Results) -> Iterable[Any]:
+def _list_nothing(_: Results) -> Iterable[Any]:
     return ()
 
 
@@ -125,8 +125,8 @@ class Scenario:
     metrics: tuple[Metric, ...]
     measure: Callable[[Any, Job], Measured]
     reference: str | None = None
-    checks: Callable[[Results], Iterable[Check]] = _none
-    charts: Callable[[Results], Iterable[Chart]] = _none
+    checks: Callable[[Results], Iterable[Check]] = _list_nothing
+    charts: Callable[[Results], Iterable[Chart]] = _list_nothing
     remarks: tuple[str, ...] = ()
 
     def blocks(self, *, quick: bool) -> tuple[Block, ...]:
@@ -136,11 +136,11 @@ class Scenario:
     def block_of(self, cell: Cell, *, quick: bool) -> Block:
         """Return the block of a cell."""
         return next(
-            block for block in self.blocks(quick=quick) if cell in cells_of(self.name, block)
+            block for block in self.blocks(quick=quick) if cell in list_cells(self.name, block)
         )
 
 
-def cells_of(scenario: str, block: Block) -> list[Cell]:
+def list_cells(scenario: str, block: Block) -> list[Cell]:
     """Return the cells of a block, size by size."""
     return [
         Cell(scenario, block.variant, size, client)

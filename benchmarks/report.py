@@ -12,7 +12,7 @@ from results import UNMEASURED, Check, Results
 _NOTHING = "–"  # noqa: RUF001
 
 
-def checks(
+def make_checks(
     scenarios: Iterable[Scenario], results: Results, *, partial: bool = False
 ) -> Iterator[Check]:
     """Yield the checks of all scenarios in which the subject ran, and one for each broken client.
@@ -49,7 +49,7 @@ def report(
     yield ""
     yield "Made by `benchmarks/run.py`; how to read it is in `benchmarks/README.md`."
     yield ""
-    yield from _described(abouts)
+    yield from _describe_abouts(abouts)
     yield ""
     yield "## What must hold"
     yield ""
@@ -58,7 +58,7 @@ def report(
     yield ""
     for scenario in scenarios.values():
         if results.cells(scenario.name):
-            yield from _section(scenario, results)
+            yield from _format_section(scenario, results)
             for chart in charts:
                 if chart.name.split("-")[0] == scenario.name:
                     yield f"![{chart.title}]({chart.name}.svg)"
@@ -69,7 +69,7 @@ def report(
         yield f"- `{name}`: {CLIENTS[name].about}" if name in CLIENTS else f"- `{name}`"
 
 
-def _described(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _describe_abouts(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield each combination of machine and versions once, with time and settings of its runs."""
     places: dict[str, list[Mapping[str, Any]]] = {}
     for about in abouts:
@@ -88,8 +88,8 @@ def _described(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"  - {about['at']}: {about.get('asked') or 'everything'}; {settings}."
 
 
-def _section(scenario: Scenario, results: Results) -> Iterator[str]:
-    cells = _ranked(scenario, results)
+def _format_section(scenario: Scenario, results: Results) -> Iterator[str]:
+    cells = _rank(scenario, results)
     metrics = [
         metric for metric in scenario.metrics if any(results.of(cell, metric.key) for cell in cells)
     ]
@@ -110,20 +110,20 @@ def _section(scenario: Scenario, results: Results) -> Iterator[str]:
     yield from scenario.remarks
     if scenario.remarks:
         yield ""
-    yield _row(heads)
-    yield _row(["--:" if head not in {"variant", "client"} else ":--" for head in heads])
+    yield _format_row(heads)
+    yield _format_row(["--:" if head not in {"variant", "client"} else ":--" for head in heads])
     for cell in cells:
         name = f"**{cell.client}**" if cell.client == SUBJECT else cell.client
-        fields = _fields(cell, scenario, metrics, compared, results)
-        yield _row([*([cell.variant] if several else []), f"{cell.size:,}", name, *fields])
+        fields = _format_fields(cell, scenario, metrics, compared, results)
+        yield _format_row([*([cell.variant] if several else []), f"{cell.size:,}", name, *fields])
     yield ""
-    notes = [note for cell in cells for note in _notes(cell, scenario, results)]
+    notes = [note for cell in cells for note in _format_notes(cell, scenario, results)]
     yield from notes
     if notes:
         yield ""
 
 
-def _ranked(scenario: Scenario, results: Results) -> list[Cell]:
+def _rank(scenario: Scenario, results: Results) -> list[Cell]:
     """Return the cells by variant and size, and within these best first.
 
     The first metric with `better` decides; clients with failures come last.
@@ -146,11 +146,11 @@ def _ranked(scenario: Scenario, results: Results) -> list[Cell]:
     return sorted(cells, key=rank)
 
 
-def _row(fields: Iterable[str]) -> str:
+def _format_row(fields: Iterable[str]) -> str:
     return f"| {' | '.join(fields)} |"
 
 
-def _fields(
+def _format_fields(
     cell: Cell,
     scenario: Scenario,
     metrics: Sequence[Metric],
@@ -174,7 +174,7 @@ def _fields(
         )
 
 
-def _notes(cell: Cell, scenario: Scenario, results: Results) -> Iterator[str]:
+def _format_notes(cell: Cell, scenario: Scenario, results: Results) -> Iterator[str]:
     own = [m for m in results.all if m.cell == cell]
     where = f"- {cell.client}, {cell.variant}, {cell.size:,} {scenario.size_is}"
     kinds = sorted({kind for m in own for kind in m.errors})

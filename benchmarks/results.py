@@ -115,7 +115,7 @@ class Results:
         return Spread.of([1 / each for each in found if each] if metric.better == "less" else found)
 
 
-def bounded(
+def check_bound(
     what: str,
     numbers: Sequence[float],
     *,
@@ -136,7 +136,7 @@ def bounded(
     return Check("holds" if holds else "FAILS", text)
 
 
-def always(what: str, outcomes: Sequence[bool]) -> Check:
+def check_always(what: str, outcomes: Sequence[bool]) -> Check:
     """Check a condition that must hold in every round."""
     return Check(
         "holds" if outcomes and all(outcomes) else "FAILS",
@@ -144,14 +144,14 @@ def always(what: str, outcomes: Sequence[bool]) -> Check:
     )
 
 
-def written(about: dict[str, Any], measurements: Iterable[Measurement]) -> Iterator[str]:
+def write_lines(about: dict[str, Any], measurements: Iterable[Measurement]) -> Iterator[str]:
     """Yield a run as JSON lines: one for the run, one per measurement."""
     yield json.dumps({"kind": "run", **about})
     for m in measurements:
-        yield line_of(m)
+        yield format_line(m)
 
 
-def line_of(m: Measurement) -> str:
+def format_line(m: Measurement) -> str:
     """Return a measurement as a JSON line."""
     return json.dumps({"kind": "measurement", **dataclasses.asdict(m)})
 

@@ -21,10 +21,10 @@ from clients import CLIENTS
 from job import Job
 from origins import Origins
 from plan import Chart, Scenario, schedule
-from report import checks, report
-from results import Measurement, line_of, read
+from report import make_checks, report
+from results import Measurement, format_line, read
 from scenarios import SCENARIOS
-from workers import together
+from workers import run_together
 
 _HERE = Path(__file__).parent
 _KEPT = "runs.jsonl"
@@ -84,7 +84,7 @@ def measure(
                 str(settings.before.resolve()) if settings.before is not None else "",
             )
             jobs.append((cell, job))
-        return together(run, number, jobs)
+        return run_together(run, number, jobs)
 
 
 def run(name: str, settings: Settings) -> Iterator[Measurement]:
@@ -106,17 +106,17 @@ def run(name: str, settings: Settings) -> Iterator[Measurement]:
                 yield done
 
 
-def conclude(lines: Sequence[str], folder: Path | None) -> int:
+def print_report(lines: Sequence[str], folder: Path | None) -> int:
     """Print the report on JSON lines, and return the exit code.
 
     With a `folder`, the report and its charts are written there, too.
     """
     abouts, results = read(lines)
     held = list(
-        checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts))
+        make_checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts))
     )
     charts = [chart for scenario in SCENARIOS.values() for chart in scenario.charts(results)]
-    drawn = _drawn(charts, folder)
+    drawn = _draw(charts, folder)
     text = "\n".join(report(SCENARIOS, abouts, results, held, drawn)) + "\n"
     print(text)
     if folder is not None:
@@ -124,7 +124,7 @@ def conclude(lines: Sequence[str], folder: Path | None) -> int:
     return 0 if all(check.verdict != "FAILS" for check in held) else 1
 
 
-def _drawn(charts: Sequence[Chart], folder: Path | None) -> Sequence[Chart]:
+def _draw(charts: Sequence[Chart], folder: Path | None) -> Sequence[Chart]:
     if folder is None:
         return ()
     try:
@@ -136,7 +136,7 @@ def _drawn(charts: Sequence[Chart], folder: Path | None) -> Sequence[Chart]:
     return charts
 
 
-def _arguments() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Compare aiomsi with what users would otherwise pick, on loopback."
     )
@@ -194,7 +194,7 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Settings:
+def _make_settings(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Settings:
     if unknown := set(asked.scenarios) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     rounds = asked.rounds if asked.rounds is not None else 2 if asked.quick else 15
@@ -218,7 +218,7 @@ def _settings(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Set
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = _arguments()
+    parser = _make_parser()
     asked = parser.parse_args(arguments)
     if asked.results is not None:
         asked.results.mkdir(parents=True, exist_ok=True)
@@ -226,8 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [
             line for path in asked.report for line in path.read_text(encoding="utf-8").splitlines()
         ]
-        return conclude(lines, asked.results)
-    settings = _settings(parser, asked)
+        return print_report(lines, asked.results)
+    settings = _make_settings(parser, asked)
     about = describe(
         ", ".join(asked.scenarios),
         settings.seed,
@@ -236,11 +236,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         partial=settings.partial,
         node=settings.node,
     )
-    lines = _kept(about, settings, None if asked.results is None else asked.results / _KEPT)
-    return conclude(lines, asked.results)
+    lines = _measure(about, settings, None if asked.results is None else asked.results / _KEPT)
+    return print_report(lines, asked.results)
 
 
-def _kept(about: Mapping[str, Any], settings: Settings, path: Path | None) -> list[str]:
+def _measure(about: Mapping[str, Any], settings: Settings, path: Path | None) -> list[str]:
     """Measure, writing every line at once; return all lines, including those of earlier runs."""
     lines = (
         path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
@@ -254,7 +254,7 @@ def _kept(about: Mapping[str, Any], settings: Settings, path: Path | None) -> li
 
     keep(json.dumps({"kind": "run", **about}))
     for m in run(about["run"], settings):
-        keep(line_of(m))
+        keep(format_line(m))
     return lines
 
 

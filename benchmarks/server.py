@@ -116,22 +116,22 @@ def _answer(status: str, document: object) -> bytes:
     return f"HTTP/1.1 {status}\r\n{headers}\r\n".encode() + body
 
 
-def _error(status: str, code: str) -> bytes:
+def _make_error(status: str, code: str) -> bytes:
     return _answer(
         status, {"error": code, "error_description": f"the benchmark's origin says {code}"}
     )
 
 
-_THROTTLED = _error("429 Too Many Requests", "too_many_requests")
-_BAD = _error("400 Bad Request", "invalid_request")
-_DOWN = _error("503 Service Unavailable", "service_unavailable")
+_THROTTLED = _make_error("429 Too Many Requests", "too_many_requests")
+_BAD = _make_error("400 Bad Request", "invalid_request")
+_DOWN = _make_error("503 Service Unavailable", "service_unavailable")
 _UNAUTHORIZED = _answer(
     "401 Unauthorized", {"error": {"code": "AuthenticationFailed", "message": "no such token"}}
 )
-_NOT_FOUND = _error("404 Not Found", "not_found")
+_NOT_FOUND = _make_error("404 Not Found", "not_found")
 
 
-def _throttled(subscription: bytes, wait: int) -> bytes:
+def _make_throttled_body(subscription: bytes, wait: int) -> bytes:
     """Return the body of ARM's 429, in the words of 2024 and later."""
     message = (
         f"Number of 'read' requests for subscription '{subscription.decode()}' actor "
@@ -142,7 +142,7 @@ def _throttled(subscription: bytes, wait: int) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-def pages(behaviour: Behaviour, arm: str) -> list[bytes]:
+def make_pages(behaviour: Behaviour, arm: str) -> list[bytes]:
     """Return the responses with the pages of a list of resources; `arm` is ARM's URL."""
     made = []
     count = -(-behaviour.items // behaviour.page_size)
@@ -150,17 +150,17 @@ def pages(behaviour: Behaviour, arm: str) -> list[bytes]:
         start = page * behaviour.page_size
         numbers = range(start, min(start + behaviour.page_size, behaviour.items))
         times = _TIMES if behaviour.subscriptions else {}
-        items = ",".join(_resource(number, behaviour.item_bytes, times) for number in numbers)
+        items = ",".join(_make_resource(number, behaviour.item_bytes, times) for number in numbers)
         link = ""
         if page + 1 < count:
             query = f"api-version={API_VERSION}&%24skiptoken={page + 1}"
             link = f',"nextLink":"{arm}{RESOURCES_PATH}?{query}"'
         body = f'{{"value":[{items}]{link}}}'.encode()
-        made.append(_arm_answer(body))
+        made.append(_make_arm_answer(body))
     return made
 
 
-def _arm_answer(body: bytes) -> bytes:
+def _make_arm_answer(body: bytes) -> bytes:
     return b"%b%d\r\n\r\n%b" % (_ARM_HEAD, len(body), body)
 
 
@@ -172,7 +172,7 @@ _TIMES = {
 """The members that `$expand` adds."""
 
 
-def _resource(number: int, size: int, times: Mapping[str, str]) -> str:
+def _make_resource(number: int, size: int, times: Mapping[str, str]) -> str:
     """Return a resource as JSON of `size` bytes."""
     name = f"resource-{number:06d}"
     kind = "Microsoft.Compute/virtualMachines"
@@ -186,11 +186,11 @@ def _resource(number: int, size: int, times: Mapping[str, str]) -> str:
         "tags": {"environment": "test", "owner": "platform", "cost-center": "4711", "note": ""},
         "identity": {"type": "SystemAssigned", "tenantId": SUBSCRIPTION},
     }
-    resource["tags"] |= {"note": "x" * (size - len(_compact(resource)))}  # type: ignore[operator]
-    return _compact(resource)
+    resource["tags"] |= {"note": "x" * (size - len(_dump(resource)))}  # type: ignore[operator]
+    return _dump(resource)
 
 
-def _compact(document: object) -> str:
+def _dump(document: object) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -202,8 +202,8 @@ class Origin:
         self._loop = asyncio.get_running_loop()
         self._random = Random(behaviour.seed)
         self.pages: list[bytes] = []
-        self._subscriptions = _arm_answer(list_subscriptions(behaviour.subscriptions))
-        self._groups = _arm_answer(list_groups())
+        self._subscriptions = _make_arm_answer(list_subscriptions(behaviour.subscriptions))
+        self._groups = _make_arm_answer(list_groups())
         self._admitted: deque[float] = deque()
         self._under_way = self._imds = self._throttled = self._arm = self._refused = 0
         self.connections = 0
@@ -321,7 +321,7 @@ class Origin:
 
     def _refuse(self, subscription: bytes, admission: Admission) -> bytes:
         head = self._head(_REFUSED_HEAD % admission.wait, admission)
-        body = _throttled(subscription, admission.wait)
+        body = _make_throttled_body(subscription, admission.wait)
         return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
     def imds(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
@@ -432,7 +432,7 @@ async def serve(behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
     ports = [server.sockets[0].getsockname()[1] for server in (imds, arm)]
     scheme = "http" if tls is None else "https"
     urls = {"imds": f"http://127.0.0.1:{ports[0]}", "arm": f"{scheme}://127.0.0.1:{ports[1]}"}
-    origin.pages = pages(behaviour, urls["arm"])
+    origin.pages = make_pages(behaviour, urls["arm"])
     print(json.dumps(urls), flush=True)
     closed = asyncio.Event()
 
@@ -446,7 +446,7 @@ async def serve(behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
     arm.close()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _choose_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:
@@ -454,7 +454,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Create the parser of the command line; the variants of the scenarios use its options."""
     options = argparse.ArgumentParser(description="IMDS and ARM with canned answers, on loopback.")
     options.add_argument(
@@ -535,7 +535,7 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def behaviour_of(options: dict[str, Any]) -> Behaviour:
+def make_behaviour(options: dict[str, Any]) -> Behaviour:
     """Create the behaviour from the options of the command line, except `tls`."""
     sizes, starved, regions, no_counts = (
         options.pop(name) for name in ("buckets", "starved", "regions", "no_counts")
@@ -549,13 +549,13 @@ def behaviour_of(options: dict[str, Any]) -> Behaviour:
 
 
 def main() -> None:
-    options = vars(parser().parse_args())
+    options = vars(make_parser().parse_args())
     tls = None
     if (pem := options.pop("tls")) is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(pem)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(behaviour_of(options), tls))
+    with asyncio.Runner(loop_factory=_choose_loop_factory()) as runner:
+        runner.run(serve(make_behaviour(options), tls))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Call:
         return self.due + self.took
 
 
-async def steady(
+async def run_steadily(
     get_group: GetGroup, *, rate: float, seconds: float, deadline: float
 ) -> list[Call]:
     """Make `rate` calls a second for `seconds`; a call without a response by its deadline fails.
@@ -55,7 +55,7 @@ async def steady(
     return sorted(calls, key=lambda each: each.due)
 
 
-def timeline(calls: list[Call], zero: float, step: float = 0.05) -> list[list[float]]:
+def find_slowest(calls: list[Call], zero: float, step: float = 0.05) -> list[list[float]]:
     """Return the slowest call of each step, as [second, milliseconds], for a chart."""
     slowest: dict[int, float] = {}
     for call in calls:

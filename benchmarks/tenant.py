@@ -5,12 +5,12 @@ The pages of all subscriptions are one text, in which the id of the subscription
 
 import json
 
-from clients.wire import SUBSCRIPTION, subscription_id
+from clients.wire import SUBSCRIPTION, make_subscription_id
 
 GROUPS = 10
 """The resource groups of each subscription."""
 _SUBSCRIPTION = SUBSCRIPTION.encode()
-_TENANT = subscription_id(0)
+_TENANT = make_subscription_id(0)
 
 
 def list_subscriptions(count: int) -> bytes:
@@ -40,7 +40,7 @@ def move(page: bytes, subscription: bytes) -> bytes:
 
 
 def _describe(number: int) -> dict[str, object]:
-    id_ = subscription_id(number)
+    id_ = make_subscription_id(number)
     return {
         "id": f"/subscriptions/{id_}",
         "subscriptionId": id_,

@@ -19,7 +19,7 @@ from job import Job, Measured, Missing
 from scenarios import SCENARIOS
 
 
-def not_installed(client: Client) -> list[str]:
+def find_missing(client: Client) -> list[str]:
     """Return the client's packages that are not installed."""
     lacking = []
     for package in client.needs:
@@ -37,7 +37,7 @@ def measure(client: Client, job: Job) -> Measured:
         Missing: the client can't run here.
 
     """
-    if lacking := not_installed(client):
+    if lacking := find_missing(client):
         raise Missing(f"not installed: {', '.join(lacking)}")
     if job.loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
         raise Missing("not installed: uvloop")
@@ -47,7 +47,7 @@ def measure(client: Client, job: Job) -> Measured:
         sys.modules["orjson"] = None  # type: ignore[assignment]
     os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = job.imds
     module = importlib.import_module(client.module)
-    if hasattr(module, "lacking") and (lack := module.lacking(job)) is not None:
+    if hasattr(module, "explain_absence") and (lack := module.explain_absence(job)) is not None:
         raise Missing(lack)
     return SCENARIOS[job.scenario].measure(module, job)
 

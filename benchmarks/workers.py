@@ -14,7 +14,7 @@ from typing import IO
 
 from cells import Cell
 from job import DONE, READY, Job, read_counts
-from origins import environment
+from origins import make_environment
 from results import Measurement
 
 _WORKER = Path(__file__).parent / "worker.py"
@@ -57,27 +57,27 @@ class Worker:
         self.process.kill()
 
 
-def together(run: str, number: int, jobs: Sequence[tuple[Cell, Job]]) -> list[Measurement]:
+def run_together(run: str, number: int, jobs: Sequence[tuple[Cell, Job]]) -> list[Measurement]:
     """Run one worker for each job, by turns if the jobs have turns, and return the outcomes."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(_started(cell, job, len(jobs))) for cell, job in jobs]
+        workers = [stack.enter_context(_start(cell, job, len(jobs))) for cell, job in jobs]
         ready = [worker for worker in workers if worker.job.turns and worker.says(READY)]
         for turn in range(max((worker.job.turns for worker in ready), default=0)):
             # The order alternates, so that the worker that began one turn ends the next.
             order = ready if turn % 2 == 0 else list(reversed(ready))
             ready = [worker for worker in order if worker.take_turn()]
-        return [_outcome(run, number, worker) for worker in workers]
+        return [_read_outcome(run, number, worker) for worker in workers]
 
 
 @contextmanager
-def _started(cell: Cell, job: Job, side_by_side: int) -> Iterator[Worker]:
+def _start(cell: Cell, job: Job, side_by_side: int) -> Iterator[Worker]:
     command = [sys.executable, str(_WORKER), cell.client, json.dumps(dataclasses.asdict(job))]
     seconds = job.limit * side_by_side + _GRACE
     pipe = subprocess.PIPE
     with (
         TemporaryFile("w+", encoding="utf-8") as stderr,
         subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=stderr, text=True, env=environment()
+            command, stdin=pipe, stdout=pipe, stderr=stderr, text=True, env=make_environment()
         ) as process,
     ):
         worker = Worker(cell, job, process, stderr)
@@ -90,7 +90,7 @@ def _started(cell: Cell, job: Job, side_by_side: int) -> Iterator[Worker]:
             process.kill()
 
 
-def _outcome(run: str, number: int, worker: Worker) -> Measurement:
+def _read_outcome(run: str, number: int, worker: Worker) -> Measurement:
     assert worker.process.stdout is not None
     said = (worker.line + worker.process.stdout.read()).strip()
     code = worker.process.wait()

@@ -10,18 +10,19 @@ A client's module begins with literals, which are read without importing the cli
 
 The module has one or more asynchronous context managers that take the job and yield a function:
 
-- `tokens`: the function returns a token for a scope (`herd`, `warm`, `processes`);
-- `groups`: the function GETs a resource group by its name and returns the name in the decoded
+- `open_tokens`: the function returns a token for a scope (`herd`, `warm`, `processes`);
+- `open_groups`: the function GETs a resource group by its name and returns the name in the decoded
   response (`fanout`, `fair`, `rollover`, `outage`). In `throttle` it takes the id of a subscription
   as well;
-- `lists`: the function lists all resources of the subscription and returns their names (`pages`);
-- `inventories`: the function lists all resources of all subscriptions and returns the number of
-  rows (`inventory`);
-- `crawls`: the function GETs many resource groups, given as pairs of name and subscription, and
-  yields each name or error with its response (`crawl`; `throttle` if there is no `groups`).
+- `open_lists`: the function lists all resources of the subscription and returns their names
+  (`pages`);
+- `open_inventories`: the function lists all resources of all subscriptions and returns the number
+  of rows (`inventory`);
+- `open_crawls`: the function GETs many resource groups, given as pairs of name and subscription,
+  and yields each name or error with its response (`crawl`; `throttle` if `open_groups` is absent).
 
-A client in another language has `elsewhere(job)` instead, which runs a whole scenario and returns
-the same numbers. `lacking(job)` may return a requirement that this machine lacks.
+A client in another language has `run_elsewhere(job)` instead, which runs a whole scenario and
+returns the same numbers. `explain_absence(job)` may return a requirement that this machine lacks.
 """
 
 import ast

@@ -63,7 +63,7 @@ class _Azure:
 
 
 @asynccontextmanager
-async def _azure(job: Job) -> AsyncIterator[_Azure]:
+async def _open(job: Job) -> AsyncIterator[_Azure]:
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True)
     ) as http:
@@ -71,12 +71,12 @@ async def _azure(job: Job) -> AsyncIterator[_Azure]:
 
 
 @asynccontextmanager
-async def tokens(job: Job) -> AsyncIterator[GetToken]:
-    async with _azure(job) as azure:
+async def open_tokens(job: Job) -> AsyncIterator[GetToken]:
+    async with _open(job) as azure:
         yield azure.get_token
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
-    async with _azure(job) as azure:
+async def open_groups(job: Job) -> AsyncIterator[GetGroup]:
+    async with _open(job) as azure:
         yield azure.get_group

@@ -133,7 +133,7 @@ def _use(answer: dict[str, str]) -> float:
 
 
 @asynccontextmanager
-async def _azure(job: Job, connections: int = CONNECTIONS) -> AsyncIterator[_Azure]:
+async def _open(job: Job, connections: int = CONNECTIONS) -> AsyncIterator[_Azure]:
     connector = aiohttp.TCPConnector(limit=connections, ssl=job.tls() or True)
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar()
@@ -142,18 +142,18 @@ async def _azure(job: Job, connections: int = CONNECTIONS) -> AsyncIterator[_Azu
 
 
 @asynccontextmanager
-async def tokens(job: Job) -> AsyncIterator[GetToken]:
-    async with _azure(job) as azure:
+async def open_tokens(job: Job) -> AsyncIterator[GetToken]:
+    async with _open(job) as azure:
         yield azure.get_token
 
 
 @asynccontextmanager
-async def groups(job: Job, connections: int = CONNECTIONS) -> AsyncIterator[GetGroup]:
-    async with _azure(job, connections) as azure:
+async def open_groups(job: Job, connections: int = CONNECTIONS) -> AsyncIterator[GetGroup]:
+    async with _open(job, connections) as azure:
         yield azure.get_group
 
 
 @asynccontextmanager
-async def lists(job: Job) -> AsyncIterator[ListNames]:
-    async with _azure(job) as azure:
+async def open_lists(job: Job) -> AsyncIterator[ListNames]:
+    async with _open(job) as azure:
         yield azure.list_names

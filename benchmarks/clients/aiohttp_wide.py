@@ -15,6 +15,6 @@ NEEDS = ("aiohttp",)
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
-    async with aiohttp_tuned.groups(job, CONNECTIONS) as get:
+async def open_groups(job: Job) -> AsyncIterator[GetGroup]:
+    async with aiohttp_tuned.open_groups(job, CONNECTIONS) as get:
         yield get

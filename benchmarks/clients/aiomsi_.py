@@ -27,7 +27,7 @@ _LOOK_AHEAD = 16_384
 _COUNT_IDS = Path(__file__).parents[1] / "count_ids.py"
 
 
-def credential(job: Job) -> aiomsi.ManagedIdentityCredential:
+def make_credential(job: Job) -> aiomsi.ManagedIdentityCredential:
     """Make the credential; only scenarios that scale times down name fields of the policy."""
     if not job.policy:
         return aiomsi.ManagedIdentityCredential()
@@ -35,25 +35,25 @@ def credential(job: Job) -> aiomsi.ManagedIdentityCredential:
 
 
 @asynccontextmanager
-async def tokens(job: Job) -> AsyncIterator[GetToken]:
-    async with credential(job) as found:
+async def open_tokens(job: Job) -> AsyncIterator[GetToken]:
+    async with make_credential(job) as found:
         yield found.get_token
 
 
 @asynccontextmanager
-async def session(job: Job, **options: Any) -> AsyncIterator[aiomsi.ArmSession]:
+async def open_session(job: Job, **options: Any) -> AsyncIterator[aiomsi.ArmSession]:
     """Open a session with the origin; `options` are further arguments of `ArmSession`."""
     cloud = aiomsi.Cloud("Benchmark", job.arm, aiomsi.PUBLIC.audience)
     async with (
-        credential(job) as found,
+        make_credential(job) as found,
         aiomsi.ArmSession(found, cloud=cloud, ssl=job.tls(), **options) as arm,
     ):
         yield arm
 
 
 @asynccontextmanager
-async def groups(job: Job, **options: Any) -> AsyncIterator[GetGroupOf]:
-    async with session(job, **options) as arm:
+async def open_groups(job: Job, **options: Any) -> AsyncIterator[GetGroupOf]:
+    async with open_session(job, **options) as arm:
 
         async def get(name: str, subscription: str = SUBSCRIPTION) -> str:
             group = await arm.get(group_path(name, subscription), api_version=API_VERSION)
@@ -63,8 +63,8 @@ async def groups(job: Job, **options: Any) -> AsyncIterator[GetGroupOf]:
 
 
 @asynccontextmanager
-async def lists(job: Job) -> AsyncIterator[ListNames]:
-    async with session(job) as arm:
+async def open_lists(job: Job) -> AsyncIterator[ListNames]:
+    async with open_session(job) as arm:
 
         async def names() -> list[str]:
             found = arm.list(RESOURCES_PATH, api_version=API_VERSION)
@@ -74,8 +74,8 @@ async def lists(job: Job) -> AsyncIterator[ListNames]:
 
 
 @asynccontextmanager
-async def crawls(job: Job) -> AsyncIterator[Crawl]:
-    async with session(job) as arm:
+async def open_crawls(job: Job) -> AsyncIterator[Crawl]:
+    async with open_session(job) as arm:
 
         async def crawl(
             targets: Iterable[Target], limit: int = _LOOK_AHEAD
@@ -91,7 +91,7 @@ async def crawls(job: Job) -> AsyncIterator[Crawl]:
 
 
 @asynccontextmanager
-async def inventories(job: Job, name: str = "x.jsonl") -> AsyncIterator[TakeInventory]:
+async def open_inventories(job: Job, name: str = "x.jsonl") -> AsyncIterator[TakeInventory]:
     """Take an inventory of all subscriptions to a file, whose parts are on the same disk.
 
     Once it is measured, another process reads the file, so that its memory does not count.
@@ -100,7 +100,7 @@ async def inventories(job: Job, name: str = "x.jsonl") -> AsyncIterator[TakeInve
 
     with TemporaryDirectory(prefix="aiomsi-bench-") as folder:
         output = Path(folder, name)
-        async with session(job) as arm:
+        async with open_session(job) as arm:
 
             async def take() -> int:
                 plan = await inventory.plan(arm)

@@ -13,7 +13,7 @@ ABOUT = "an older aiomsi, from the folder that `--before` names"
 NEEDS = ("aiohttp", "attrs", "anyio")
 
 
-def lacking(job: Job) -> str | None:
+def explain_absence(job: Job) -> str | None:
     if not job.before:
         return "no older version: `--before` was not given"
     if not (Path(job.before) / "aiomsi" / "__init__.py").is_file():
@@ -22,11 +22,11 @@ def lacking(job: Job) -> str | None:
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroupOf]:
+async def open_groups(job: Job) -> AsyncIterator[GetGroupOf]:
     sys.path.insert(0, job.before)
     import aiomsi
     from clients import aiomsi_
 
     assert aiomsi.__file__.startswith(job.before), "not the version of `--before`"
-    async with aiomsi_.groups(job) as get:
+    async with aiomsi_.open_groups(job) as get:
         yield get

@@ -13,6 +13,6 @@ ORJSON = True
 
 
 @asynccontextmanager
-async def inventories(job: Job) -> AsyncIterator[TakeInventory]:
-    async with aiomsi_.inventories(job, "x.csv") as take:
+async def open_inventories(job: Job) -> AsyncIterator[TakeInventory]:
+    async with aiomsi_.open_inventories(job, "x.csv") as take:
         yield take

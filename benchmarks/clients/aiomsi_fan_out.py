@@ -12,13 +12,13 @@ ABOUT = "aiomsi with one `ArmSession.fan_out` over all requests, instead of a ta
 NEEDS = ("aiomsi",)
 
 
-def lacking(_: Job) -> str | None:
+def explain_absence(_: Job) -> str | None:
     if not hasattr(aiomsi.ArmSession, "fan_out"):
         return "this version of aiomsi has no fan_out"
     return None
 
 
 @asynccontextmanager
-async def crawls(job: Job) -> AsyncIterator[Crawl]:
-    async with aiomsi_.crawls(job) as crawl:
+async def open_crawls(job: Job) -> AsyncIterator[Crawl]:
+    async with aiomsi_.open_crawls(job) as crawl:
         yield crawl

@@ -16,7 +16,7 @@ NEEDS = ("aiomsi",)
 _OPTIONS: dict[str, Any] = {"gate": True}
 
 
-def lacking(_: Job) -> str | None:
+def explain_absence(_: Job) -> str | None:
     if "gate" not in inspect.signature(aiomsi.ManagedIdentityCredential).parameters:
         return "this version of aiomsi has no gate"
     try:
@@ -27,6 +27,6 @@ def lacking(_: Job) -> str | None:
 
 
 @asynccontextmanager
-async def tokens(_: Job) -> AsyncIterator[GetToken]:
+async def open_tokens(_: Job) -> AsyncIterator[GetToken]:
     async with aiomsi.ManagedIdentityCredential(**_OPTIONS) as credential:
         yield credential.get_token

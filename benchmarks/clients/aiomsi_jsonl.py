@@ -13,6 +13,6 @@ ORJSON = True
 
 
 @asynccontextmanager
-async def inventories(job: Job) -> AsyncIterator[TakeInventory]:
-    async with aiomsi_.inventories(job) as take:
+async def open_inventories(job: Job) -> AsyncIterator[TakeInventory]:
+    async with aiomsi_.open_inventories(job) as take:
         yield take

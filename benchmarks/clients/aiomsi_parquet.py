@@ -14,6 +14,6 @@ ORJSON = True
 
 
 @asynccontextmanager
-async def inventories(job: Job) -> AsyncIterator[TakeInventory]:
-    async with aiomsi_.inventories(job, "x.parquet") as take:
+async def open_inventories(job: Job) -> AsyncIterator[TakeInventory]:
+    async with aiomsi_.open_inventories(job, "x.parquet") as take:
         yield take

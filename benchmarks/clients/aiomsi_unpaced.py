@@ -13,13 +13,13 @@ ABOUT = "aiomsi with `ArmSession(pacing=False)`"
 NEEDS = ("aiomsi",)
 
 
-def lacking(_: Job) -> str | None:
+def explain_absence(_: Job) -> str | None:
     if "pacing" not in inspect.signature(aiomsi.ArmSession).parameters:
         return "this version of aiomsi has no pacing"
     return None
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroupOf]:
-    async with aiomsi_.groups(job, pacing=False) as get:
+async def open_groups(job: Job) -> AsyncIterator[GetGroupOf]:
+    async with aiomsi_.open_groups(job, pacing=False) as get:
         yield get

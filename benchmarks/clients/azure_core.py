@@ -43,7 +43,7 @@ client = AsyncARMPipelineClient(
 """
 
 
-def transport(job: Job) -> AioHttpTransport:
+def make_transport(job: Job) -> AioHttpTransport:
     """Make azure-core's default transport, but for the connection limit and the origin's CA."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True),
@@ -55,7 +55,7 @@ def transport(job: Job) -> AioHttpTransport:
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroupOf]:
+async def open_groups(job: Job) -> AsyncIterator[GetGroupOf]:
     async with ManagedIdentityCredential() as credential:
         chain = [
             policies.RequestIdPolicy(),
@@ -74,7 +74,7 @@ async def groups(job: Job) -> AsyncIterator[GetGroupOf]:
             ARMHttpLoggingPolicy(),
         ]
         pipeline: Any = AsyncARMPipelineClient(
-            base_url=job.arm, policies=chain, transport=transport(job)
+            base_url=job.arm, policies=chain, transport=make_transport(job)
         )
         async with pipeline as client:
             enforce = {"enforce_https": False} if job.ca is None else {}

@@ -17,6 +17,6 @@ credential = ManagedIdentityCredential()
 
 
 @asynccontextmanager
-async def tokens(_: Job) -> AsyncIterator[GetToken]:
+async def open_tokens(_: Job) -> AsyncIterator[GetToken]:
     async with ManagedIdentityCredential() as credential:
         yield credential.get_token

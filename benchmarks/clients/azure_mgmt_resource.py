@@ -10,8 +10,8 @@ from azure.mgmt.resource.resources.aio import ResourceManagementClient
 from job import Job
 
 from clients import LISTS, GetGroup, ListNames, TakeInventory
-from clients.azure_core import transport
-from clients.wire import SCOPE, SUBSCRIPTION, subscription_id
+from clients.azure_core import make_transport
+from clients.wire import SCOPE, SUBSCRIPTION, make_subscription_id
 
 ABOUT = "`resource_groups.get` and `resources.list` of Microsoft's async client, on azure-identity"
 NEEDS = ("azure-identity", "azure-mgmt-resource")
@@ -24,7 +24,7 @@ client = ResourceManagementClient(ManagedIdentityCredential(), subscription)
 
 
 @asynccontextmanager
-async def _client(job: Job) -> AsyncIterator[ResourceManagementClient]:
+async def _open_client(job: Job) -> AsyncIterator[ResourceManagementClient]:
     async with (
         ManagedIdentityCredential() as credential,
         ResourceManagementClient(
@@ -32,20 +32,20 @@ async def _client(job: Job) -> AsyncIterator[ResourceManagementClient]:
             SUBSCRIPTION,
             base_url=job.arm,
             credential_scopes=[SCOPE],
-            transport=transport(job),
+            transport=make_transport(job),
         ) as client,
     ):
         yield client
 
 
-def _options(job: Job) -> dict[str, Any]:
+def _choose_options(job: Job) -> dict[str, Any]:
     return {"enforce_https": False} if job.ca is None else {}
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
-    async with _client(job) as client:
-        enforce = _options(job)
+async def open_groups(job: Job) -> AsyncIterator[GetGroup]:
+    async with _open_client(job) as client:
+        enforce = _choose_options(job)
 
         async def get(name: str) -> str:
             group = await client.resource_groups.get(name, **enforce)
@@ -55,9 +55,9 @@ async def groups(job: Job) -> AsyncIterator[GetGroup]:
 
 
 @asynccontextmanager
-async def lists(job: Job) -> AsyncIterator[ListNames]:
-    async with _client(job) as client:
-        enforce = _options(job)
+async def open_lists(job: Job) -> AsyncIterator[ListNames]:
+    async with _open_client(job) as client:
+        enforce = _choose_options(job)
 
         async def names() -> list[str]:
             return [str(item.name) async for item in client.resources.list(**enforce)]
@@ -66,10 +66,10 @@ async def lists(job: Job) -> AsyncIterator[ListNames]:
 
 
 @asynccontextmanager
-async def inventories(job: Job) -> AsyncIterator[TakeInventory]:
+async def open_inventories(job: Job) -> AsyncIterator[TakeInventory]:
     """List each subscription by a client of its own, which writes nothing."""
     turn = asyncio.Semaphore(LISTS)
-    options = _options(job) | {"expand": "createdTime,changedTime,provisioningState"}
+    options = _choose_options(job) | {"expand": "createdTime,changedTime,provisioningState"}
     async with ManagedIdentityCredential() as credential:
         # Otherwise each of the first calls would send a request to IMDS.
         await credential.get_token(SCOPE)
@@ -79,10 +79,10 @@ async def inventories(job: Job) -> AsyncIterator[TakeInventory]:
                 turn,
                 ResourceManagementClient(
                     credential,
-                    subscription_id(number),
+                    make_subscription_id(number),
                     base_url=job.arm,
                     credential_scopes=[SCOPE],
-                    transport=transport(job),
+                    transport=make_transport(job),
                 ) as client,
             ):
                 return len([None async for _ in client.resources.list(**options)])

@@ -87,7 +87,7 @@ class _Pool:
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
+async def open_groups(job: Job) -> AsyncIterator[GetGroup]:
     url = f"{job.imds}{IMDS_PATH}?api-version={IMDS_API_VERSION}&resource={RESOURCE}"
     request = urllib.request.Request(url, headers={"Metadata": "true"})  # noqa: S310  # loopback
     # Blocks the loop, before the clock starts.

@@ -34,7 +34,7 @@ class _Auth(httpx.Auth):
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
+async def open_groups(job: Job) -> AsyncIterator[GetGroup]:
     async with (
         ManagedIdentityCredential() as credential,
         httpx.AsyncClient(

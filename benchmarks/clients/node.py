@@ -16,20 +16,20 @@ NEEDS = ()
 _HERE = Path(__file__).parent / "node"
 
 
-def folder(job: Job) -> Path:
+def get_folder(job: Job) -> Path:
     """Return the folder with node_modules and a copy of client.mjs."""
     return Path(job.node) if job.node else _HERE
 
 
-def lacking(job: Job) -> str | None:
+def explain_absence(job: Job) -> str | None:
     if shutil.which("node") is None:
         return "node is not installed"
-    if not (folder(job) / "node_modules" / "@azure" / "identity").is_dir():
+    if not (get_folder(job) / "node_modules" / "@azure" / "identity").is_dir():
         return f"`npm install` was not run on {_HERE.name}/package.json (the nox session does)"
     return None
 
 
-def elsewhere(job: Job) -> Measured:
+def run_elsewhere(job: Job) -> Measured:
     """Run the scenario in Node, and return its numbers.
 
     The origin's counts are checked as for all clients.
@@ -48,7 +48,7 @@ def elsewhere(job: Job) -> Measured:
         "limit": job.limit,
     }
     done = subprocess.run(
-        [node, str(folder(job) / "client.mjs"), json.dumps(job_fields)],
+        [node, str(get_folder(job) / "client.mjs"), json.dumps(job_fields)],
         stdout=subprocess.PIPE,
         check=True,
         env=environment,

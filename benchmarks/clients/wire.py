@@ -19,12 +19,12 @@ def group_path(name: str, subscription: str = SUBSCRIPTION) -> str:
     return f"/subscriptions/{subscription}/resourceGroups/{name}"
 
 
-def subscription_id(number: int) -> str:
+def make_subscription_id(number: int) -> str:
     """Return the id of a subscription, for the scenarios with several of them."""
     return f"{_SUBSCRIPTIONS}-{number:012x}"
 
 
-def subscription_number(subscription: bytes) -> int:
+def parse_subscription_number(subscription: bytes) -> int:
     """Return the number of the subscription with this id."""
     return int(subscription[-12:], 16)
 

@@ -41,7 +41,7 @@ JOINERS = 1_000
 Benchmark = Callable[..., Any]
 
 
-async def _hour(*_: str, **__: Any) -> tuple[str, float]:
+async def _fetch_token(*_: str, **__: Any) -> tuple[str, float]:
     return "a token", time.time() + 3_600
 
 
@@ -52,7 +52,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @contextmanager
-def stepped(
+def drive(
     call: Callable[[], Coroutine[Any, Any, aiomsi.AccessToken]],
 ) -> Iterator[Callable[[], str]]:
     """Drive a coroutine that must not suspend, without a loop's own cost."""
@@ -68,9 +68,9 @@ def stepped(
 
 
 def test_warm_token(benchmark: Benchmark, loop: asyncio.AbstractEventLoop) -> None:
-    credential = aiomsi.SharedCredential(_hour)
+    credential = aiomsi.SharedCredential(_fetch_token)
     loop.run_until_complete(credential.get_token(SCOPE))
-    with stepped(lambda: credential.get_token(SCOPE)) as step:
+    with drive(lambda: credential.get_token(SCOPE)) as step:
         assert step() == "a token"
         benchmark(step)
 
@@ -83,7 +83,7 @@ def test_joining_a_flight(benchmark: Benchmark, loop: asyncio.AbstractEventLoop)
         nonlocal fetches
         fetches += 1
         await asyncio.sleep(0)
-        return await _hour()
+        return await _fetch_token()
 
     async def herd() -> list[aiomsi.AccessToken]:
         credential = aiomsi.SharedCredential(fetch)

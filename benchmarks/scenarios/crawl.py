@@ -10,9 +10,9 @@ from typing import Any
 from cells import Cell, Metric
 from clients import Crawl, GetGroup
 from clients.wire import SUBSCRIPTION
-from job import Job, Measured, peak_rss
+from job import Job, Measured, read_peak_rss
 from plan import SUBJECT, YARDSTICK, Block, Scenario, Variant
-from results import UNMEASURED, Check, Results, bounded
+from results import UNMEASURED, Check, Results, check_bound
 
 MOST_MORE = 32.0
 LEAST_RATE = 0.9
@@ -52,23 +52,23 @@ def measure(client: Any, job: Job) -> Measured:
 async def _drive(client: Any, job: Job) -> Measured:
     seen = Seen(job.work)
     seconds = cpu = 0.0
-    async with _opened(client, job) as get_part:
+    async with _open(client, job) as get_part:
         await get_part(range(1), Seen(1), 1)
         for part in job.parts(range(job.work)):
             used, began = time.process_time(), time.perf_counter()
             await get_part(part, seen, job.size)
             seconds, cpu = seconds + time.perf_counter() - began, cpu + time.process_time() - used
     assert not seen.missing, f"{seen.missing} groups are missing"
-    return Measured({"rate": job.work / seconds, "cpu": cpu / job.work * 1e6} | peak_rss())
+    return Measured({"rate": job.work / seconds, "cpu": cpu / job.work * 1e6} | read_peak_rss())
 
 
 @asynccontextmanager
-async def _opened(client: Any, job: Job) -> AsyncIterator[Part]:
-    if hasattr(client, "crawls"):
-        async with client.crawls(job) as crawl:
+async def _open(client: Any, job: Job) -> AsyncIterator[Part]:
+    if hasattr(client, "open_crawls"):
+        async with client.open_crawls(job) as crawl:
             yield partial(_crawl, crawl)
     else:
-        async with client.groups(job) as get_group:
+        async with client.open_groups(job) as get_group:
             yield partial(_crawl_by_hand, get_group)
 
 
@@ -92,7 +92,7 @@ async def _crawl_by_hand(
     await asyncio.gather(*(work() for _ in range(size)))
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check the memory of ten times as many requests, and the speed against aiohttp by hand."""
     fewer = {
         (m.run, m.round): m.values["rss"]
@@ -106,7 +106,7 @@ def checks(results: Results) -> Iterator[Check]:
     ]
     what = f"MiB of peak memory for ten times as many requests, at most {MOST_MORE:.0f}"
     yield (
-        bounded(what, more, most=MOST_MORE, enough=_ENOUGH)
+        check_bound(what, more, most=MOST_MORE, enough=_ENOUGH)
         if more
         else Check("open", f"{what}: {UNMEASURED}")
     )
@@ -114,7 +114,7 @@ def checks(results: Results) -> Iterator[Check]:
         Cell("crawl", _SLOW, _WIDE, SUBJECT),
         Cell("crawl", _SLOW, _WIDE, _REFERENCE),
     )
-    yield bounded(
+    yield check_bound(
         f"requests/s at {_WIDE:,} at a time with {_SLOW}, {SUBJECT} / {_REFERENCE}, "
         f"at least {LEAST_RATE}",
         results.quotients(own, other, "rate"),
@@ -154,7 +154,7 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=_REFERENCE,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         f"A full run makes 100,000 requests as `{_FEWER}`.",
         "Responses are checked off as they arrive, so that no list of them needs memory.",

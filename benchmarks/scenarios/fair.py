@@ -7,9 +7,9 @@ from typing import Any
 
 from cells import Cell, Metric
 from clients import GetGroup
-from job import Job, Measured, percentile
+from job import Job, Measured, find_percentile
 from plan import BEFORE, SUBJECT, YARDSTICK, Block, Scenario, Variant
-from results import UNMEASURED, Check, Results, bounded
+from results import UNMEASURED, Check, Results, check_bound
 
 MOST_STRETCH = 2.0
 LEAST_SERVED = 0.5
@@ -26,7 +26,7 @@ async def _drive(client: Any, job: Job) -> Measured:
     names = [f"group-{number:06d}" for number in range(job.work)]
     answers = list[str]()
     seconds = cpu = 0.0
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
         for part in job.parts(names):
             used, began = time.process_time(), time.perf_counter()
@@ -36,7 +36,7 @@ async def _drive(client: Any, job: Job) -> Measured:
     counts = job.counts()
     assert counts["refused"] == 0, f"the origin refused {counts['refused']} requests"
     times.sort()
-    p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+    p50, p99 = find_percentile(times, 0.5), find_percentile(times, 0.99)
     return Measured(
         {
             "rate": job.work / seconds,
@@ -70,32 +70,32 @@ async def _serve_all(
     await asyncio.gather(*(call(caller) for caller in range(len(served))))
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check aiomsi's latencies and shares, and its throughput against an older version's."""
     for size in _SIZES:
         own = Cell("fair", "closed loop", size, SUBJECT)
         where = f"of {SUBJECT} with {size:,} callers"
-        yield bounded(
+        yield check_bound(
             f"p99 / p50 {where}, at most {MOST_STRETCH:.0f}",
             results.of(own, "stretch"),
             most=MOST_STRETCH,
         )
-        yield bounded(
+        yield check_bound(
             f"calls of the least-served caller / average {where}, at least {LEAST_SERVED}",
             results.of(own, "least_share"),
             least=LEAST_SERVED,
         )
-        yield _kept(results, own)
+        yield _check_older(results, own)
 
 
-def _kept(results: Results, own: Cell) -> Check:
+def _check_older(results: Results, own: Cell) -> Check:
     """Compare with the older version; the check is open if there is none to compare with."""
     before = Cell(own.scenario, own.variant, own.size, BEFORE)
     found = results.quotients(own, before, "rate")
     what = f"requests/s with {own.size:,} callers, {SUBJECT} / {BEFORE}, at least {LEAST_RATE}"
     if not found:
         return Check("open", f"{what}: {UNMEASURED}, because `--before` names no older version")
-    return bounded(what, found, least=LEAST_RATE)
+    return check_bound(what, found, least=LEAST_RATE)
 
 
 _SIZES = (512, 1_024, 4_096)
@@ -127,7 +127,7 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=YARDSTICK,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         "Each caller returns for another group as soon as it has a response. Clients run side by",
         "side and take two turns; `aiomsi_before` is the version in the folder of `--before`.",

@@ -7,9 +7,9 @@ from typing import Any
 
 from cells import Cell, Metric
 from clients import GetGroup
-from job import Counts, Job, Measured, peak_rss, percentile
+from job import Counts, Job, Measured, find_percentile, read_peak_rss
 from plan import SUBJECT, UNPACED, YARDSTICK, Block, Chart, Scenario, Series, Variant
-from results import Check, Results, Spread, bounded
+from results import Check, Results, Spread, check_bound
 
 MOST_CPU = 1.10
 MOST_CPU_OF_PACING = 1.03
@@ -22,14 +22,16 @@ _WIDE = 4_096
 def measure(client: Any, job: Job) -> Measured:
     """GET `work` different groups, `size` at a time, and check that the origin counted them all."""
     done: Measured = (
-        client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+        client.run_elsewhere(job)
+        if hasattr(client, "run_elsewhere")
+        else job.run(_drive(client, job))
     )
     _verify(job.counts(), job)
     return done
 
 
 async def _drive(client: Any, job: Job) -> Measured:
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
         before = job.counts()
         names = [f"group-{number:06d}" for number in range(job.work)]
@@ -45,11 +47,11 @@ async def _drive(client: Any, job: Job) -> Measured:
     values = {
         "rate": job.work / seconds,
         "cpu": cpu / job.work * 1e6,
-        "p50": percentile(times, 0.5) * 1e3,
-        "p99": percentile(times, 0.99) * 1e3,
+        "p50": find_percentile(times, 0.5) * 1e3,
+        "p99": find_percentile(times, 0.99) * 1e3,
         "origin_cpu": (after["cpu"] - before["cpu"]) / job.work * 1e6,
     }
-    return Measured(values | peak_rss())
+    return Measured(values | read_peak_rss())
 
 
 async def _fan_out(
@@ -75,7 +77,7 @@ def _verify(counts: Counts, job: Job) -> None:
         assert count == job.work + 1, f"{what}: {count} instead of {job.work + 1}"
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Compare aiomsi with the yardstick, its cost without pacing, and its throughput at 4,096."""
     for size in _DECISIVE:
         own, other = (
@@ -83,18 +85,18 @@ def checks(results: Results) -> Iterator[Check]:
             Cell("fanout", "plain", size, YARDSTICK),
         )
         what = f"per GET at {size:,} at a time, {SUBJECT} / {YARDSTICK}"
-        yield bounded(
+        yield check_bound(
             f"CPU {what}, at most {MOST_CPU:.2f}",
             results.quotients(own, other, "cpu"),
             most=MOST_CPU,
         )
-        yield bounded(
+        yield check_bound(
             f"requests/s {what}, at least {LEAST_RATE:.2f}",
             results.quotients(own, other, "rate"),
             least=LEAST_RATE,
         )
         unpaced = Cell("fanout", "plain", size, UNPACED)
-        yield bounded(
+        yield check_bound(
             f"CPU per GET at {size:,} at a time, {SUBJECT} / {UNPACED}, "
             f"at most {MOST_CPU_OF_PACING:.2f}",
             results.quotients(own, unpaced, "cpu"),
@@ -105,10 +107,10 @@ def checks(results: Results) -> Iterator[Check]:
         Cell("fanout", "plain", _WIDE, SUBJECT),
     )
     what = f"requests/s kept from {_DECISIVE[0]} to {_WIDE:,} callers, at least {LEAST_KEPT:.2f}"
-    yield bounded(what, results.quotients(wide, narrow, "rate"), least=LEAST_KEPT)
+    yield check_bound(what, results.quotients(wide, narrow, "rate"), least=LEAST_KEPT)
 
 
-def charts(results: Results) -> Iterator[Chart]:
+def make_charts(results: Results) -> Iterator[Chart]:
     """Yield charts of CPU per GET of all clients, and of throughput and CPU over the callers."""
     cells = [cell for cell in results.cells("fanout") if cell.variant == "plain"]
     for size in _DECISIVE:
@@ -198,8 +200,8 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=YARDSTICK,
-    checks=checks,
-    charts=charts,
+    checks=make_checks,
+    charts=make_charts,
     remarks=(
         "aiomsi, aiomsi_unpaced and aiohttp_tuned run side by side and take turns of a fraction",
         "of a second; the others run one by one.",

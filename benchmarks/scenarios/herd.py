@@ -10,7 +10,7 @@ from cells import Cell, Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured
 from plan import SUBJECT, Block, Chart, Scenario, Series, Variant
-from results import Check, Results, Spread, always, bounded
+from results import Check, Results, Spread, check_always, check_bound
 
 MICROSECONDS_EACH = 25.0
 _ROUND_TRIP_NOISE = 2_000.0
@@ -21,7 +21,9 @@ _REFERENCE = "azure_identity"
 def measure(client: Any, job: Job) -> Measured:
     """Call `get_token` from `size` tasks, and count the requests to IMDS."""
     done: Measured = (
-        client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+        client.run_elsewhere(job)
+        if hasattr(client, "run_elsewhere")
+        else job.run(_drive(client, job))
     )
     counts = job.counts()
     assert counts["refused"] == 0, f"the origin refused {counts['refused']} requests"
@@ -31,7 +33,7 @@ def measure(client: Any, job: Job) -> Measured:
 
 
 async def _drive(client: Any, job: Job) -> Measured:
-    async with client.tokens(job) as get_token:
+    async with client.open_tokens(job) as get_token:
         began = time.perf_counter()
         tasks = [asyncio.create_task(get_token(SCOPE)) for _ in range(job.size)]
         done, pending = await asyncio.wait(tasks, timeout=job.limit)
@@ -50,7 +52,7 @@ async def _drive(client: Any, job: Job) -> Measured:
     )
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check for one request and no failure at every size, and the time to the last response.
 
     That time may be one round trip, which is the time of a single caller in the same round, and
@@ -60,7 +62,7 @@ def checks(results: Results) -> Iterator[Check]:
     for cell in cells:
         own = [m for m in results.all if m.cell == cell]
         right = [m.outcome == "measured" and m.values["imds"] == 1 and not m.failed for m in own]
-        yield always(
+        yield check_always(
             f"{SUBJECT} serves a herd of {cell.size:,} ({cell.variant}) with one IMDS request and "
             "no failure",
             right,
@@ -79,10 +81,10 @@ def checks(results: Results) -> Iterator[Check]:
             most = MICROSECONDS_EACH + (0 if cell.size >= 1_000 else _ROUND_TRIP_NOISE / cell.size)
             herd = f"a herd of {cell.size:,} ({cell.variant})"
             what = f"µs per caller beyond one round trip in {herd}, at most {most:.0f}"
-            yield bounded(what, each, most=most)
+            yield check_bound(what, each, most=most)
 
 
-def charts(results: Results) -> Iterator[Chart]:
+def make_charts(results: Results) -> Iterator[Chart]:
     """Yield charts of IMDS requests, and of the time to the last response, over the callers."""
     for variant in dict.fromkeys(cell.variant for cell in results.cells("herd")):
         cells = [cell for cell in results.cells("herd") if cell.variant == variant]
@@ -145,8 +147,8 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=_REFERENCE,
-    checks=checks,
-    charts=charts,
+    checks=make_checks,
+    charts=make_charts,
     remarks=(
         "IMDS takes 100 ms. Its limits are Azure's: 20 requests a second and 5 at once, else 429.",
         "azure-identity retries for half a minute where the limits bite, so it has fewer rounds.",

@@ -13,7 +13,7 @@ from cells import Cell, Metric
 from clients import CLIENTS
 from job import Job, Measured
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, bounded
+from results import Check, Results, check_bound
 
 MOST_MORE = 20.0
 _REFERENCE = "core_packages"
@@ -37,7 +37,7 @@ os._exit(0)
 """
 
 
-def script(ready: str) -> str:
+def wrap_script(ready: str) -> str:
     """Wrap a client's READY, so that all clients are measured alike, without clean-up or I/O."""
     return _WRAPPED.format(ready=textwrap.indent(ready.strip() or "pass", "    "))
 
@@ -62,7 +62,7 @@ def measure(client: Any, _job: Job) -> Measured:
 def _run(name: str) -> tuple[float, float]:
     """Return the CPU ms and the MB that one interpreter used."""
     done = subprocess.run(
-        [sys.executable, "-c", script(CLIENTS[name].ready)],
+        [sys.executable, "-c", wrap_script(CLIENTS[name].ready)],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -71,12 +71,12 @@ def _run(name: str) -> tuple[float, float]:
     return spent * 1e3, rss
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check that aiomsi costs at most 20 ms beyond importing the core packages."""
     more = results.of(Cell("import", "fresh", 1, SUBJECT), "more")
     base = "importing aiohttp, attrs and anyio"
     what = f"CPU ms until ready for a GET, beyond {base}, at most {MOST_MORE:.0f}"
-    yield bounded(what, more, most=MOST_MORE)
+    yield check_bound(what, more, most=MOST_MORE)
 
 
 _ALL = (
@@ -104,6 +104,6 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=_REFERENCE,
-    checks=checks,
+    checks=make_checks,
     remarks=(f"Each round takes the least of {_TRIES} interpreters.",),
 )

@@ -6,9 +6,9 @@ from statistics import median
 from typing import Any
 
 from cells import Cell, Metric
-from job import Job, Measured, peak_rss
+from job import Job, Measured, read_peak_rss
 from plan import SUBJECT, Block, Scenario, Variant
-from results import UNMEASURED, Check, Results, bounded
+from results import UNMEASURED, Check, Results, check_bound
 
 MOST_CPU = 40.0
 MOST_SHARE = 0.5
@@ -32,34 +32,34 @@ def measure(client: Any, job: Job) -> Measured:
 
 
 async def _drive(client: Any, job: Job) -> Measured:
-    async with client.inventories(job) as take:
-        before = peak_rss()
+    async with client.open_inventories(job) as take:
+        before = read_peak_rss()
         used, began = time.process_time(), time.perf_counter()
         rows = await take()
         seconds, cpu = time.perf_counter() - began, time.process_time() - used
     assert rows == job.size * _ROWS, f"{rows:,} rows instead of {job.size * _ROWS:,}"
-    values = {"rate": rows / seconds, "cpu": cpu / rows * 1e6} | peak_rss()
+    values = {"rate": rows / seconds, "cpu": cpu / rows * 1e6} | read_peak_rss()
     if before:
         values["over"] = values["rss"] - before["rss"]
     return Measured(values)
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check the CPU time of a row, that it stays the same, and the memory of the largest run."""
-    own = _cell(_MIDDLE, _JSON_LINES)
+    own = _make_cell(_MIDDLE, _JSON_LINES)
     what = f"CPU µs per row to JSON Lines with orjson, at most {MOST_CPU:.0f}"
-    yield bounded(what, results.of(own, "cpu"), most=MOST_CPU, enough=_ENOUGH)
+    yield check_bound(what, results.of(own, "cpu"), most=MOST_CPU, enough=_ENOUGH)
     what = f"CPU per row, {_JSON_LINES} / {_REFERENCE}, at most {MOST_SHARE}"
-    numbers = results.quotients(own, _cell(_MIDDLE, _REFERENCE), "cpu")
-    yield bounded(what, numbers, most=MOST_SHARE, enough=_ENOUGH)
+    numbers = results.quotients(own, _make_cell(_MIDDLE, _REFERENCE), "cpu")
+    yield check_bound(what, numbers, most=MOST_SHARE, enough=_ENOUGH)
     numbers = _compare_with_median(
-        results.of(_cell(_LARGEST, _JSON_LINES), "cpu"), results.of(own, "cpu")
+        results.of(_make_cell(_LARGEST, _JSON_LINES), "cpu"), results.of(own, "cpu")
     )
     what = f"CPU per row, {_LARGEST} / median of {_MIDDLE}, at most {MOST_GROWTH}"
-    yield _optional(what, numbers, MOST_GROWTH)
+    yield _check_optional(what, numbers, MOST_GROWTH)
     for client, most in MOST_MEMORY.items():
         what = f"MiB of {client} over its imports for {_LARGEST}, at most {most:.0f}"
-        yield _optional(what, results.of(_cell(_LARGEST, client), "over"), most)
+        yield _check_optional(what, results.of(_make_cell(_LARGEST, client), "over"), most)
 
 
 def _compare_with_median(numbers: list[float], others: list[float]) -> list[float]:
@@ -71,14 +71,14 @@ def _compare_with_median(numbers: list[float], others: list[float]) -> list[floa
     return [number / median(others) for number in numbers] if others else []
 
 
-def _optional(what: str, numbers: list[float], most: float) -> Check:
+def _check_optional(what: str, numbers: list[float], most: float) -> Check:
     """Check a number that a quick run does not measure."""
     if not numbers:
         return Check("open", f"{what}: {UNMEASURED}")
-    return bounded(what, numbers, most=most, enough=_ENOUGH)
+    return check_bound(what, numbers, most=most, enough=_ENOUGH)
 
 
-def _cell(variant: str, client: str) -> Cell:
+def _make_cell(variant: str, client: str) -> Cell:
     return Cell("inventory", variant, _SUBSCRIPTIONS[variant], client)
 
 
@@ -92,7 +92,7 @@ _OWN = tuple(MOST_MEMORY)
 _ALL = (*_OWN, "aiomsi_list", _REFERENCE)
 
 
-def _origin(variant: str) -> Variant:
+def _make_origin(variant: str) -> Variant:
     options = (f"--subscriptions={_SUBSCRIPTIONS[variant]}", f"--items={_ROWS}")
     return Variant((*options, f"--item-bytes={_ITEM_BYTES}", "--forget-ids"))
 
@@ -105,7 +105,7 @@ SCENARIO = Scenario(
     name="inventory",
     title="an inventory of many subscriptions",
     size_is="subscriptions",
-    variants={variant: _origin(variant) for variant in _SUBSCRIPTIONS},
+    variants={variant: _make_origin(variant) for variant in _SUBSCRIPTIONS},
     full=(
         _block(_LEAST, _ALL, 2, 60),
         _block(_MIDDLE, (_JSON_LINES,), _MANY, 300),
@@ -121,7 +121,7 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=_REFERENCE,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         f"Each subscription has {_ROWS:,} resources of {_ITEM_BYTES} bytes of JSON.",
         "aiomsi lists resource groups as well, and writes part files and the output.",

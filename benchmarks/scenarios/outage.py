@@ -15,8 +15,8 @@ from typing import Any
 from cells import Cell, Metric
 from job import Job, Measured
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, always
-from steady import Call, steady
+from results import Check, Results, check_always
+from steady import Call, run_steadily
 
 RATE = 20.0
 _DEADLINE = 10.0
@@ -42,19 +42,19 @@ def measure(client: Any, job: Job) -> Measured:
 
 
 async def _drive(client: Any, job: Job) -> list[Call]:
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
         # The lifetime of the token counts from its request, and whole seconds cut up to 1 s off its
         # end.
         late = time.monotonic() - job.counts()["spans"][0][0] + 1.0
-        return await steady(get_group, rate=RATE, seconds=job.work - late, deadline=_DEADLINE)
+        return await run_steadily(get_group, rate=RATE, seconds=job.work - late, deadline=_DEADLINE)
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check that no call fails until the token's last ten seconds."""
     for variant in (_LONG, _END):
         found = results.measured(Cell("outage", variant, 1, SUBJECT))
-        yield always(
+        yield check_always(
             f"no call of {SUBJECT} fails in an outage of IMDS ({variant})",
             [m.values["share"] == 0 for m in found],
         )
@@ -95,7 +95,7 @@ SCENARIO = Scenario(
         Metric("imds", "IMDS requests"),
     ),
     measure=measure,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         f"{RATE:.0f} calls a second, each with a deadline of {_DEADLINE:.0f} s;",
         "IMDS responds 503 to all but the first request.",

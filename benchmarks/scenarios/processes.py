@@ -11,7 +11,7 @@ from cells import Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured, Missing
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, always
+from results import Check, Results, check_always
 
 GATED = "aiomsi_gate"
 _REFERENCE = "azure_identity"
@@ -68,7 +68,7 @@ def _run_child(client: Any, job: Job, go: int, result: int) -> None:
         os.read(go, 1)
         began = time.perf_counter()
         try:
-            token = job.run(_one(client, job))
+            token = job.run(_get_token(client, job))
         except Exception as error:  # noqa: BLE001 (any error is written)
             line = f"failed {type(error).__name__}\n"
         else:
@@ -82,13 +82,13 @@ def _run_child(client: Any, job: Job, go: int, result: int) -> None:
         os._exit(0)
 
 
-async def _one(client: Any, job: Job) -> str:
+async def _get_token(client: Any, job: Job) -> str:
     # A child must not outlive its worker, which is killed shortly after this limit.
-    async with asyncio.timeout(job.limit), client.tokens(job) as get_token:
+    async with asyncio.timeout(job.limit), client.open_tokens(job) as get_token:
         return str((await get_token(SCOPE)).token)
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check, with the gate only, for one request per process and no 429."""
     for cell in results.cells("processes"):
         found = results.measured(cell)
@@ -97,7 +97,7 @@ def checks(results: Results) -> Iterator[Check]:
                 m.values["imds"] == cell.size and not m.values["throttled"] and not m.failed
                 for m in found
             ]
-            yield always(
+            yield check_always(
                 f"{cell.size} cold processes with the gate: as many requests, no 429, no failure",
                 right,
             )
@@ -121,7 +121,7 @@ SCENARIO = Scenario(
     ),
     measure=measure,
     reference=_REFERENCE,
-    checks=checks,
+    checks=make_checks,
     remarks=(
         "The processes are forked from one that has imported the client,",
         "so that start-up is not measured.",

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from cells import Cell, Metric
-from job import Job, Measured, percentile
+from job import Job, Measured, find_percentile
 from plan import SUBJECT, Block, Chart, Scenario, Series, Variant
-from results import Check, Results, always, bounded
-from steady import Call, steady, timeline
+from results import Check, Results, check_always, check_bound
+from steady import Call, find_slowest, run_steadily
 
 RATE = 200.0
 SLOW = 0.5
@@ -29,7 +29,7 @@ _CALM = 0.5
 def measure(client: Any, job: Job) -> Measured:
     """Load ARM for `work` seconds, and separate the calls that overlap a refresh from the rest."""
     calls = job.run(_drive(client, job))
-    spans = merged(job.counts()["spans"][1:])
+    spans = merge_spans(job.counts()["spans"][1:])
     kept = [call for call in calls if call.due >= calls[0].due + _CALM]
     during = [any(call.due < end and call.ended > start for start, end in spans) for call in kept]
     tense = sorted(call.took for call, hit in zip(kept, during, strict=True) if hit)
@@ -40,31 +40,31 @@ def measure(client: Any, job: Job) -> Measured:
             sum(start >= zero + _CALM and end <= calls[-1].due for start, end in spans)
         ),
         "imds": float(job.counts()["imds"]),
-        "calm": percentile(calm, 0.99) * 1e3 if calm else 0.0,
+        "calm": find_percentile(calm, 0.99) * 1e3 if calm else 0.0,
         "failures": float(sum(call.error is not None for call in calls)),
         "waited": float(sum(call.took >= SLOW / 2 for call in kept)),
         "longest": max(call.took for call in kept) * 1e3,
     }
     if calm and tense:
         values |= {
-            "tense": percentile(tense, 0.99) * 1e3,
-            "stretch": percentile(tense, 0.99) / percentile(calm, 0.99),
+            "tense": find_percentile(tense, 0.99) * 1e3,
+            "stretch": find_percentile(tense, 0.99) / find_percentile(calm, 0.99),
         }
     errors: dict[str, int] = {}
     for call in calls:
         if call.error is not None:
             errors[call.error] = errors.get(call.error, 0) + 1
     shaded = [[round(start - zero, 3), round(end - zero, 3)] for start, end in spans]
-    return Measured(values, errors, {"timeline": timeline(calls, zero), "refreshes": shaded})
+    return Measured(values, errors, {"timeline": find_slowest(calls, zero), "refreshes": shaded})
 
 
 async def _drive(client: Any, job: Job) -> list[Call]:
-    async with client.groups(job) as get_group:
+    async with client.open_groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
-        return await steady(get_group, rate=RATE, seconds=job.work, deadline=_DEADLINE)
+        return await run_steadily(get_group, rate=RATE, seconds=job.work, deadline=_DEADLINE)
 
 
-def merged(spans: list[list[float]]) -> list[tuple[float, float]]:
+def merge_spans(spans: list[list[float]]) -> list[tuple[float, float]]:
     """Join spans that overlap, because many requests at one moment are one refresh."""
     joined: list[tuple[float, float]] = []
     for start, end in sorted((start, end) for start, end in spans):
@@ -75,16 +75,16 @@ def merged(spans: list[list[float]]) -> list[tuple[float, float]]:
     return joined
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check that no call fails or waits for a refresh, and that refreshes do not raise p99."""
     cell = Cell("rollover", _ASKED, 1, SUBJECT)
     found = results.measured(cell)
-    yield always(
+    yield check_always(
         f"no call of {SUBJECT} fails or waits for a refresh",
         [not m.failed and not m.values["waited"] for m in found],
     )
     stretch = results.of(cell, "stretch")
-    yield bounded(
+    yield check_bound(
         f"p99 of {SUBJECT} during refreshes / between them, at most {MOST_STRETCH}",
         stretch,
         most=MOST_STRETCH,
@@ -96,7 +96,7 @@ def checks(results: Results) -> Iterator[Check]:
     )
 
 
-def charts(results: Results) -> Iterator[Chart]:
+def make_charts(results: Results) -> Iterator[Chart]:
     """Draw the slowest call of every 50 ms, in the last round of each client."""
     series, shaded = list[Series](), tuple[tuple[float, float], ...]()
     for cell in results.cells("rollover"):
@@ -147,8 +147,8 @@ SCENARIO = Scenario(
         Metric("failures", "failures"),
     ),
     measure=measure,
-    checks=checks,
-    charts=charts,
+    checks=make_checks,
+    charts=make_charts,
     remarks=(
         f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms,",
         f"IMDS {SLOW * 1e3:.0f} ms for a refresh.",

@@ -14,10 +14,10 @@ from typing import Any
 from buckets import ArmLimits, BucketSize
 from cells import Metric
 from clients import Target
-from clients.wire import subscription_id
+from clients.wire import make_subscription_id
 from job import STEP, Counts, Job, Measured, Missing
 from plan import SUBJECT, UNPACED, Block, Chart, Scenario, Series, Variant
-from results import Check, Results, always, bounded
+from results import Check, Results, check_always, check_bound
 
 _SMALL, _MIDDLE, _LARGE = BucketSize(250, 25), BucketSize(500, 50), BucketSize(1_100, 110)
 _LOOK = 0.02
@@ -71,7 +71,8 @@ class World:
         calls = Counter(subscription for _, subscription in targets)
         regions = self.limits.regions
         sizes = {
-            subscription_id(number): self.limits.size_of(number) for number in range(len(calls))
+            make_subscription_id(number): self.limits.size_of(number)
+            for number in range(len(calls))
         }
         return max(
             max(0.0, (count - regions * sizes[each].size) / (regions * sizes[each].refill))
@@ -119,7 +120,7 @@ class Crawl:
 
 def name_targets(subscriptions: Sequence[int], calls: int) -> list[Target]:
     """Return `calls` groups, of each subscription in turn."""
-    ids = [subscription_id(number) for number in subscriptions]
+    ids = [make_subscription_id(number) for number in subscriptions]
     return [(f"group-{number:06d}", ids[number % len(ids)]) for number in range(calls)]
 
 
@@ -132,15 +133,15 @@ def weigh_targets(world: World, subscriptions: int, calls: int) -> list[Target]:
         for number in range(subscriptions):
             if left[number]:
                 left[number] -= 1
-                targets.append((f"group-{len(targets):06d}", subscription_id(number)))
+                targets.append((f"group-{len(targets):06d}", make_subscription_id(number)))
     return targets
 
 
 async def _crawl(client: Any, job: Job, crawl: Crawl) -> None:
-    """GET all targets with a new client, each in a task unless the client has `crawls`."""
+    """GET all targets with a new client, each in a task unless the client has `open_crawls`."""
     used = time.process_time()
-    if hasattr(client, "groups"):
-        async with client.groups(job) as get:
+    if hasattr(client, "open_groups"):
+        async with client.open_groups(job) as get:
 
             async def one(name: str, subscription: str) -> None:
                 try:
@@ -151,7 +152,7 @@ async def _crawl(client: Any, job: Job, crawl: Crawl) -> None:
 
             await asyncio.gather(*(one(*target) for target in crawl.targets))
     else:
-        async with client.crawls(job) as crawl_all:
+        async with client.open_crawls(job) as crawl_all:
             outcomes: AsyncIterator[str | BaseException] = crawl_all(crawl.targets)
             async for outcome in outcomes:
                 crawl.note(outcome)
@@ -180,10 +181,10 @@ async def _measure_one(client: Any, job: Job, world: World) -> Measured:
     crawl, counts = await _run(client, job, targets, limited=True)
     seconds = counts["arm_ended"] - counts["arm_began"]
     best = world.best_seconds(targets)
-    values = {"best": best, "free": free} | _values([crawl], counts, seconds)
+    values = {"best": best, "free": free} | _summarize([crawl], counts, seconds)
     if not crawl.errors:
         values["stretch"] = seconds / max(best, free)
-    return Measured(values, dict(crawl.errors), {"requests": timeline(counts["arm_steps"])})
+    return Measured(values, dict(crawl.errors), {"requests": count_steps(counts["arm_steps"])})
 
 
 async def _run(
@@ -196,7 +197,7 @@ async def _run(
     return crawl, job.counts()
 
 
-def _values(crawls: Sequence[Crawl], counts: Counts, seconds: float) -> dict[str, float]:
+def _summarize(crawls: Sequence[Crawl], counts: Counts, seconds: float) -> dict[str, float]:
     calls = sum(len(crawl.targets) for crawl in crawls)
     return {
         "seconds": seconds,
@@ -214,10 +215,10 @@ async def _measure_others(client: Any, job: Job) -> Measured:
     alone = name_targets(range(1, job.size), calls * others)
     beside = list(alone)
     for number in range(calls):
-        beside.insert(number * job.size, (f"{_STARVED_NAME}{number:06d}", subscription_id(0)))
+        beside.insert(number * job.size, (f"{_STARVED_NAME}{number:06d}", make_subscription_id(0)))
     without, _, _ = await _time_others(client, job, alone, len(alone))
     with_starved, crawl, counts = await _time_others(client, job, beside, len(alone))
-    values = {"alone": without} | _values([crawl], counts, with_starved)
+    values = {"alone": without} | _summarize([crawl], counts, with_starved)
     return Measured(values | {"others": with_starved / without}, dict(crawl.errors))
 
 
@@ -270,9 +271,9 @@ def _measure_processes(client: Any, job: Job, world: World) -> Measured:
     counts = job.counts()
     seconds = counts["arm_ended"] - counts["arm_began"]
     best = world.best_seconds(targets)
-    values = {"best": best} | _values(crawls, counts, seconds)
+    values = {"best": best} | _summarize(crawls, counts, seconds)
     if not values["failures"]:
-        values["evenness"] = evenness([crawl.ended for crawl in crawls])
+        values["evenness"] = measure_evenness([crawl.ended for crawl in crawls])
         if best:
             values["stretch"] = seconds / best
     errors = sum((crawl.errors for crawl in crawls), Counter[str]())
@@ -315,7 +316,7 @@ async def _crawl_in_time(client: Any, job: Job, crawl: Crawl) -> None:
         await _crawl(client, job, crawl)
 
 
-def evenness(ended: Sequence[Sequence[float]]) -> float:
+def measure_evenness(ended: Sequence[Sequence[float]]) -> float:
     """Return the least process's calls for each call of the one that was served most.
 
     The moment is that at which the first process has all its responses.
@@ -325,13 +326,13 @@ def evenness(ended: Sequence[Sequence[float]]) -> float:
     return min(served) / max(served)
 
 
-def timeline(steps: Sequence[int]) -> list[list[float]]:
+def count_steps(steps: Sequence[int]) -> list[list[float]]:
     """Return the requests so far at the end of each step, as [second, count], for a chart."""
     sums = accumulate(steps, initial=0)
     return [[number * STEP, float(count)] for number, count in enumerate(sums)]
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check aiomsi's time, its 429s, and that no call was lost, under each variant's limits."""
     cells = [cell for cell in results.cells("throttle") if cell.client in _OWN]
     for cell in cells:
@@ -341,14 +342,14 @@ def checks(results: Results) -> Iterator[Check]:
             against = "the longer of the best time and that without limits"
             if world.processes > 1:
                 against = "the best time"
-            yield bounded(
+            yield check_bound(
                 f"time / {against} ({where}), at most {world.most_time:.2f}",
                 results.of(cell, "stretch"),
                 most=world.most_time,
                 enough=_ENOUGH,
             )
         if world.most_others:
-            yield bounded(
+            yield check_bound(
                 f"time of the other subscriptions / without the starved one ({where}), "
                 f"at most {world.most_others:.2f}",
                 results.of(cell, "others"),
@@ -356,23 +357,23 @@ def checks(results: Results) -> Iterator[Check]:
                 enough=_ENOUGH,
             )
         if world.least_share:
-            yield bounded(
+            yield check_bound(
                 f"calls of one process for each of the other ({where}), "
                 f"at least {world.least_share:.2f}",
                 results.of(cell, "evenness"),
                 least=world.least_share,
                 enough=_ENOUGH,
             )
-        yield bounded(
+        yield check_bound(
             f"429s in % of the requests ({where}), at most {world.most_refused * 100:.0f}",
             [100 * share for share in results.of(cell, "share")],
             most=world.most_refused * 100,
             enough=_ENOUGH,
         )
-        yield always(f"no call is lost ({where})", [not m.failed for m in found])
+        yield check_always(f"no call is lost ({where})", [not m.failed for m in found])
 
 
-def charts(results: Results) -> Iterator[Chart]:
+def make_charts(results: Results) -> Iterator[Chart]:
     """Draw the requests over time under one limit, in the last round, and ARM's line."""
     cells = [cell for cell in results.cells("throttle") if cell.variant == _ONE]
     lines = list[Series]()
@@ -456,8 +457,8 @@ SCENARIO = Scenario(
         Metric("cpu", "CPU µs per call"),
     ),
     measure=measure,
-    checks=checks,
-    charts=charts,
+    checks=make_checks,
+    charts=make_charts,
     remarks=(
         "Seconds are the origin's, from the first request to the last response other than 429.",
         "The best possible time wastes no token of ARM's buckets: 250 tokens and 25 a second, and",

@@ -10,7 +10,7 @@ from cells import Cell, Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured
 from plan import SUBJECT, Block, Scenario, Variant
-from results import Check, Results, bounded
+from results import Check, Results, check_bound
 
 MOST = 0.1
 _REFERENCE = "azure_identity"
@@ -21,14 +21,16 @@ _BATCH = 500
 def measure(client: Any, job: Job) -> Measured:
     """Call `get_token` `work` times while the token is fresh."""
     done: Measured = (
-        client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+        client.run_elsewhere(job)
+        if hasattr(client, "run_elsewhere")
+        else job.run(_drive(client, job))
     )
     assert job.counts()["imds"] == 1, "a warm call went to IMDS"
     return done
 
 
 async def _drive(client: Any, job: Job) -> Measured:
-    async with client.tokens(job) as get_token:
+    async with client.open_tokens(job) as get_token:
         token = await get_token(SCOPE)
         samples = []
         for _ in range(job.work // _BATCH):
@@ -40,11 +42,11 @@ async def _drive(client: Any, job: Job) -> Measured:
     return Measured({"ns": statistics.median(samples) / _BATCH})
 
 
-def checks(results: Results) -> Iterator[Check]:
+def make_checks(results: Results) -> Iterator[Check]:
     """Check that a call takes at most a tenth of azure-identity's time."""
     own, other = Cell("warm", "fresh", 1, SUBJECT), Cell("warm", "fresh", 1, _REFERENCE)
     what = f"time of a warm get_token, {SUBJECT} / {_REFERENCE}, at most {MOST}"
-    yield bounded(what, results.quotients(own, other, "ns"), most=MOST)
+    yield check_bound(what, results.quotients(own, other, "ns"), most=MOST)
 
 
 SCENARIO = Scenario(
@@ -60,5 +62,5 @@ SCENARIO = Scenario(
     metrics=(Metric("ns", "ns per call", better="less"),),
     measure=measure,
     reference=_REFERENCE,
-    checks=checks,
+    checks=make_checks,
 )

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.attempts import ArmAttempt
     from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
     from aiomsi._arm.protocol.errors.detail import AdditionalInfo, ErrorDetail
-    from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
+    from aiomsi._arm.protocol.pacing.session_stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
-    from aiomsi._credentials.instance import instance_metadata
+    from aiomsi._credentials.instance_request import instance_metadata
     from aiomsi._credentials.shared import SharedCredential
     from aiomsi._credentials.token_provider import token_provider
     from aiomsi._hosts.instance import InstanceMetadata
@@ -59,24 +59,24 @@ else:
     _HOMES = {
         "AdditionalInfo": "_arm.protocol.errors.detail",
         "ArmAttempt": "_arm.protocol.attempts",
-        "ArmStats": "_arm.protocol.pacing.stats",
+        "ArmStats": "_arm.protocol.pacing.session_stats",
         "ErrorDetail": "_arm.protocol.errors.detail",
         "HostGate": "_credentials.gate",
         "InstanceMetadata": "_hosts.instance",
-        "LimitStats": "_arm.protocol.pacing.stats",
+        "LimitStats": "_arm.protocol.pacing.session_stats",
         "Operation": "_arm.operation",
         "Outcome": "_arm.protocol.bulk.outcomes",
-        "RegionStats": "_arm.protocol.pacing.stats",
+        "RegionStats": "_arm.protocol.pacing.session_stats",
         "Request": "_arm.protocol.bulk.outcomes",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
         "SlotStats": "_tokens.stats",
         "TokenIdentity": "_tokens.token_identity",
-        "instance_metadata": "_credentials.instance",
+        "instance_metadata": "_credentials.instance_request",
         "token_provider": "_credentials.token_provider",
     }
 
-    __getattr__ = _late.late(__name__, _HOMES)
+    __getattr__ = _late.import_late(__name__, _HOMES)
 
     def __dir__():
         return list(__all__)

@@ -87,7 +87,7 @@ def split_endpoint(url: str, what: str) -> SplitResult:
     raise ConfigurationError(msg)
 
 
-def _without_slash(url: str) -> str:
+def _strip_slash(url: str) -> str:
     return url.rstrip("/")
 
 
@@ -111,7 +111,7 @@ class Cloud:
     """
 
     name: str
-    resource_manager: str = attrs.field(converter=_without_slash)
+    resource_manager: str = attrs.field(converter=_strip_slash)
     audience: str
     _endpoint: SplitResult = attrs.field(init=False, repr=False, eq=False)
 
@@ -226,7 +226,7 @@ def parse_resource(scope: object) -> str:
     return _ARM_AUDIENCES.get(resource.removesuffix("/"), resource)
 
 
-def same_audience(scope: str) -> str:
+def normalize_audience(scope: str) -> str:
     """Return one spelling for all scopes of the same ARM audience, and any other scope unchanged.
 
     Entra treats ARM's audiences alike with and without the slash. Other services may compare the

@@ -65,7 +65,7 @@ class Tracer(Protocol):
 tracer: Tracer | None = None
 
 
-def traced(
+def trace_calls(
     name: str,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], Callable[P, Coroutine[Any, Any, T]]]:
     """Return a decorator that traces a coroutine function. Its arguments must not be secret."""

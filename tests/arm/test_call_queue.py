@@ -13,8 +13,17 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
-from arm_server import GROUP, VERSION, Asked, Says, Tokens, canned, error, session
-from loops import PATIENCE, until
+from arm_server import (
+    GROUP,
+    VERSION,
+    Asked,
+    Says,
+    Tokens,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import PATIENCE, wait_until
 
 from aiomsi import (
     ArmAttempt,
@@ -48,7 +57,7 @@ TOKENS_TEXT = (
     f"Number of 'read' requests for subscription '{SUBSCRIPTION}' actor 'me' exceeded. "
     "Please try again after '10' seconds after additional tokens are available."
 )
-THROTTLED = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT))
+THROTTLED = Says(429, make_error_body("SubscriptionRequestsThrottled", TOKENS_TEXT))
 
 
 @attrs.define(eq=False)
@@ -88,7 +97,7 @@ class Gate:
 
 
 @asynccontextmanager
-async def gated(
+async def serve_gated(
     connections: int | None = 1,
     gate: Gate | None = None,
     serve: Callable[[Asked], Awaitable[Says]] | None = None,
@@ -97,12 +106,12 @@ async def gated(
     """Run a server with a gate, and a session with so many connections."""
     gate = gate or Gate()
     options.setdefault("clock", ManualClock().clock)
-    async with canned() as server:
+    async with serve_canned() as server:
         server.answers = _Endless(serve or gate.answer)
         with pytest.MonkeyPatch.context() as patch:
             if connections is not None:
                 patch.setattr(_http, "_MOST_CONNECTIONS", connections)
-            async with session(server, **options) as arm:
+            async with open_session(server, **options) as arm:
                 try:
                     yield gate, arm
                 finally:
@@ -120,7 +129,7 @@ class _Endless(list[Any]):
         return self[0]
 
 
-def queue_of(arm: ArmSession) -> CallQueue:
+def get_queue(arm: ArmSession) -> CallQueue:
     return arm._connection.queue
 
 
@@ -138,7 +147,7 @@ async def send(arm: ArmSession, path: str, *, bulk: bool = False, method: str = 
 
 def is_idle(arm: ArmSession) -> bool:
     """Return whether no connection, limit or place in the queue is taken."""
-    queue = queue_of(arm)
+    queue = get_queue(arm)
     meters = [meter for _, meter in queue.pacer.iter_meters()]
     return (
         queue.pacer.in_flight == queue.pacer.waiting == len(queue._waiters) == 0
@@ -147,13 +156,13 @@ def is_idle(arm: ArmSession) -> bool:
     )
 
 
-async def started(arm: ArmSession, gate: Gate, paths: list[str], **options: Any) -> list[Any]:
+async def start_calls(arm: ArmSession, gate: Gate, paths: list[str], **options: Any) -> list[Any]:
     """Start calls one after the other, until each is sent or waits."""
     calls = []
     for path in paths:
         known = arm.stats().waiting + len(gate.arrived)
         calls.append(start(arm, path, **options))
-        await until(partial(_has_more, arm, gate, known))
+        await wait_until(partial(_has_more, arm, gate, known))
     return calls
 
 
@@ -170,10 +179,10 @@ def _has_arrived(gate: Gate, number: int) -> bool:
 
 @pytest.mark.parametrize("pacing", [True, False])
 async def test_calls_are_sent_in_the_order_in_which_they_came(pacing: bool) -> None:
-    async with gated(pacing=pacing) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(6)])
+    async with serve_gated(pacing=pacing) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(6)])
         for number in range(6):
-            await until(partial(_has_arrived, gate, number + 1))
+            await wait_until(partial(_has_arrived, gate, number + 1))
             gate.release()
             await calls[number]
         assert gate.arrived == [f"{GROUP}{number}" for number in range(6)]
@@ -181,24 +190,24 @@ async def test_calls_are_sent_in_the_order_in_which_they_came(pacing: bool) -> N
 
 
 async def test_caller_that_comes_back_does_not_overtake() -> None:
-    async with gated() as (gate, arm):
+    async with serve_gated() as (gate, arm):
 
         async def again() -> None:
             await arm.get(f"{GROUP}0", api_version=VERSION)
             await arm.get(f"{GROUP}9", api_version=VERSION)
 
         back = asyncio.ensure_future(again())
-        await until(lambda: len(gate.arrived) == 1)
-        waiting = await started(arm, gate, [f"{GROUP}{number}" for number in (1, 2)])
+        await wait_until(lambda: len(gate.arrived) == 1)
+        waiting = await start_calls(arm, gate, [f"{GROUP}{number}" for number in (1, 2)])
         gate.release_all()
         await asyncio.gather(back, *waiting)
         assert gate.arrived == [f"{GROUP}{number}" for number in (0, 1, 2, 9)]
 
 
 async def test_subscriptions_take_turns() -> None:
-    async with gated() as (gate, arm):
-        first = await started(arm, gate, [f"{GROUP}{number}" for number in range(9)])
-        second = await started(arm, gate, [f"{OTHER}{number}" for number in range(3)])
+    async with serve_gated() as (gate, arm):
+        first = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(9)])
+        second = await start_calls(arm, gate, [f"{OTHER}{number}" for number in range(3)])
         gate.release_all()
         await asyncio.gather(*first, *second)
         order = [path.startswith(OTHER) for path in gate.arrived]
@@ -207,13 +216,13 @@ async def test_subscriptions_take_turns() -> None:
 
 
 async def test_single_calls_go_before_bulk() -> None:
-    async with gated() as (gate, arm):
+    async with serve_gated() as (gate, arm):
         held = start(arm, f"{GROUP}held")
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         bulk = [asyncio.ensure_future(send(arm, f"{GROUP}{n}", bulk=True)) for n in range(3)]
-        await until(lambda: arm.stats().waiting == 3)
+        await wait_until(lambda: arm.stats().waiting == 3)
         single = start(arm, f"{GROUP}single")
-        await until(lambda: arm.stats().waiting == 4)
+        await wait_until(lambda: arm.stats().waiting == 4)
         gate.release_all()
         await asyncio.gather(held, single, *bulk)
         assert gate.arrived[1] == f"{GROUP}single"
@@ -223,7 +232,7 @@ async def test_polls_go_before_bulk() -> None:
     manual = ManualClock()
     record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"
     gate = Gate()
-    async with gated(gate=gate, clock=manual.clock) as (_, arm):
+    async with serve_gated(gate=gate, clock=manual.clock) as (_, arm):
         url = f"{arm.cloud.resource_manager}{record}?api-version={VERSION}"
         gate.says = {
             GROUP: Says(202, headers={"Azure-AsyncOperation": url}),
@@ -231,15 +240,15 @@ async def test_polls_go_before_bulk() -> None:
             f"{GROUP}b": Says(),
         }
         begun = asyncio.ensure_future(arm.begin("DELETE", GROUP, api_version=VERSION))
-        await until(lambda: len(gate.held) == 1)
+        await wait_until(lambda: len(gate.held) == 1)
         gate.release()
         operation = await begun
         bulk = [asyncio.ensure_future(send(arm, f"{GROUP}b", bulk=True)) for _ in range(3)]
-        await until(lambda: len(gate.held) == 1 and arm.stats().waiting == 2)
+        await wait_until(lambda: len(gate.held) == 1 and arm.stats().waiting == 2)
         result = asyncio.ensure_future(operation.result())
         await manual.sleeping()
         manual.advance(60)
-        await until(lambda: arm.stats().waiting == 3)
+        await wait_until(lambda: arm.stats().waiting == 3)
         gate.release_all()
         await asyncio.gather(result, *bulk)
         assert gate.arrived[2] == record
@@ -249,8 +258,8 @@ async def test_polls_go_before_bulk() -> None:
 
 
 async def test_cancelled_waiting_call_is_not_sent() -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(4)])
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(4)])
         calls[1].cancel()
         calls[2].cancel()
         gate.release_all()
@@ -266,10 +275,10 @@ async def test_cancelled_waiting_call_is_not_sent() -> None:
 
 
 async def test_cancelled_request_gives_its_connection_to_the_next() -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(2)])
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(2)])
         calls[0].cancel()
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         gate.release_all()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [asyncio.CancelledError, dict]
@@ -278,9 +287,9 @@ async def test_cancelled_request_gives_its_connection_to_the_next() -> None:
 
 @pytest.mark.parametrize("first", ["turn", "cancellation"])
 async def test_turn_that_meets_a_cancellation_goes_to_the_next(first: str) -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
-        queue, waiter = queue_of(arm), next(iter(queue_of(arm)._waiters))
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        queue, waiter = get_queue(arm), next(iter(get_queue(arm)._waiters))
         if first == "cancellation":
             calls[1].cancel()
         # As if the first request had ended in this step of the event loop.
@@ -298,7 +307,7 @@ async def test_turn_that_meets_a_cancellation_goes_to_the_next(first: str) -> No
 
 
 async def test_failed_request_returns_its_turn() -> None:
-    async with gated(gate=Gate(Says(None)), retry=None) as (gate, arm):
+    async with serve_gated(gate=Gate(Says(None)), retry=None) as (gate, arm):
         gate.open = True
         for _ in range(2):
             with pytest.raises(ArmConnectionError):
@@ -329,8 +338,8 @@ async def test_call_that_waited_uses_the_token_of_that_moment() -> None:
 
     gate = Gate()
     options: dict[str, Any] = {"credential": Stepwise(), "retry": ArmRetry(total_budget=9_999)}
-    async with gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         manual.advance(3_600)
         gate.release_all()
         await asyncio.gather(*calls)
@@ -339,8 +348,8 @@ async def test_call_that_waited_uses_the_token_of_that_moment() -> None:
 
 async def test_turn_is_returned_if_no_token_is_left_after_the_wait() -> None:
     manual, credential = ManualClock(), Stepwise()
-    async with gated(clock=manual.clock, credential=credential) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated(clock=manual.clock, credential=credential) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         manual.advance(3_600)
         credential.fails = True
         gate.release_all()
@@ -351,10 +360,10 @@ async def test_turn_is_returned_if_no_token_is_left_after_the_wait() -> None:
 
 
 async def test_resent_request_after_a_401_takes_another_turn() -> None:
-    expired = Says(401, error("ExpiredAuthenticationToken"))
+    expired = Says(401, make_error_body("ExpiredAuthenticationToken"))
     async with (
-        canned(expired, Says(body={})) as server,
-        session(server, Tokens(("one", "two"))) as arm,
+        serve_canned(expired, Says(body={})) as server,
+        open_session(server, Tokens(("one", "two"))) as arm,
     ):
         assert await arm.get(GROUP, api_version=VERSION) == {}
         assert is_idle(arm)
@@ -363,16 +372,16 @@ async def test_resent_request_after_a_401_takes_another_turn() -> None:
 
 
 async def test_resent_request_after_a_401_keeps_its_turn() -> None:
-    expired, gate = error("ExpiredAuthenticationToken"), Gate()
+    expired, gate = make_error_body("ExpiredAuthenticationToken"), Gate()
 
     async def serve(asked: Asked) -> Says:
         said = await gate.answer(asked)
         return Says(401, expired) if asked.headers["Authorization"] == "Bearer one" else said
 
-    async with gated(gate=gate, serve=serve, credential=Tokens(("one", "two"))) as (_, arm):
+    async with serve_gated(gate=gate, serve=serve, credential=Tokens(("one", "two"))) as (_, arm):
         paths = [f"{GROUP}{number}" for number in range(3)]
         bulk = [asyncio.ensure_future(send(arm, path, bulk=True)) for path in paths]
-        await until(lambda: arm.stats().waiting == 2 == len(gate.arrived) + 1)
+        await wait_until(lambda: arm.stats().waiting == 2 == len(gate.arrived) + 1)
         gate.release_all()
         calls = await asyncio.gather(*bulk)
         # The second one has taken the connection while the token was fetched.
@@ -388,11 +397,11 @@ async def test_resent_request_after_a_401_keeps_its_turn() -> None:
 async def test_close_wakes_the_waiting_calls(kind: str) -> None:
     manual = ManualClock()
     gate = Gate(THROTTLED if kind == "limit" else Says(body={}))
-    async with gated(gate=gate, clock=manual.clock, retry=None) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+    async with serve_gated(gate=gate, clock=manual.clock, retry=None) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
         if kind == "limit":
             gate.release()
-            await until(calls[0].done)
+            await wait_until(calls[0].done)
             await manual.sleeping()
         await arm.close()
         ends = await asyncio.gather(*calls[1:], return_exceptions=True)
@@ -405,9 +414,9 @@ async def test_closed_borrowed_session_ends_the_waiting_calls() -> None:
     gate = Gate()
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-        gated(None, gate, http=http) as (_, arm),
+        serve_gated(None, gate, http=http) as (_, arm),
     ):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
         await http.close()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [ArmConnectionError, UsageError, UsageError]
@@ -418,16 +427,16 @@ async def test_closed_borrowed_session_ends_a_call_in_its_pool() -> None:
     gate = Gate()
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-        gated(None, gate, http=http) as (_, arm),
+        serve_gated(None, gate, http=http) as (_, arm),
     ):
         # A request of the session's owner has the only connection.
         url = f"{arm.cloud.resource_manager}/owner"
         held = asyncio.ensure_future(http.get(url))
-        await until(lambda: len(gate.arrived) == 1)
+        await wait_until(lambda: len(gate.arrived) == 1)
         call = start(arm, GROUP)
         assert http.connector is not None
         pool = http.connector._waiters
-        await until(lambda: bool(pool))
+        await wait_until(lambda: bool(pool))
         await http.close()
         with pytest.raises(UsageError):
             await call
@@ -437,14 +446,14 @@ async def test_closed_borrowed_session_ends_a_call_in_its_pool() -> None:
 
 
 async def test_call_is_not_repeated_on_a_session_closed_meanwhile() -> None:
-    async with aiohttp.ClientSession() as http, canned(Says(503)) as server:
+    async with aiohttp.ClientSession() as http, serve_canned(Says(503)) as server:
         connector = http.connector
 
         def rule(_: ArmAttempt) -> float:
             http.detach()
             return 0.0
 
-        async with session(server, http=http, retry=rule) as arm:
+        async with open_session(server, http=http, retry=rule) as arm:
             with pytest.raises(ServiceError) as raised:
                 await arm.get(GROUP, api_version=VERSION)
         assert raised.value.attempts == 1
@@ -454,8 +463,8 @@ async def test_call_is_not_repeated_on_a_session_closed_meanwhile() -> None:
 
 async def test_call_is_not_repeated_after_its_time_out() -> None:
     async with (
-        canned(Says(503)) as server,
-        session(server, retry=lambda _: 3_600.0) as arm,
+        serve_canned(Says(503)) as server,
+        open_session(server, retry=lambda _: 3_600.0) as arm,
     ):
         with pytest.raises(ServiceError) as raised:
             await arm.get(GROUP, api_version=VERSION, timeout=600)
@@ -473,9 +482,9 @@ async def test_connector_of_the_user_sets_the_connections(
 ) -> None:
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as http,
-        gated(None, http=http) as (gate, arm),
+        serve_gated(None, http=http) as (gate, arm),
     ):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(5)])
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(5)])
         stats = arm.stats()
         assert (stats.connections, stats.most_connections, stats.waiting) == (most, most, 5 - most)
         gate.release_all()
@@ -485,7 +494,7 @@ async def test_connector_of_the_user_sets_the_connections(
 async def test_unlimited_connector_has_the_usual_connections() -> None:
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
-        gated(None, http=http) as (gate, arm),
+        serve_gated(None, http=http) as (gate, arm),
     ):
         gate.open = True
         await arm.get(GROUP, api_version=VERSION)
@@ -517,8 +526,8 @@ def test_connections_without_a_limit_of_files(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_wait_for_a_connection_counts_in_the_budget() -> None:
     slept = ManualClock()
-    async with gated(clock=slept.clock, retry=ArmRetry(total_budget=100)) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+    async with serve_gated(clock=slept.clock, retry=ArmRetry(total_budget=100)) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         slept.advance(102)
         gate.release_all()
         await calls[0]
@@ -529,19 +538,19 @@ async def test_wait_for_a_connection_counts_in_the_budget() -> None:
 
 async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock, retry=None) as (gate, arm):
+    async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        await wait_until(lambda: bool(gate.arrived))
+        queue = get_queue(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         queue.budget = 0.01
         # A limit holds the lane back, as after a 429.
         lane.meters[0].paused_until = 0.005
         call = start(arm, GROUP)
-        await until(lambda: bool(queue._waiters))
+        await wait_until(lambda: bool(queue._waiters))
         (waiter,) = queue._waiters
         first = waiter.fails_at
-        await until(lambda: waiter.fails_at > first)
+        await wait_until(lambda: waiter.fails_at > first)
         lane.meters[0].paused_until = 0.0
         queue.send_waiting()
         gate.release_all()
@@ -550,12 +559,12 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
 
 async def test_timer_ends_only_the_waits_that_are_over() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock, retry=None) as (gate, arm):
+    async with serve_gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
-        await until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        await wait_until(lambda: bool(gate.arrived))
+        queue = get_queue(arm)
         patient = start(arm, f"{GROUP}1")
-        await until(lambda: len(queue._waiters) == 1)
+        await wait_until(lambda: len(queue._waiters) == 1)
         far = queue._connection_timer
         queue.budget = 0.01
         short = start(arm, f"{GROUP}2")
@@ -570,9 +579,9 @@ async def test_timer_ends_only_the_waits_that_are_over() -> None:
 
 
 async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        queue = queue_of(arm)
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        queue = get_queue(arm)
         queue.pacer.connections += 1
         queue.send_waiting()
         queue._on_connection_timer()
@@ -582,10 +591,10 @@ async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
 
 
 async def test_call_without_a_connection_in_its_budget_fails() -> None:
-    async with gated(retry=None) as (gate, arm):
+    async with serve_gated(retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
-        await until(lambda: bool(gate.arrived))
-        queue_of(arm).budget = 0.01
+        await wait_until(lambda: bool(gate.arrived))
+        get_queue(arm).budget = 0.01
         with pytest.raises(ArmConnectionError, match="no connection in time") as raised:
             await arm.get(f"{GROUP}1", api_version=VERSION)
         assert (raised.value.attempts, raised.value.arrived) == (0, False)
@@ -595,22 +604,22 @@ async def test_call_without_a_connection_in_its_budget_fails() -> None:
 
 
 async def test_infinite_budget_limits_no_wait_for_a_connection() -> None:
-    async with gated(retry=ArmRetry(total_budget=math.inf)) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        (waiter,) = queue_of(arm)._waiters
+    async with serve_gated(retry=ArmRetry(total_budget=math.inf)) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        (waiter,) = get_queue(arm)._waiters
         assert waiter.fails_at == math.inf
-        assert queue_of(arm)._connection_timer is None
+        assert get_queue(arm)._connection_timer is None
         gate.release_all()
         await asyncio.gather(*calls)
 
 
 async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock) as (gate, arm):
+    async with serve_gated(clock=manual.clock) as (gate, arm):
         held = start(arm, f"{GROUP}0")
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         bulk = asyncio.ensure_future(send(arm, f"{GROUP}1", bulk=True))
-        await until(lambda: arm.stats().waiting == 1)
+        await wait_until(lambda: arm.stats().waiting == 1)
         manual.advance(1_000)
         gate.release_all()
         await held
@@ -624,11 +633,11 @@ async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
 
 async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(8)])
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(8)])
         gate.release_all()
         gate.open = False
-        await until(lambda: arm.stats().waiting == 8)
+        await wait_until(lambda: arm.stats().waiting == 8)
         await manual.sleeping()
         (limit,) = arm.stats().limits
         assert (limit.refused, limit.waiting, limit.in_flight) == (1, 8, 0)
@@ -638,7 +647,7 @@ async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
         assert arm.stats().refusals == {"subscription-reads": 8}
         gate.says = Says(body={}, headers=PLENTY)
         manual.advance(11)
-        await until(lambda: len(gate.arrived) == 9)
+        await wait_until(lambda: len(gate.arrived) == 9)
         assert arm.stats().waiting == 7
         # The first call of all is the first to be sent again.
         assert gate.arrived[8] == f"{GROUP}0"
@@ -651,9 +660,9 @@ async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
 async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
     manual = ManualClock()
     site = f"{GROUP}/providers/Microsoft.Web/sites/a"
-    busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
+    busy = Says(429, make_error_body("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
     gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)}, open=True)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
         call = start(arm, site)
         await manual.sleeping()
         for _ in range(3):
@@ -670,12 +679,12 @@ async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
 async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
     manual = ManualClock()
     site = f"{GROUP}/providers/Microsoft.Web/sites/a"
-    busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
+    busy = Says(429, make_error_body("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
     gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)})
-    async with gated(1, gate, clock=manual.clock) as (_, arm):
-        first, *waiting = await started(arm, gate, [site] * 4)
+    async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
+        first, *waiting = await start_calls(arm, gate, [site] * 4)
         other = start(arm, GROUP)
-        await until(lambda: arm.stats().waiting == 4)
+        await wait_until(lambda: arm.stats().waiting == 4)
         gate.release_all()
         await other
         # None of the others was sent to the provider.
@@ -689,8 +698,8 @@ async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
 
 async def test_lock_is_no_limit() -> None:
     manual = ManualClock()
-    locked = Says(429, error("RetryableError", details=[{"code": "RetryableError"}]))
-    async with gated(128, Gate(locked, open=True), clock=manual.clock) as (gate, arm):
+    locked = Says(429, make_error_body("RetryableError", details=[{"code": "RetryableError"}]))
+    async with serve_gated(128, Gate(locked, open=True), clock=manual.clock) as (gate, arm):
         call = start(arm, GROUP)
         await manual.sleeping()
         (limit,) = arm.stats().limits
@@ -702,8 +711,11 @@ async def test_lock_is_no_limit() -> None:
 
 async def test_busy_service_pauses_its_kind() -> None:
     manual = ManualClock()
-    busy = Says(503, error("ServerBusy"), {"Retry-After": "7"})
-    async with gated(128, Gate(busy, open=True), clock=manual.clock, retry=None) as (gate, arm):
+    busy = Says(503, make_error_body("ServerBusy"), {"Retry-After": "7"})
+    async with serve_gated(128, Gate(busy, open=True), clock=manual.clock, retry=None) as (
+        gate,
+        arm,
+    ):
         with pytest.raises(Exception, match="ServerBusy"):
             await arm.get(GROUP, api_version=VERSION)
         gate.says = Says(body={})
@@ -716,8 +728,8 @@ async def test_busy_service_pauses_its_kind() -> None:
 
 async def test_without_pacing_each_call_waits_by_itself() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(THROTTLED), clock=manual.clock, pacing=False) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(5)])
+    async with serve_gated(128, Gate(THROTTLED), clock=manual.clock, pacing=False) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(5)])
         gate.release_all()
         await manual.sleeping(5)
         gate.says = Says(body={})
@@ -729,7 +741,7 @@ async def test_without_pacing_each_call_waits_by_itself() -> None:
 
 async def test_call_knows_which_limit_it_waited_for() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
         call = asyncio.ensure_future(send(arm, GROUP))
         await manual.sleeping()
         gate.says = Says(body={})
@@ -741,11 +753,11 @@ async def test_call_knows_which_limit_it_waited_for() -> None:
 
 async def test_call_knows_its_longest_wait_for_a_limit() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
         call = asyncio.ensure_future(send(arm, GROUP))
         await manual.sleeping()
         manual.advance(12)
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         await manual.sleeping()
         gate.says = Says(body={})
         manual.advance(11)
@@ -762,7 +774,7 @@ async def test_timer_does_not_keep_the_context_of_a_call() -> None:
         await manual.clock.sleep(seconds)
 
     clock = attrs.evolve(manual.clock, sleep=sleep)
-    async with gated(128, Gate(THROTTLED, open=True), clock=clock) as (gate, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), clock=clock) as (gate, arm):
         variable.set("the caller's")
         call = start(arm, GROUP)
         await manual.sleeping()
@@ -775,13 +787,15 @@ async def test_timer_does_not_keep_the_context_of_a_call() -> None:
 # Waits that are too long
 
 
-HOUR = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT), {"Retry-After": "3600"})
+HOUR = Says(
+    429, make_error_body("SubscriptionRequestsThrottled", TOKENS_TEXT), {"Retry-After": "3600"}
+)
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 3_000.0}])
 async def test_call_that_meets_a_long_pause_fails_at_once(options: dict[str, Any]) -> None:
     manual = ManualClock()
-    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION, **options)
         with pytest.raises(ThrottledError) as raised:
@@ -801,7 +815,7 @@ async def test_call_that_meets_a_long_pause_fails_at_once(options: dict[str, Any
 async def test_time_out_that_covers_a_pause_waits_for_it() -> None:
     manual = ManualClock()
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=5_000)}
-    async with gated(128, Gate(HOUR, open=True), **options) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), **options) as (gate, arm):
         call = start(arm, GROUP, timeout=4_000.0)
         await manual.sleeping()
         gate.says = Says(body={})
@@ -811,7 +825,7 @@ async def test_time_out_that_covers_a_pause_waits_for_it() -> None:
 
 async def test_bulk_waits_for_a_long_pause() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION)
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
@@ -823,10 +837,10 @@ async def test_bulk_waits_for_a_long_pause() -> None:
 
 async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
     manual, gate = ManualClock(), Gate(HOUR)
-    async with gated(1, gate, clock=manual.clock) as (_, arm):
-        calls = await started(arm, gate, [GROUP, GROUP])
+    async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
+        calls = await start_calls(arm, gate, [GROUP, GROUP])
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
-        await until(lambda: arm.stats().waiting == 2)
+        await wait_until(lambda: arm.stats().waiting == 2)
         gate.release()
         ends: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [ThrottledError] * 2
@@ -840,9 +854,9 @@ async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
 
 async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
     manual, gate = ManualClock(), Gate(HOUR)
-    async with gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
-        calls = await started(arm, gate, [GROUP, GROUP, GROUP])
-        queue, (waiter, _) = queue_of(arm), queue_of(arm)._waiters
+    async with serve_gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
+        calls = await start_calls(arm, gate, [GROUP, GROUP, GROUP])
+        queue, (waiter, _) = get_queue(arm), get_queue(arm)._waiters
         waiter.ticket.lane.meters[0].paused_until = 9_999
         calls[1].cancel()
         assert waiter.scoped is not None
@@ -856,12 +870,12 @@ async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
 
 async def test_waiting_calls_keep_their_lane_if_their_limits_do() -> None:
     headers = {**PLENTY, "x-ms-ratelimit-remaining-subscription-global-reads": "3749"}
-    async with gated(1, Gate(Says(body={}, headers=headers))) as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
-        tickets = [waiter.ticket for waiter in queue_of(arm)._waiters]
+    async with serve_gated(1, Gate(Says(body={}, headers=headers))) as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        tickets = [waiter.ticket for waiter in get_queue(arm)._waiters]
         gate.release()
         await calls[0]
-        assert [waiter.ticket for waiter in queue_of(arm)._waiters] == tickets[-1:]
+        assert [waiter.ticket for waiter in get_queue(arm)._waiters] == tickets[-1:]
         gate.release_all()
         await asyncio.gather(*calls)
         assert gate.arrived == [f"{GROUP}{number}" for number in range(3)]
@@ -871,11 +885,14 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
     manual = ManualClock()
     quota = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": "01:00:00"}
     path = f"{GROUP}?useResourceGraph=true"
-    async with gated(1, Gate(Says(body={}, headers=quota)), clock=manual.clock) as (gate, arm):
-        calls = await started(arm, gate, [path] * 4)
+    async with serve_gated(1, Gate(Says(body={}, headers=quota)), clock=manual.clock) as (
+        gate,
+        arm,
+    ):
+        calls = await start_calls(arm, gate, [path] * 4)
         # The first response shows that there is a quota, and the second one its count.
         for number in (1, 2):
-            await until(partial(_has_arrived, gate, number))
+            await wait_until(partial(_has_arrived, gate, number))
             gate.release()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [dict, dict, ThrottledError, ThrottledError]
@@ -884,9 +901,9 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
 async def test_wait_for_a_refill_leaves_the_budget_for_a_pause() -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
-    async with gated(128, gate, **options) as (_, arm):
+    async with serve_gated(128, gate, **options) as (_, arm):
         calls = [start(arm, f"{GROUP}{number}") for number in range(20)]
-        await until(lambda: len(gate.arrived) == 16)
+        await wait_until(lambda: len(gate.arrived) == 16)
         # The others wait for the window of the limit, and then for its pause of 10 s.
         manual.advance(99)
         gate.release()
@@ -911,7 +928,7 @@ async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
     monkeypatch.setattr("random.random", lambda: 1.0)
     pause = Says(429, THROTTLED.body, {"Retry-After": "30"})
     manual = ManualClock()
-    async with gated(128, Gate(pause, open=True), clock=manual.clock) as (_, arm):
+    async with serve_gated(128, Gate(pause, open=True), clock=manual.clock) as (_, arm):
         call = start(arm, GROUP)
         await manual.sleeping()
         with pytest.raises(ThrottledError, match="is used up for 32 s"):
@@ -922,7 +939,7 @@ async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
 
 async def test_refused_bulk_call_waits_beyond_the_budget() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
         await manual.sleeping()
         gate.says = Says(body={})
@@ -941,7 +958,7 @@ async def test_uncertain_bulk_write_waits_for_its_read() -> None:
     async def serve(asked: Asked) -> Says:
         return said[asked.method].pop(0)
 
-    async with gated(128, serve=serve, clock=manual.clock) as (_, arm):
+    async with serve_gated(128, serve=serve, clock=manual.clock) as (_, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION)
         call = arm._make_call("PUT", GROUP, Options(VERSION, json={"location": "westus"}))
@@ -950,7 +967,7 @@ async def test_uncertain_bulk_write_waits_for_its_read() -> None:
         # The request is repeated after a second or less, and then its GET waits for the limit.
         await manual.sleeping()
         manual.advance(1)
-        await until(lambda: arm.stats().waiting == 1)
+        await wait_until(lambda: arm.stats().waiting == 1)
         await manual.sleeping()
         manual.advance(3_603)
         assert (await write).status == 200
@@ -967,9 +984,9 @@ async def test_uncertain_bulk_write_waits_for_its_read() -> None:
     ],
 )
 async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str) -> None:
-    async with gated(1, rate=rate) as (gate, arm):
+    async with serve_gated(1, rate=rate) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         if rate is not None:
             gate.release()
             await held
@@ -983,7 +1000,7 @@ async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str
 
 async def test_time_out_at_a_limit_names_it() -> None:
     low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
-    async with gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
+    async with serve_gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
         with pytest.raises(ArmConnectionError, match="no turn at subscription-reads in subscr"):
             await arm.get(GROUP, api_version=VERSION, timeout=0.01)
@@ -993,14 +1010,14 @@ async def test_time_out_at_a_limit_names_it() -> None:
 async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
     manual = ManualClock()
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
-    async with gated(**options) as (gate, arm):
+    async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        await wait_until(lambda: bool(gate.arrived))
+        queue = get_queue(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         lane.meters[0].paused_until = 50.0
         call = start(arm, GROUP)
-        await until(lambda: bool(queue._waiters))
+        await wait_until(lambda: bool(queue._waiters))
         (waiter,) = queue._waiters
         loop = asyncio.get_running_loop()
         for moment in (10, 40, 60):
@@ -1023,20 +1040,20 @@ async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
 async def test_prolonged_wait_ends_before_a_later_one() -> None:
     manual = ManualClock()
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
-    async with gated(**options) as (gate, arm):
+    async with serve_gated(**options) as (gate, arm):
         held = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
-        queue = queue_of(arm)
+        await wait_until(lambda: bool(gate.arrived))
+        queue = get_queue(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         # A limit holds the first call back until 50, and the second one comes at 60.
         lane.meters[0].paused_until = 50.0
         calls = [start(arm, GROUP)]
-        await until(lambda: len(queue._waiters) == 1)
+        await wait_until(lambda: len(queue._waiters) == 1)
         manual.advance(50)
         queue.send_waiting()
         manual.advance(10)
         calls.append(start(arm, GROUP))
-        await until(lambda: len(queue._waiters) == 2)
+        await wait_until(lambda: len(queue._waiters) == 2)
         first, second = queue._waiters
         first.fails_at = 0.0
         queue._on_connection_timer()
@@ -1052,7 +1069,7 @@ async def test_poll_waits_for_a_pause_of_any_length() -> None:
     manual = ManualClock()
     record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"
     gate = Gate({}, open=True)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
         url = f"{arm.cloud.resource_manager}{record}?api-version={VERSION}"
         gate.says = {
             GROUP: Says(202, headers={"Azure-AsyncOperation": url}),
@@ -1077,10 +1094,10 @@ async def test_poll_waits_for_a_pause_of_any_length() -> None:
 async def test_rate_limits_a_class_of_operations() -> None:
     manual, gate = ManualClock(), Gate(open=True)
     options: dict[str, Any] = {"clock": manual.clock, "rate": {"reads": 2}, "pacing": False}
-    async with gated(128, gate, **options) as (_, arm):
+    async with serve_gated(128, gate, **options) as (_, arm):
         calls = [asyncio.ensure_future(send(arm, GROUP)) for _ in range(4)]
         await manual.sleeping()
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         await send(arm, GROUP, method="DELETE")
         manual.advance(1.0)
         found = await asyncio.gather(*calls)
@@ -1116,7 +1133,7 @@ def test_wrong_rate_is_refused(rate: Any, text: str) -> None:
 
 async def test_stats_show_regions_and_counts() -> None:
     manual = ManualClock()
-    async with gated(128, clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, clock=manual.clock) as (gate, arm):
         assert arm.stats() == type(arm.stats())()
         gate.open = True
         for region, count in (("EASTUS2", 249), ("WESTUS", 240), ("EASTUS2", 247)):
@@ -1140,7 +1157,7 @@ async def test_stats_show_regions_and_counts() -> None:
 @pytest.mark.parametrize(("left", "read"), [(249, 8 + 1), (200, 20)])
 async def test_counts_of_a_full_bucket_are_read_now_and_then(left: int, read: int) -> None:
     gate = Gate(Says(body={}, headers=PLENTY), open=True)
-    async with gated(128, gate) as (_, arm):
+    async with serve_gated(128, gate) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
         gate.says = Says(body={}, headers={**PLENTY, READS: str(left)})
         for _ in range(20):
@@ -1151,7 +1168,7 @@ async def test_counts_of_a_full_bucket_are_read_now_and_then(left: int, read: in
 
 async def test_stats_show_limits_of_single_resources() -> None:
     headers = {"x-ms-ratelimit-remaining-resource": "Microsoft.Compute/UpdateVMResource;11"}
-    async with gated(128, Gate(Says(body={}, headers=headers), open=True)) as (_, arm):
+    async with serve_gated(128, Gate(Says(body={}, headers=headers), open=True)) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
         found = [limit for limit in arm.stats().limits if not limit.is_waited_for]
     assert [(limit.name, limit.count) for limit in found] == [("UpdateVMResource", 11)]
@@ -1159,11 +1176,11 @@ async def test_stats_show_limits_of_single_resources() -> None:
 
 async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
-    async with gated(128, gate, clock=manual.clock) as (_, arm):
-        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(8)])
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(8)])
         with caplog.at_level(logging.WARNING, "aiomsi"):
             gate.release_all()
-            await until(lambda: arm.stats().waiting == 8)
+            await wait_until(lambda: arm.stats().waiting == 8)
         gate.says = Says(body={})
         await manual.sleeping()
         for _ in range(4):
@@ -1177,11 +1194,11 @@ async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
 
 async def test_pauses_are_remembered_for_some_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_counts, "_MOST_PAUSES", 2)
-    async with gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
         for number in range(4):
             with pytest.raises(ThrottledError):
                 await arm.get(f"/subscriptions/{number}", api_version=VERSION)
-        assert len(queue_of(arm).counts._pauses) == 2
+        assert len(get_queue(arm).counts._pauses) == 2
         reasons = [limit.pause_reason is None for limit in arm.stats().limits]
         assert reasons == [True, True, False, False]
 
@@ -1191,9 +1208,9 @@ async def test_pauses_are_remembered_for_some_limits(monkeypatch: pytest.MonkeyP
 
 async def test_forgotten_lane_is_found_again() -> None:
     manual = ManualClock()
-    async with gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
+    async with serve_gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
         await arm.get(GROUP, api_version=VERSION)
-        lane = next(iter(queue_of(arm).pacer.lanes.values()), None)
+        lane = next(iter(get_queue(arm).pacer.lanes.values()), None)
         manual.advance(4_000)
         await arm.get(OTHER, api_version=VERSION)
         assert lane is not None
@@ -1206,7 +1223,7 @@ async def test_429_is_an_error_without_the_module_for_refusals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "aiomsi._arm.protocol.pacing.refusals", None)
-    async with gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
+    async with serve_gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
         with pytest.raises(ThrottledError):
             await arm.get(GROUP, api_version=VERSION)
         assert is_idle(arm)
@@ -1240,7 +1257,7 @@ class Fanned:
 
     def give_turn(self) -> None:
         """Let the turn of the next call come, without a run of the event loop."""
-        queue = queue_of(self.arm)
+        queue = get_queue(self.arm)
         queue.pacer.connections += 1
         queue.send_waiting()
 
@@ -1261,27 +1278,29 @@ async def _collect(
     return outcomes
 
 
-def fan_out_tasks() -> list[asyncio.Task[Any]]:
+def list_fan_out_tasks() -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if task.get_name() == "aiomsi fan-out"]
 
 
 @asynccontextmanager
-async def fanned(says: Mapping[str, Says] | None = None, **options: Any) -> AsyncIterator[Fanned]:
-    async with gated(gate=Gate({GROUP: Says(body={}, headers=PLENTY), **(says or {})})) as (
+async def serve_fan_out(
+    says: Mapping[str, Says] | None = None, **options: Any
+) -> AsyncIterator[Fanned]:
+    async with serve_gated(gate=Gate({GROUP: Says(body={}, headers=PLENTY), **(says or {})})) as (
         gate,
         arm,
     ):
         first = start(arm, GROUP)
-        await until(lambda: bool(gate.arrived))
+        await wait_until(lambda: bool(gate.arrived))
         gate.release()
         await first
         held = start(arm, GROUP)
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         requests = (Request("GET", path, api_version=VERSION) for path in VAULTS)
         found = arm.fan_out(requests, **options)
         outcomes: list[Outcome] = []
         reading = asyncio.ensure_future(_collect(found, outcomes))
-        await until(lambda: arm.stats().waiting == len(VAULTS))
+        await wait_until(lambda: arm.stats().waiting == len(VAULTS))
         yield Fanned(gate, arm, found, outcomes, reading, held)
 
 
@@ -1289,8 +1308,8 @@ ALL_FOUND = {path: Says(body={}, headers=PLENTY) for path in VAULTS}
 
 
 async def test_calls_of_a_fan_out_wait_without_a_task() -> None:
-    async with fanned(ALL_FOUND) as those:
-        assert not fan_out_tasks()
+    async with serve_fan_out(ALL_FOUND) as those:
+        assert not list_fan_out_tasks()
         outcomes = await those.finish()
         assert [outcome.error for outcome in outcomes] == [None] * 3
         assert [outcome.attempts for outcome in outcomes] == [1] * 3
@@ -1314,15 +1333,15 @@ async def test_task_of_a_waiting_call_has_the_context_of_its_request() -> None:
             number.set(path)
             yield Request("GET", path, api_version=VERSION)
 
-    async with gated(gate=Gate(open=True)) as (gate, arm):
+    async with serve_gated(gate=Gate(open=True)) as (gate, arm):
         await start(arm, GROUP)
         tokens = await arm._connection.credentials[0].get_token(arm._connection.scope)
         gate.open = False
         held = start(arm, GROUP)
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         arm._connection.credentials[0] = Recorder()  # type: ignore[call-overload]
         reading = asyncio.ensure_future(_collect(arm.fan_out(count())))
-        await until(lambda: arm.stats().waiting == len(VAULTS))
+        await wait_until(lambda: arm.stats().waiting == len(VAULTS))
         gate.release_all()
         await held
         await reading
@@ -1330,7 +1349,7 @@ async def test_task_of_a_waiting_call_has_the_context_of_its_request() -> None:
 
 
 async def test_fan_out_that_ends_takes_its_waiting_calls_out() -> None:
-    async with fanned(ALL_FOUND) as those:
+    async with serve_fan_out(ALL_FOUND) as those:
         those.reading.cancel()
         await asyncio.wait([those.reading])
         await those.found.aclose()
@@ -1342,10 +1361,10 @@ async def test_fan_out_that_ends_takes_its_waiting_calls_out() -> None:
 
 
 async def test_turn_that_comes_at_the_end_is_given_back() -> None:
-    async with fanned(ALL_FOUND) as those:
+    async with serve_fan_out(ALL_FOUND) as those:
         those.give_turn()
         await those.fan_out.close()
-        assert not fan_out_tasks()
+        assert not list_fan_out_tasks()
         those.reading.cancel()
         await asyncio.wait([those.reading])
         those.gate.release_all()
@@ -1355,7 +1374,7 @@ async def test_turn_that_comes_at_the_end_is_given_back() -> None:
 
 
 async def test_closed_session_ends_the_waiting_calls_of_a_fan_out() -> None:
-    async with fanned(ALL_FOUND) as those:
+    async with serve_fan_out(ALL_FOUND) as those:
         # The turn of the first call has come, but its task has not begun.
         those.give_turn()
         await those.arm.close()
@@ -1368,8 +1387,8 @@ async def test_closed_session_ends_the_waiting_calls_of_a_fan_out() -> None:
 
 
 async def test_waiting_calls_of_a_refusing_scope_are_skipped() -> None:
-    refused = {VAULTS[0]: Says(403, error("AuthorizationFailed"))}
-    async with fanned({**ALL_FOUND, **refused}, on_error="skip-scope") as those:
+    refused = {VAULTS[0]: Says(403, make_error_body("AuthorizationFailed"))}
+    async with serve_fan_out({**ALL_FOUND, **refused}, on_error="skip-scope") as those:
         outcomes = await those.finish()
         skipped = {outcome.request.path: outcome.skipped for outcome in outcomes}
         # The turn of the second one had come already, so that an eager task has sent it.
@@ -1386,7 +1405,7 @@ async def test_task_that_can_not_be_created_gives_the_turn_back() -> None:
             raise failures.pop()
         return asyncio.Task(work, loop=loop, **more)
 
-    async with fanned(ALL_FOUND) as those:
+    async with serve_fan_out(ALL_FOUND) as those:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(make)
         try:
@@ -1407,19 +1426,19 @@ async def test_turn_that_waits_for_a_token_is_given_back() -> None:
             await fetched.wait()
             return token
 
-    async with gated(gate=Gate(open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(gate=Gate(open=True), clock=manual.clock) as (gate, arm):
         await start(arm, GROUP)
         token = await arm._connection.credentials[0].get_token(arm._connection.scope)
         gate.open = False
         held = start(arm, GROUP)
-        await until(lambda: len(gate.arrived) == 2)
+        await wait_until(lambda: len(gate.arrived) == 2)
         requests = [Request("GET", path, api_version=VERSION) for path in VAULTS]
         reading = asyncio.ensure_future(_collect(arm.fan_out(requests)))
-        await until(lambda: arm.stats().waiting == len(VAULTS))
+        await wait_until(lambda: arm.stats().waiting == len(VAULTS))
         own, arm._connection.credentials[0] = arm._connection.credentials[0], Slow()  # type: ignore[call-overload]
         gate.release()
         await held
-        await until(lambda: len(asked) == 1)
+        await wait_until(lambda: len(asked) == 1)
         manual.advance(2)
         arm._connection.credentials[0] = own
         fetched.set()
@@ -1433,20 +1452,20 @@ async def test_turn_that_waits_for_a_token_is_given_back() -> None:
 
 async def test_new_session_begins_a_fan_out_with_few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fan_out, "_COLD", 2)
-    async with gated(128, Gate({**ALL_FOUND})) as (gate, arm):
+    async with serve_gated(128, Gate({**ALL_FOUND})) as (gate, arm):
         requests = [Request("GET", path, api_version=VERSION) for path in VAULTS]
         reading = asyncio.ensure_future(_collect(arm.fan_out(requests)))
-        await until(lambda: len(gate.arrived) == 2)
-        assert len(fan_out_tasks()) == 2
+        await wait_until(lambda: len(gate.arrived) == 2)
+        assert len(list_fan_out_tasks()) == 2
         gate.release_all()
         assert [outcome.error for outcome in await reading] == [None] * 3
 
 
 async def test_limit_that_holds_back_wakes_the_calls_of_a_fan_out() -> None:
     manual = ManualClock(autoadvance=True)
-    async with gated(128, Gate(open=True), clock=manual.clock) as (gate, arm):
+    async with serve_gated(128, Gate(open=True), clock=manual.clock) as (gate, arm):
         await start(arm, GROUP)
-        queue = queue_of(arm)
+        queue = get_queue(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         (meter,) = lane.meters
         meter.paused_until, meter.open_to = manual.clock.monotonic() + 5.0, meter.sent

@@ -6,15 +6,26 @@ from typing import Any
 
 import aiohttp
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Says, Token, Tokens, canned, error, session
-from loops import until
+from arm_server import (
+    GROUP,
+    VAULT,
+    VERSION,
+    Asked,
+    Says,
+    Token,
+    Tokens,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import wait_until
 
 from aiomsi import ArmConnectionError, ArmSession, UsageError
 from aiomsi.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
 
-BUSY = Says(503, error("ServerTimeout"))
+BUSY = Says(503, make_error_body("ServerTimeout"))
 
 
 class Waiting(Tokens):
@@ -49,7 +60,7 @@ def close_and_cancel(arm: ArmSession, call: asyncio.Future[Any]) -> asyncio.Futu
     return closing
 
 
-async def ended(call: asyncio.Future[Any]) -> UsageError:
+async def expect_closed(call: asyncio.Future[Any]) -> UsageError:
     with pytest.raises(UsageError, match="this ArmSession is closed") as raised:
         await asyncio.wait_for(call, 30)
     assert raised.value.__cause__ is None
@@ -59,34 +70,34 @@ async def ended(call: asyncio.Future[Any]) -> UsageError:
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 async def test_a_call_that_waits_to_be_repeated_is_woken(method: str) -> None:
     manual = ManualClock()
-    async with canned(BUSY) as server:
-        arm = session(server, clock=manual.clock)
+    async with serve_canned(BUSY) as server:
+        arm = open_session(server, clock=manual.clock)
         call = asyncio.ensure_future(send(arm, method))
         await manual.sleeping()
         await arm.close()
-        closed = await ended(call)
+        closed = await expect_closed(call)
     # A write that may have been carried out is reported.
     assert ("An earlier attempt of this call may have done it" in closed.help) is (method == "PUT")
 
 
 async def test_a_call_that_waits_for_a_token_is_woken() -> None:
-    async with canned() as server:
-        arm = session(server, Waiting())
+    async with serve_canned() as server:
+        arm = open_session(server, Waiting())
         call = asyncio.ensure_future(send(arm))
-        await until(lambda: bool(arm._connection._waiting))
+        await wait_until(lambda: bool(arm._connection._waiting))
         await arm.close()
-        await ended(call)
+        await expect_closed(call)
     assert server.asked == []
 
 
 async def test_a_repetition_that_waits_for_a_token_is_woken_in_doubt() -> None:
-    expired = Says(401, error("ExpiredAuthenticationToken"))
-    async with canned(BUSY, expired) as server:
-        arm = session(server, credential := Waiting(after=1))
+    expired = Says(401, make_error_body("ExpiredAuthenticationToken"))
+    async with serve_canned(BUSY, expired) as server:
+        arm = open_session(server, credential := Waiting(after=1))
         call = asyncio.ensure_future(send(arm, "DELETE"))
-        await until(lambda: len(credential.asked) == 2)
+        await wait_until(lambda: len(credential.asked) == 2)
         await arm.close()
-        assert "may have done it" in (await ended(call)).help
+        assert "may have done it" in (await expect_closed(call)).help
 
 
 async def test_an_operation_that_waits_for_its_poll_is_woken() -> None:
@@ -102,33 +113,33 @@ async def test_an_operation_that_waits_for_its_poll_is_woken() -> None:
         )
 
     answer: Callable[[Asked], Says] = begun
-    async with canned(answer) as server:
-        arm = session(server, clock=manual.clock)
+    async with serve_canned(answer) as server:
+        arm = open_session(server, clock=manual.clock)
         operation = await arm.begin("POST", VAULT, api_version=VERSION)
         calls = [asyncio.ensure_future(operation.result()) for _ in range(2)]
         await manual.sleeping()
         await arm.close()
         for call in calls:
-            await ended(call)
+            await expect_closed(call)
 
 
 async def test_a_query_that_waits_for_its_quota_is_woken() -> None:
     manual = ManualClock()
     quota = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": "00:00:30"}
     page = Says(body={"data": [{"id": "1"}], "$skipToken": "next"}, headers=quota)
-    async with canned(page) as server:
-        arm = session(server, clock=manual.clock)
+    async with serve_canned(page) as server:
+        arm = open_session(server, clock=manual.clock)
         rows = arm.query("Resources | project id", prefetch=False)
         assert await anext(rows) == {"id": "1"}
         call = asyncio.ensure_future(anext(rows))
         await manual.sleeping()
         await arm.close()
-        await ended(call)
+        await expect_closed(call)
 
 
 async def test_a_wait_that_begins_after_the_end_ends_at_once() -> None:
-    async with canned() as server:
-        arm = session(server)
+    async with serve_canned() as server:
+        arm = open_session(server)
         await arm.close()
         with pytest.raises(UsageError, match="closed"):
             await arm._connection.pause(1)
@@ -146,12 +157,12 @@ async def test_a_request_through_a_borrowed_session_is_woken(
 
     answer: Callable[[Asked], Awaitable[Says]] = hold
     async with (
-        canned(answer) as server,
+        serve_canned(answer) as server,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
     ):
-        arm = session(server, http=http)
+        arm = open_session(server, http=http)
         calls = [asyncio.ensure_future(send(arm, method)) for _ in range(2)]
-        await until(lambda: bool(server.asked))
+        await wait_until(lambda: bool(server.asked))
         await arm.close()
         ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
         held.set()
@@ -163,8 +174,8 @@ async def test_a_request_through_a_borrowed_session_is_woken(
 
 async def test_call_cancelled_by_its_caller_stays_cancelled() -> None:
     manual = ManualClock()
-    async with canned(BUSY, BUSY, BUSY) as server:
-        arm = session(server, clock=manual.clock)
+    async with serve_canned(BUSY, BUSY, BUSY) as server:
+        arm = open_session(server, clock=manual.clock)
         calls = [asyncio.ensure_future(send(arm)) for _ in range(3)]
         await manual.sleeping(3)
         before, after, within = calls
@@ -181,10 +192,10 @@ async def test_call_cancelled_by_its_caller_stays_cancelled() -> None:
 
 
 async def test_request_cancelled_by_its_caller_stays_cancelled() -> None:
-    async with canned() as server:
-        arm = session(server, Waiting())
+    async with serve_canned() as server:
+        arm = open_session(server, Waiting())
         call = asyncio.ensure_future(send(arm))
-        await until(lambda: bool(arm._connection._waiting))
+        await wait_until(lambda: bool(arm._connection._waiting))
         closing = close_and_cancel(arm, call)
         with pytest.raises(asyncio.CancelledError):
             await call

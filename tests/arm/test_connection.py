@@ -23,13 +23,13 @@ from arm_server import (
     Slept,
     Token,
     Tokens,
-    canned,
-    error,
-    listener,
-    no_jitter,
-    session,
+    listen,
+    make_error_body,
+    make_steady_retry,
+    open_session,
+    serve_canned,
 )
-from loops import until
+from loops import wait_until
 from time_outs import TimeOuts
 
 from aiomsi import (
@@ -57,9 +57,9 @@ URL = f"{VAULT}?api-version={VERSION}"
 BODY = {"location": "westus", "properties": {"a": 1}}
 DONE = {"id": VAULT, **BODY}
 LOST = Says(None)
-BUSY = Says(503, error("ServerTimeout"))
-GONE = Says(504, error("GatewayTimeout"))
-TOO_MANY = Says(429, error("TooManyRequests"))
+BUSY = Says(503, make_error_body("ServerTimeout"))
+GONE = Says(504, make_error_body("GatewayTimeout"))
+TOO_MANY = Says(429, make_error_body("TooManyRequests"))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_url_of_parts_equals_the_parsed_text(rest: str) -> None:
 
 
 async def test_url_with_a_scheme_in_capitals_is_sent_too() -> None:
-    async with canned(Says(200, DONE)) as server, session(server) as arm:
+    async with serve_canned(Says(200, DONE)) as server, open_session(server) as arm:
         assert await arm.get(server.url.replace("http", "HTTP", 1) + URL) == DONE
 
 
@@ -111,8 +111,8 @@ async def send(arm: ArmSession, method: str, **options: Any) -> Any:
 async def test_every_verb_is_repeated_after_a_429(method: str) -> None:
     slept = Slept()
     async with (
-        canned(TOO_MANY, Says(429, headers={"Retry-After": "7"}), Says()) as arm,
-        session(arm, clock=slept.clock, retry=no_jitter()) as own,
+        serve_canned(TOO_MANY, Says(429, headers={"Retry-After": "7"}), Says()) as arm,
+        open_session(arm, clock=slept.clock, retry=make_steady_retry()) as own,
     ):
         answer = await send(own, method)
     assert answer.status == 200
@@ -130,7 +130,7 @@ async def test_every_verb_is_repeated_after_a_429(method: str) -> None:
 async def test_idempotent_call_is_repeated_after_a_transient_error(
     method: str, status: int
 ) -> None:
-    async with canned(Says(status), Says(status), Says()) as arm, session(arm) as own:
+    async with serve_canned(Says(status), Says(status), Says()) as arm, open_session(arm) as own:
         assert (await send(own, method)).status == 200
     assert len(arm.asked) == 3
 
@@ -138,7 +138,7 @@ async def test_idempotent_call_is_repeated_after_a_transient_error(
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 async def test_idempotent_call_is_repeated_after_a_lost_connection(method: str) -> None:
     slept = Slept()
-    async with canned(LOST, Says()) as arm, session(arm, clock=slept.clock) as own:
+    async with serve_canned(LOST, Says()) as arm, open_session(arm, clock=slept.clock) as own:
         assert (await send(own, method)).status == 200
     assert len(arm.asked) == 2
     assert len(slept.sleeps) == 1
@@ -146,7 +146,7 @@ async def test_idempotent_call_is_repeated_after_a_lost_connection(method: str) 
 
 @pytest.mark.parametrize("answer", [LOST, BUSY, GONE, Says(408), Says(500)])
 async def test_a_post_that_may_have_been_carried_out_is_not_repeated(answer: Says) -> None:
-    async with canned(answer) as arm, session(arm) as own:
+    async with serve_canned(answer) as arm, open_session(arm) as own:
         with pytest.raises((ServiceError, ArmConnectionError, ArmError)) as raised:
             await send(own, "POST")
     assert vars(raised.value)["attempts"] == 1
@@ -155,18 +155,18 @@ async def test_a_post_that_may_have_been_carried_out_is_not_repeated(answer: Say
 
 async def test_a_post_that_only_reads_is_repeated() -> None:
     path = f"{VAULT}/listKeys"
-    async with canned(BUSY, Says(body={"keys": []})) as arm, session(arm) as own:
+    async with serve_canned(BUSY, Says(body={"keys": []})) as arm, open_session(arm) as own:
         assert await own.post(path, api_version=VERSION) == {"keys": []}
     assert len(arm.asked) == 2
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
 async def test_what_did_not_arrive_is_repeated_whatever_it_is(method: str) -> None:
-    async with canned(Says()) as arm:
+    async with serve_canned(Says()) as arm:
         slept = Slept()
         async with (
             aiohttp.ClientSession(connector=Unreachable(2)) as http,
-            session(arm, http=http, clock=slept.clock) as own,
+            open_session(arm, http=http, clock=slept.clock) as own,
         ):
             assert (await send(own, method)).status == 200
     assert arm.targets == [f"{method} {URL}"]
@@ -191,7 +191,10 @@ class Unreachable(aiohttp.TCPConnector):
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 412, 501])
 async def test_a_final_error_is_not_repeated(status: int) -> None:
-    async with canned(Says(status, error("Final"))) as arm, session(arm) as own:
+    async with (
+        serve_canned(Says(status, make_error_body("Final"))) as arm,
+        open_session(arm) as own,
+    ):
         with pytest.raises(ArmError) as raised:
             await send(own, "GET")
     assert (raised.value.status, raised.value.attempts, len(arm.asked)) == (status, 1, 1)
@@ -201,7 +204,7 @@ async def test_a_final_error_is_not_repeated(status: int) -> None:
 async def test_switch_of_protocols_is_no_success(method: str) -> None:
     switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
     async with (
-        listener(switch) as (url, seen),
+        listen(switch) as (url, seen),
         ArmSession(Tokens(), cloud=Cloud("Canned", url, AUDIENCE)) as own,
     ):
         with pytest.raises(ArmError, match="101"):
@@ -210,7 +213,10 @@ async def test_switch_of_protocols_is_no_success(method: str) -> None:
 
 
 async def test_a_412_has_a_type_of_its_own() -> None:
-    async with canned(Says(412, error("PreconditionFailed"))) as arm, session(arm) as own:
+    async with (
+        serve_canned(Says(412, make_error_body("PreconditionFailed"))) as arm,
+        open_session(arm) as own,
+    ):
         with pytest.raises(PreconditionFailedError, match="Read the resource again"):
             await send(own, "PUT", if_match='W/"1"')
     assert arm.asked[0].headers["If-Match"] == 'W/"1"'
@@ -219,8 +225,8 @@ async def test_a_412_has_a_type_of_its_own() -> None:
 async def test_last_error_is_raised_after_the_rules_last_attempt() -> None:
     slept = Slept()
     async with (
-        canned(*[BUSY] * 3) as arm,
-        session(arm, clock=slept.clock, retry=no_jitter(max_attempts=3)) as own,
+        serve_canned(*[BUSY] * 3) as arm,
+        open_session(arm, clock=slept.clock, retry=make_steady_retry(max_attempts=3)) as own,
     ):
         with pytest.raises(ServiceError) as raised:
             await send(own, "GET")
@@ -233,8 +239,8 @@ async def test_no_request_begins_after_the_budget() -> None:
     slept = Slept()
     waiting = Says(429, headers={"Retry-After": "50"})
     async with (
-        canned(*[waiting] * 4) as arm,
-        session(arm, clock=slept.clock, retry=no_jitter(total_budget=180)) as own,
+        serve_canned(*[waiting] * 4) as arm,
+        open_session(arm, clock=slept.clock, retry=make_steady_retry(total_budget=180)) as own,
     ):
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET")
@@ -247,8 +253,8 @@ async def test_no_request_begins_after_the_budget() -> None:
 async def test_a_wait_that_would_outlast_the_time_out_is_not_begun() -> None:
     slept = Slept()
     async with (
-        canned(Says(429, headers={"Retry-After": "50"})) as arm,
-        session(arm, clock=slept.clock) as own,
+        serve_canned(Says(429, headers={"Retry-After": "50"})) as arm,
+        open_session(arm, clock=slept.clock) as own,
     ):
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET", timeout=40)
@@ -258,7 +264,10 @@ async def test_a_wait_that_would_outlast_the_time_out_is_not_begun() -> None:
 async def test_waits_are_spread() -> None:
     async def one() -> float:
         slept = Slept()
-        async with canned(TOO_MANY, Says()) as arm, session(arm, clock=slept.clock) as own:
+        async with (
+            serve_canned(TOO_MANY, Says()) as arm,
+            open_session(arm, clock=slept.clock) as own,
+        ):
             await send(own, "GET")
         return slept.sleeps[0]
 
@@ -276,8 +285,10 @@ async def test_the_rule_can_be_replaced() -> None:
 
     slept = Slept()
     async with (
-        canned(Says(404, error("NotFound")), Says(404, error("Other")), Says(500)) as arm,
-        session(arm, clock=slept.clock, retry=rule) as own,
+        serve_canned(
+            Says(404, make_error_body("NotFound")), Says(404, make_error_body("Other")), Says(500)
+        ) as arm,
+        open_session(arm, clock=slept.clock, retry=rule) as own,
     ):
         with pytest.raises(ServiceError):
             await send(own, "GET")
@@ -292,7 +303,7 @@ async def test_the_rule_can_be_replaced() -> None:
 
 
 async def test_without_a_rule_nothing_is_repeated() -> None:
-    async with canned(TOO_MANY) as arm, session(arm, retry=None) as own:
+    async with serve_canned(TOO_MANY) as arm, open_session(arm, retry=None) as own:
         with pytest.raises(ThrottledError):
             await send(own, "GET")
     assert len(arm.asked) == 1
@@ -301,9 +312,11 @@ async def test_without_a_rule_nothing_is_repeated() -> None:
 async def test_a_version_that_is_listed_and_refused_is_tried_once_more() -> None:
     refused = Says(
         400,
-        error("InvalidApiVersionParameter", f"The supported versions are '{VERSION},2020-01-01'."),
+        make_error_body(
+            "InvalidApiVersionParameter", f"The supported versions are '{VERSION},2020-01-01'."
+        ),
     )
-    async with canned(refused, Says(body={})) as arm, session(arm) as own:
+    async with serve_canned(refused, Says(body={})) as arm, open_session(arm) as own:
         assert await own.get(VAULT, api_version=VERSION) == {}
     assert arm.targets == [f"GET {URL}"] * 2
 
@@ -316,7 +329,10 @@ async def test_a_version_that_is_listed_and_refused_is_tried_once_more() -> None
 async def test_a_write_that_was_carried_out_is_seen_and_not_repeated(
     method: str, answer: Says
 ) -> None:
-    async with canned(answer, Says(body={**DONE, "etag": "2"})) as arm, session(arm) as own:
+    async with (
+        serve_canned(answer, Says(body={**DONE, "etag": "2"})) as arm,
+        open_session(arm) as own,
+    ):
         found = await send(own, method, if_match="*")
     assert (found.status, found.method, found.json()) == (200, method, {**DONE, "etag": "2"})
     assert arm.targets == [f"{method} {URL}", f"GET {URL}"]
@@ -324,10 +340,10 @@ async def test_a_write_that_was_carried_out_is_seen_and_not_repeated(
 
 
 @pytest.mark.parametrize(
-    "found", [Says(404, error("ResourceNotFound")), Says(body={"location": "eastus"})]
+    "found", [Says(404, make_error_body("ResourceNotFound")), Says(body={"location": "eastus"})]
 )
 async def test_a_write_that_was_not_carried_out_is_repeated(found: Says) -> None:
-    async with canned(GONE, found, Says(201, DONE)) as arm, session(arm) as own:
+    async with serve_canned(GONE, found, Says(201, DONE)) as arm, open_session(arm) as own:
         assert (await send(own, "PUT")).status == 201
     assert [one.method for one in arm.asked] == ["PUT", "GET", "PUT"]
 
@@ -336,8 +352,8 @@ async def test_a_write_that_goes_on_is_followed() -> None:
     running = {"id": VAULT, "properties": {"provisioningState": "Updating"}}
     done = {**DONE, "properties": {"a": 1, "provisioningState": "Succeeded"}}
     async with (
-        canned(GONE, Says(body=running), Says(body=running), Says(body=done)) as arm,
-        session(arm) as own,
+        serve_canned(GONE, Says(body=running), Says(body=running), Says(body=done)) as arm,
+        open_session(arm) as own,
     ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == done
     assert [one.method for one in arm.asked] == ["PUT", "GET", "GET", "GET"]
@@ -350,7 +366,10 @@ OTHER = {"id": VAULT, "location": "westus", "properties": {"a": 0}}
 async def test_change_by_another_client_is_not_the_lost_write(method: str, answer: Says) -> None:
     running = {**OTHER, "properties": {"a": 0, "provisioningState": "Updating"}}
     theirs = {**OTHER, "properties": {"a": 0, "provisioningState": "Succeeded"}}
-    async with canned(answer, Says(body=running), Says(body=theirs)) as arm, session(arm) as own:
+    async with (
+        serve_canned(answer, Says(body=running), Says(body=theirs)) as arm,
+        open_session(arm) as own,
+    ):
         operation = await own.begin(method, VAULT, api_version=VERSION, json=BODY, if_match="1")
         with pytest.raises((ServiceError, ArmConnectionError)) as raised:
             await operation.result()
@@ -366,7 +385,10 @@ async def test_change_by_another_client_is_not_the_lost_write(method: str, answe
 async def test_somebody_elses_failure_is_not_the_lost_writes(state: str) -> None:
     running = {**OTHER, "properties": {"a": 0, "provisioningState": "Updating"}}
     theirs = {**OTHER, "properties": {"a": 0, "provisioningState": state}}
-    async with canned(GONE, Says(body=running), Says(body=theirs)) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, Says(body=running), Says(body=theirs)) as arm,
+        open_session(arm) as own,
+    ):
         with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
             await own.put(VAULT, api_version=VERSION, json=BODY, if_match="1")
     assert isinstance(raised.value.__cause__, OperationFailedError | OperationCanceledError)
@@ -376,27 +398,30 @@ async def test_somebody_elses_failure_is_not_the_lost_writes(state: str) -> None
 async def test_a_lost_write_may_end_well_in_any_word_for_it(state: str) -> None:
     running = {**DONE, "properties": {"a": 1, "provisioningState": "Updating"}}
     done = {**DONE, "properties": {"a": 1, "provisioningState": state}}
-    async with canned(GONE, Says(body=running), Says(body=done)) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, Says(body=running), Says(body=done)) as arm,
+        open_session(arm) as own,
+    ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == done
 
 
 async def test_single_request_does_not_wait_for_the_end_of_a_change() -> None:
     running = {**DONE, "properties": {"a": 1, "provisioningState": "Updating"}}
-    async with canned(GONE, Says(body=running)) as arm, session(arm) as own:
+    async with serve_canned(GONE, Says(body=running)) as arm, open_session(arm) as own:
         with pytest.raises(ServiceError, match="GatewayTimeout"):
             await send(own, "PUT")
     assert [one.method for one in arm.asked] == ["PUT", "GET"]
 
 
 async def test_a_doubt_is_told_when_there_is_no_token_to_look_with() -> None:
-    async with canned(GONE, EXPIRED) as arm, session(arm, OneToken()) as own:
+    async with serve_canned(GONE, EXPIRED) as arm, open_session(arm, OneToken()) as own:
         with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
             await send(own, "PUT")
     assert "could not be looked up" in raised.value.__notes__[0]
 
 
 async def test_a_doubt_is_told_when_there_is_no_token_to_repeat_with() -> None:
-    async with canned(LOST, EXPIRED) as arm, session(arm, OneToken()) as own:
+    async with serve_canned(LOST, EXPIRED) as arm, open_session(arm, OneToken()) as own:
         with pytest.raises(ArmConnectionError, match="ServerDisconnected") as raised:
             await send(own, "DELETE")
     assert raised.value.arrived
@@ -414,9 +439,11 @@ async def test_uncertain_call_stays_so_if_a_repetition_is_unsent() -> None:
     closed = asyncio.Event()
     clock = attrs.evolve(ManualClock().clock, sleep=sleep)
     async with AsyncExitStack() as stack:
-        async with canned(Says(504, error("GatewayTimeout"), {"Connection": "close"})) as arm:
+        async with serve_canned(
+            Says(504, make_error_body("GatewayTimeout"), {"Connection": "close"})
+        ) as arm:
             own = await stack.enter_async_context(
-                session(arm, clock=clock, retry=ArmRetry(max_attempts=2))
+                open_session(arm, clock=clock, retry=ArmRetry(max_attempts=2))
             )
             call = asyncio.ensure_future(send(own, "DELETE"))
             await gate.wait()
@@ -429,9 +456,15 @@ async def test_uncertain_call_stays_so_if_a_repetition_is_unsent() -> None:
 
 
 async def test_deletion_with_404_after_a_lost_request_has_succeeded() -> None:
-    async with canned(GONE, Says(404, error("ResourceNotFound"))) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, Says(404, make_error_body("ResourceNotFound"))) as arm,
+        open_session(arm) as own,
+    ):
         assert await own.delete(VAULT, api_version=VERSION) is None
-    async with canned(Says(404, error("ResourceNotFound"))) as arm, session(arm) as own:
+    async with (
+        serve_canned(Says(404, make_error_body("ResourceNotFound"))) as arm,
+        open_session(arm) as own,
+    ):
         with pytest.raises(NotFoundError):
             await own.delete(VAULT, api_version=VERSION)
 
@@ -444,7 +477,7 @@ async def test_a_lost_request_is_sent_once(
     """By default aiohttp sends a GET, HEAD, PUT or DELETE a second time."""
     passed: list[str] = []
     if old:
-        monkeypatch.setattr(_http, "_sends_once", lambda _: False)
+        monkeypatch.setattr(_http, "_disable_resends", lambda _: False)
 
     async def theirs(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -454,9 +487,9 @@ async def test_a_lost_request_is_sent_once(
 
     methods = ["GET", "HEAD", "PUT", "DELETE"]
     async with (
-        canned(*[LOST] * 4, Says()) as arm,
+        serve_canned(*[LOST] * 4, Says()) as arm,
         aiohttp.ClientSession(middlewares=(theirs,)) as http,
-        session(arm, http=http if borrowed else None, retry=None) as own,
+        open_session(arm, http=http if borrowed else None, retry=None) as own,
     ):
         for method in methods:
             with pytest.raises(ArmConnectionError, match="ServerDisconnectedError") as raised:
@@ -471,7 +504,7 @@ def test_a_session_that_cant_be_kept_from_repeating_is_known() -> None:
     class Other:
         """An aiohttp session of a future version."""
 
-    assert not _http._sends_once(Other())  # type: ignore[arg-type]
+    assert not _http._disable_resends(Other())  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("azure_environment")
@@ -494,27 +527,30 @@ async def test_a_group_is_made_once_although_the_answer_is_lost(
 CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
 ENCODED_CLAIMS = base64.urlsafe_b64encode(CLAIMS.encode()).decode()
 CHALLENGE = f'Bearer error="insufficient_claims", claims="{ENCODED_CLAIMS}"'
-EXPIRED = Says(401, error("ExpiredAuthenticationToken"))
+EXPIRED = Says(401, make_error_body("ExpiredAuthenticationToken"))
 
 
 async def test_refused_token_is_renewed_without_the_rule() -> None:
     tokens = Tokens(("old", "new"))
-    async with canned(EXPIRED, Says()) as arm, session(arm, tokens, retry=None) as own:
+    async with serve_canned(EXPIRED, Says()) as arm, open_session(arm, tokens, retry=None) as own:
         await send(own, "POST")
     assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer old", "Bearer new"]
 
 
 async def test_a_second_challenge_is_the_callers() -> None:
     tokens = Tokens(("old", "new", "newer"))
-    challenged = Says(401, error("AuthenticationFailed"), {"WWW-Authenticate": CHALLENGE})
-    async with canned(challenged, challenged) as arm, session(arm, tokens) as own:
+    challenged = Says(401, make_error_body("AuthenticationFailed"), {"WWW-Authenticate": CHALLENGE})
+    async with serve_canned(challenged, challenged) as arm, open_session(arm, tokens) as own:
         with pytest.raises(AuthenticationError):
             await send(own, "GET")
     assert [claims for _, claims in tokens.asked] == [None, CLAIMS]
 
 
 async def test_a_repeated_call_asks_for_its_token_anew() -> None:
-    async with canned(BUSY, EXPIRED, Says()) as arm, session(arm, Tokens(("old", "new"))) as own:
+    async with (
+        serve_canned(BUSY, EXPIRED, Says()) as arm,
+        open_session(arm, Tokens(("old", "new"))) as own,
+    ):
         await send(own, "GET")
     assert [one.headers["Authorization"] for one in arm.asked] == [
         "Bearer old",
@@ -525,7 +561,7 @@ async def test_a_repeated_call_asks_for_its_token_anew() -> None:
 
 async def test_tokens_of_further_tenants_go_along() -> None:
     others = [Tokens((name,)) for name in "abc"]
-    async with canned(Says(), Says()) as arm, session(arm, auxiliary=others) as own:
+    async with serve_canned(Says(), Says()) as arm, open_session(arm, auxiliary=others) as own:
         for _ in range(2):
             await send(own, "GET")
         assert "Bearer a" not in repr(own._connection)
@@ -537,7 +573,10 @@ async def test_tokens_of_further_tenants_go_along() -> None:
 
 async def test_a_refusal_renews_the_tokens_of_all_tenants() -> None:
     first, second = Tokens(("one",)), Tokens(("two", "2"))
-    async with canned(EXPIRED, Says()) as arm, session(arm, first, auxiliary=[second]) as own:
+    async with (
+        serve_canned(EXPIRED, Says()) as arm,
+        open_session(arm, first, auxiliary=[second]) as own,
+    ):
         await send(own, "GET")
     assert arm.asked[1].headers["Authorization"] == "Bearer one"
     assert arm.asked[1].headers["x-ms-authorization-auxiliary"] == "Bearer 2"
@@ -546,7 +585,10 @@ async def test_a_refusal_renews_the_tokens_of_all_tenants() -> None:
 async def test_a_challenge_is_about_the_first_tenants_token() -> None:
     first, second = Tokens(("one", "1")), Tokens(("two", "2"))
     challenged = Says(401, None, {"WWW-Authenticate": CHALLENGE})
-    async with canned(challenged, Says()) as arm, session(arm, first, auxiliary=[second]) as own:
+    async with (
+        serve_canned(challenged, Says()) as arm,
+        open_session(arm, first, auxiliary=[second]) as own,
+    ):
         await send(own, "GET")
     assert arm.asked[1].headers["Authorization"] == "Bearer 1"
     assert arm.asked[1].headers["x-ms-authorization-auxiliary"] == "Bearer two"
@@ -566,9 +608,9 @@ async def test_a_challenge_of_the_embedded_azure_is_met(embedded_azure: Embedded
 
 async def test_call_has_its_own_id_and_the_sessions_correlation_id() -> None:
     async with (
-        canned(*[Says()] * 4) as arm,
-        session(arm) as own,
-        session(arm, correlation_id="mine") as named,
+        serve_canned(*[Says()] * 4) as arm,
+        open_session(arm) as own,
+        open_session(arm, correlation_id="mine") as named,
     ):
         for _ in range(2):
             await send(own, "GET")
@@ -597,7 +639,7 @@ async def test_the_time_out_is_for_all_requests_of_a_call_together(
         return Says()
 
     answer: Callable[[Asked], Awaitable[Says]] = hold
-    async with canned(BUSY, answer) as arm, session(arm, retry=lambda _: 0.0) as own:
+    async with serve_canned(BUSY, answer) as arm, open_session(arm, retry=lambda _: 0.0) as own:
         with pytest.raises(
             ArmConnectionError, match=f"no answer within {time_outs.SECONDS} s"
         ) as raised:
@@ -615,7 +657,7 @@ async def test_a_time_out_of_the_callers_own_is_left_alone() -> None:
         msg = "the rule's own"
         raise TimeoutError(msg)
 
-    async with canned(rule_out) as arm, session(arm, retry=rule) as own:
+    async with serve_canned(rule_out) as arm, open_session(arm, retry=rule) as own:
         with pytest.raises(TimeoutError, match="the rule's own"):
             await send(own, "GET", timeout=30)
 
@@ -625,8 +667,8 @@ async def test_a_time_out_of_the_callers_own_is_left_alone() -> None:
 
 async def test_a_session_that_is_closed_while_a_call_waits_tells_it() -> None:
     manual = ManualClock()
-    async with canned(BUSY) as arm:
-        own = session(arm, clock=manual.clock)
+    async with serve_canned(BUSY) as arm:
+        own = open_session(arm, clock=manual.clock)
         call = asyncio.ensure_future(send(own, "GET"))
         await manual.sleeping()
         await own.close()
@@ -649,13 +691,13 @@ async def test_a_close_tells_those_who_still_wait_for_a_connection(
 
     answer: Callable[[Asked], Awaitable[Says]] = hold
     async with (
-        canned(answer) as arm,
+        serve_canned(answer) as arm,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
     ):
-        own = session(arm, http=http if borrowed else None)
+        own = open_session(arm, http=http if borrowed else None)
         calls = [asyncio.ensure_future(send(own, "GET")) for _ in range(3)]
         cancelled = calls.pop()
-        await until(lambda: bool(arm.asked))
+        await wait_until(lambda: bool(arm.asked))
         cancelled.cancel()
         await (http.close() if borrowed else own.close())
         ends: list[Any] = await asyncio.gather(*calls, cancelled, return_exceptions=True)
@@ -675,8 +717,8 @@ async def test_write_under_way_when_the_session_closes_is_uncertain() -> None:
         return Says()
 
     answer: Callable[[Asked], Awaitable[Says]] = hold
-    async with canned(answer) as arm:
-        own = session(arm)
+    async with serve_canned(answer) as arm:
+        own = open_session(arm)
         call = asyncio.ensure_future(send(own, "DELETE"))
         await arrived.wait()
         await own.close()
@@ -699,7 +741,7 @@ async def test_error_is_raised_even_if_no_module_can_be_loaded(
         if answer is LOST
         else "status 503, and the module for its recovery can't be loaded"
     )
-    async with canned(answer) as arm, session(arm) as own:
+    async with serve_canned(answer) as arm, open_session(arm) as own:
         with pytest.raises(ArmConnectionError, match=why) as raised:
             await send(own, "PUT")
     assert raised.value.uncertain
@@ -710,7 +752,7 @@ async def test_error_is_raised_even_if_no_module_can_be_loaded(
 
 async def test_a_signed_url_is_in_no_error() -> None:
     answer, signature = b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", uuid4().hex
-    async with canned() as arm, listener(answer) as (url, seen):
+    async with serve_canned() as arm, listen(answer) as (url, seen):
         cloud = attrs.evolve(arm.cloud, resource_manager=url)
         async with ArmSession(Tokens(), cloud=cloud, retry=None) as own:
             with pytest.raises(ArmConnectionError, match="ClientResponseError: 400") as raised:
@@ -730,8 +772,8 @@ def test_no_kind_of_error_of_aiohttps_tells_a_url() -> None:
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
-    async with canned(Says()) as arm:
-        own = session(arm)
+    async with serve_canned(Says()) as arm:
+        own = open_session(arm)
         await send(own, "GET")
         http = own._connection.http
         assert http is not None

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from arm_server import Says, Tokens, canned, error
+from arm_server import Says, Tokens, make_error_body, serve_canned
 
 from aiomsi import (
     ArmConnectionError,
@@ -23,7 +23,7 @@ AUDIENCE = "https://management.contoso.example/5c9a3c1e-4f0e-4a55-8a3c-6d1f5f0e7
 GROUP = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 
 
-def says(**more: Any) -> Says:
+def make_metadata(**more: Any) -> Says:
     return Says(body={"name": "Stack", "authentication": {"audiences": [AUDIENCE]}, **more})
 
 
@@ -51,33 +51,33 @@ async def test_a_private_ca_is_trusted_where_it_is_given() -> None:
     assert not raised.value.arrived
     assert (raised.value.method, raised.value.url) == (
         "GET",
-        f"{azure_url(raised.value)}/metadata/endpoints",
+        f"{get_azure_url(raised.value)}/metadata/endpoints",
     )
 
 
-def azure_url(error: ArmConnectionError) -> str:
+def get_azure_url(error: ArmConnectionError) -> str:
     return error.url.removesuffix("/metadata/endpoints")
 
 
 async def test_what_an_answer_leaves_out_is_taken_from_the_question() -> None:
-    async with canned(says(name="")) as arm:
+    async with serve_canned(make_metadata(name="")) as arm:
         cloud = await Cloud.discover(arm.url)
     assert cloud == Cloud(arm.url.removeprefix("http://"), arm.url, AUDIENCE)
 
 
 async def test_of_several_audiences_arms_own_is_taken() -> None:
-    async with canned() as arm:
+    async with serve_canned() as arm:
         audiences = ["https://management.core.windows.net/", 1, "", f"{arm.url}/", AUDIENCE]
         arm.answers = [
-            says(authentication={"audiences": audiences}),
-            says(authentication={"audiences": audiences[:1]}),
+            make_metadata(authentication={"audiences": audiences}),
+            make_metadata(authentication={"audiences": audiences[:1]}),
         ]
         assert (await Cloud.discover(arm.url)).audience == f"{arm.url}/"
         assert (await Cloud.discover(arm.url)).audience == audiences[0]
 
 
 async def test_of_a_list_of_clouds_the_one_that_was_asked_is_taken() -> None:
-    async with canned() as arm:
+    async with serve_canned() as arm:
         authentication = {"audiences": [AUDIENCE]}
         other = {
             "name": "Other",
@@ -124,14 +124,14 @@ def test_region_belongs_to_its_cloud_but_not_vice_versa(named: str, asked: str, 
     ],
 )
 async def test_what_describes_no_cloud_is_an_error(document: Any) -> None:
-    async with canned(Says(body=document)) as arm:
+    async with serve_canned(Says(body=document)) as arm:
         with pytest.raises(ServiceError, match="describes no cloud"):
             await Cloud.discover(arm.url)
 
 
 async def test_an_answer_that_is_an_error_or_no_json_is_an_error() -> None:
-    async with canned(
-        Says(404, error("NotFound")), Says(200, "<html>"), Says(204), Says(None)
+    async with serve_canned(
+        Says(404, make_error_body("NotFound")), Says(200, "<html>"), Says(204), Says(None)
     ) as arm:
         with pytest.raises(NotFoundError):
             await Cloud.discover(arm.url)
@@ -206,10 +206,10 @@ async def test_a_cloud_with_another_clouds_audience_is_refused(
 ) -> None:
     names = ["https://management.azure.com/", "https://management.core.windows.net/"]
     monkeypatch.setattr(_discovery, "is_loopback", lambda _: False)
-    async with canned() as arm:
+    async with serve_canned() as arm:
         arm.answers += [
-            says(authentication={"audiences": names}),
-            says(authentication={"audiences": [*names, AUDIENCE]}),
+            make_metadata(authentication={"audiences": names}),
+            make_metadata(authentication={"audiences": [*names, AUDIENCE]}),
         ]
         with pytest.raises(
             ForeignHostError, match=r"audience 'https://management\.azure\.com/'"

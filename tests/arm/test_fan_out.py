@@ -14,8 +14,19 @@ import aiohttp
 import anyio
 import attrs
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, canned, error, session
-from loops import until
+from arm_server import (
+    GROUP,
+    VAULT,
+    VERSION,
+    Asked,
+    Canned,
+    Says,
+    Tokens,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import wait_until
 
 import aiomsi
 from aiomsi import (
@@ -34,7 +45,7 @@ from aiomsi import (
 )
 from aiomsi._arm import fan_out
 from aiomsi._arm.protocol.bulk.byte_budget import FIRST_CALLS, FIRST_LIST, FIRST_SINGLE, GROWTH
-from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
+from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames, RawPage
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -51,37 +62,37 @@ FIRST, SECOND = (f"/subscriptions/{digit * 8}-0000-0000-0000-000000000000" for d
 SUBSCRIPTION = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
 
 
-def path_of(number: int, subscription: str = FIRST) -> str:
+def make_path(number: int, subscription: str = FIRST) -> str:
     return f"{subscription}/resourceGroups/g{number}"
 
 
 def get(number: int, subscription: str = FIRST, **options: Any) -> Request:
     """Return a GET whose tag is its number."""
     options.setdefault("api_version", VERSION)
-    return Request("GET", path_of(number, subscription), tag=number, **options)
+    return Request("GET", make_path(number, subscription), tag=number, **options)
 
 
-def echo(asked: Asked) -> Says:
+def return_name(asked: Asked) -> Says:
     """Respond with the last segment of the path."""
     return Says(body={"name": asked.target.partition("?")[0].rpartition("/")[2]})
 
 
 @asynccontextmanager
-async def served(
-    answer: Callable[[Asked], Any] = echo, **options: Any
+async def serve_one(
+    answer: Callable[[Asked], Any] = return_name, **options: Any
 ) -> AsyncIterator[tuple[Canned, ArmSession]]:
     """Serve one response to every request; yield the server and a session for it."""
-    async with canned() as arm, session(arm, **options) as own:
+    async with serve_canned() as arm, open_session(arm, **options) as own:
         arm.usual = answer
         yield arm, own
 
 
-def left() -> list[str]:
+def list_fan_out_tasks() -> list[str]:
     """Return the names of the tasks of fan-outs."""
     return [task.get_name() for task in asyncio.all_tasks() if "fan-out" in task.get_name()]
 
 
-async def turns(number: int = 100) -> None:
+async def take_turns(number: int = 100) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
 
@@ -136,7 +147,7 @@ class Hold:
         if not self.words or any(f"/{word}?" in asked.target for word in self.words):
             self.held += 1
             await self._open.wait()
-        return echo(asked)
+        return return_name(asked)
 
 
 async def collect(found: AsyncIterator[Any], into: list[Any]) -> None:
@@ -149,7 +160,7 @@ async def collect(found: AsyncIterator[Any], into: list[Any]) -> None:
 
 
 async def test_every_request_has_one_outcome_with_its_value() -> None:
-    async with served() as (arm, own):
+    async with serve_one() as (arm, own):
         outcomes = [outcome async for outcome in own.fan_out(get(number) for number in range(70))]
     assert sorted(outcome.request.tag for outcome in outcomes) == list(range(70))
     for outcome in outcomes:
@@ -157,7 +168,7 @@ async def test_every_request_has_one_outcome_with_its_value() -> None:
         assert (outcome.attempts, outcome.waited_for, outcome.skipped) == (1, None, False)
         assert outcome.waited >= 0
     assert len(arm.asked) == 70
-    assert left() == []
+    assert list_fan_out_tasks() == []
 
 
 @pytest.mark.usefixtures("azure_environment")
@@ -184,8 +195,8 @@ async def test_writes_follow_their_long_running_operations(embedded_azure: Embed
 
 
 async def test_paths_as_text_are_gets_with_the_common_version() -> None:
-    async with served() as (arm, own):
-        paths = [path_of(1), f"{path_of(2)}"]
+    async with serve_one() as (arm, own):
+        paths = [make_path(1), f"{make_path(2)}"]
         values = [one.result() async for one in own.fan_out(paths, api_version=VERSION)]
     assert sorted(value["name"] for value in values) == ["g1", "g2"]
     assert {one.target.partition("?")[2] for one in arm.asked} == {f"api-version={VERSION}"}
@@ -193,9 +204,13 @@ async def test_paths_as_text_are_gets_with_the_common_version() -> None:
 
 async def test_error_of_one_request_is_its_outcome() -> None:
     def answer(asked: Asked) -> Says:
-        return Says(404, error("ResourceGroupNotFound")) if "/g3?" in asked.target else echo(asked)
+        return (
+            Says(404, make_error_body("ResourceGroupNotFound"))
+            if "/g3?" in asked.target
+            else return_name(asked)
+        )
 
-    async with served(answer) as (_, own):
+    async with serve_one(answer) as (_, own):
         outcomes = [one async for one in own.fan_out(get(number) for number in range(6))]
     failed = [one for one in outcomes if one.error is not None]
     assert [one.request.tag for one in failed] == [3]
@@ -209,8 +224,12 @@ async def test_error_of_one_request_is_its_outcome() -> None:
 
 
 async def test_malformed_request_is_an_outcome_without_attempts() -> None:
-    async with served() as (arm, own):
-        bad = [Request("GET", "no-slash", api_version=VERSION), Request("get", path_of(1)), get(2)]
+    async with serve_one() as (arm, own):
+        bad = [
+            Request("GET", "no-slash", api_version=VERSION),
+            Request("get", make_path(1)),
+            get(2),
+        ]
         outcomes = [one async for one in own.fan_out(bad, ordered=True)]
     assert [type(one.error) for one in outcomes] == [ConfigurationError] * 2 + [type(None)]
     assert [one.attempts for one in outcomes] == [0, 0, 1]
@@ -218,21 +237,21 @@ async def test_malformed_request_is_an_outcome_without_attempts() -> None:
 
 
 async def test_body_that_is_no_json_is_an_error_outcome() -> None:
-    async with served(lambda _: Says(body="<html>")) as (_, own):
+    async with serve_one(lambda _: Says(body="<html>")) as (_, own):
         (outcome,) = [one async for one in own.fan_out([get(1)])]
     assert isinstance(outcome.error, ServiceError)
     assert outcome.attempts == 1
 
 
 async def test_repetitions_are_counted_as_attempts() -> None:
-    async with canned(Says(503), Says(503), Says(body=1)) as arm, session(arm) as own:
+    async with serve_canned(Says(503), Says(503), Says(body=1)) as arm, open_session(arm) as own:
         (outcome,) = [one async for one in own.fan_out([get(1)])]
     assert (outcome.result(), outcome.attempts) == (1, 3)
 
 
 async def test_timeout_counts_for_each_request() -> None:
     hold = Hold("g1")
-    async with served(hold, retry=None) as (_, own):
+    async with serve_one(hold, retry=None) as (_, own):
         requests = [get(number, timeout=0.05 if number == 1 else None) for number in range(3)]
         outcomes = {one.request.tag: one async for one in own.fan_out(requests)}
         hold.release()
@@ -245,7 +264,7 @@ async def test_failed_token_is_an_error_of_each_request() -> None:
         async def get_token(self, *_: str, claims: str | None = None, **__: Any) -> Any:
             raise ValueError
 
-    async with canned() as arm, session(arm, Broken()) as own:
+    async with serve_canned() as arm, open_session(arm, Broken()) as own:
         outcomes = [one async for one in own.fan_out(get(number) for number in range(3))]
     assert all(isinstance(one.error, CredentialError) for one in outcomes)
     assert [one.attempts for one in outcomes] == [0, 0, 0]
@@ -254,12 +273,12 @@ async def test_failed_token_is_an_error_of_each_request() -> None:
 async def test_ordered_outcomes_have_the_order_of_the_requests() -> None:
     hold = Hold("g0")
     async with (
-        served(hold) as (arm, own),
+        serve_one(hold) as (arm, own),
         aclosing(own.fan_out((get(n) for n in range(12)), limit=5, ordered=True)) as found,
     ):
         first = asyncio.ensure_future(anext(found))
-        await until(lambda: len(arm.asked) == 5)
-        await turns()
+        await wait_until(lambda: len(arm.asked) == 5)
+        await take_turns()
         # The first request counts, so the others wait for it.
         assert len(arm.asked) == 5
         assert not first.done()
@@ -271,7 +290,7 @@ async def test_ordered_outcomes_have_the_order_of_the_requests() -> None:
 async def test_unordered_outcomes_come_as_they_end() -> None:
     hold = Hold("g0")
     async with (
-        served(hold) as (_, own),
+        serve_one(hold) as (_, own),
         aclosing(own.fan_out((get(n) for n in range(6)), limit=2)) as found,
     ):
         tags = [(await anext(found)).request.tag for _ in range(5)]
@@ -284,7 +303,7 @@ async def test_unordered_outcomes_come_as_they_end() -> None:
 
 
 async def test_endless_iterable_ends_with_the_loop(source: Source) -> None:
-    async with served() as (arm, own):
+    async with serve_one() as (arm, own):
         count = 0
         async with aclosing(own.fan_out(source.requests(), limit=8)) as outcomes:
             async for outcome in outcomes:
@@ -293,37 +312,40 @@ async def test_endless_iterable_ends_with_the_loop(source: Source) -> None:
                 if count == 10:
                     break
         assert source.closed
-        assert left() == []
+        assert list_fan_out_tasks() == []
         assert len(arm.asked) <= source.taken <= 18
 
 
 async def test_loop_left_without_aclosing_ends_all_too(source: Source) -> None:
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         async for _ in own.fan_out(source.requests(), limit=8):
             break
         gc.collect()
-        await until(lambda: source.closed and not left())
+        await wait_until(lambda: source.closed and not list_fan_out_tasks())
         assert source.taken <= 9
 
 
 async def test_slow_consumer_stops_the_sending(source: Source) -> None:
-    async with served() as (arm, own), aclosing(own.fan_out(source.requests(), limit=4)) as found:
+    async with (
+        serve_one() as (arm, own),
+        aclosing(own.fan_out(source.requests(), limit=4)) as found,
+    ):
         await anext(found)
-        await until(lambda: len(arm.asked) >= 5)
-        await turns()
+        await wait_until(lambda: len(arm.asked) >= 5)
+        await take_turns()
         # The consumer has one outcome, and four wait.
         assert len(arm.asked) == source.taken == 5
         await anext(found)
-        await until(lambda: len(arm.asked) == 6)
-        await turns()
+        await wait_until(lambda: len(arm.asked) == 6)
+        await take_turns()
         assert source.taken == 6
 
 
 async def test_iterable_is_not_read_before_the_iteration() -> None:
     source = Source()
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         outcomes = own.fan_out(source.requests())
-        await turns()
+        await take_turns()
         assert source.taken == 0
         await outcomes.aclose()
 
@@ -336,7 +358,7 @@ async def test_other_tasks_run_while_requests_are_taken() -> None:
             taken.append(number)
             yield get(number)
 
-    async with served() as (_, own), aclosing(own.fan_out(requests())) as outcomes:
+    async with serve_one() as (_, own), aclosing(own.fan_out(requests())) as outcomes:
         first = asyncio.ensure_future(anext(outcomes))
         most = 0
         while not first.done():
@@ -354,20 +376,20 @@ async def test_large_answers_reduce_the_calls_under_way() -> None:
         return Says(body="x" * 200_000)
 
     async with (
-        served(answer, pacing=False) as (_, own),
+        serve_one(answer, pacing=False) as (_, own),
         aclosing(own.fan_out(Source().requests(), limit=500, max_bytes=1_600_000)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
-        await until(lambda: hold.held == FIRST_CALLS)
-        await turns()
+        await wait_until(lambda: hold.held == FIRST_CALLS)
+        await take_turns()
         # The size of the first answer is not known, so that more might not fit.
         assert hold.held == FIRST_CALLS
         hold.release()
         await first
         for _ in range(31):
             await anext(outcomes)
-        await until(lambda: hold.held >= 33)
-        await turns()
+        await wait_until(lambda: hold.held >= 33)
+        await take_turns()
         assert hold.held <= 32 + 3
 
 
@@ -380,12 +402,12 @@ async def test_large_answers_to_posts_stop_the_sending() -> None:
         Request("POST", f"{FIRST}/query{number}", api_version=VERSION) for number in range(200)
     ]
     async with (
-        served(answer, pacing=False) as (server, own),
+        serve_one(answer, pacing=False) as (server, own),
         aclosing(own.fan_out(requests, max_bytes=1_000_000)) as outcomes,
     ):
         await anext(outcomes)
-        await turns()
-        await until(lambda: "aiomsi fan-out" not in left())
+        await take_turns()
+        await wait_until(lambda: "aiomsi fan-out" not in list_fan_out_tasks())
         sent = len(server.asked)
         assert sent < 30
         assert len([one async for one in outcomes]) == 199
@@ -399,15 +421,15 @@ async def test_lists_start_fewer_calls_than_named_resources() -> None:
     def requests() -> Iterator[Request]:
         for number in range(100):
             yield get(number)
-            yield Request("GET", f"{path_of(number)}/resources", api_version=VERSION, tag=number)
+            yield Request("GET", f"{make_path(number)}/resources", api_version=VERSION, tag=number)
 
     async with (
-        served(hold) as (_, own),
+        serve_one(hold) as (_, own),
         aclosing(own.fan_out(requests(), limit=500, max_bytes=10 * FIRST_LIST)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
-        await until(lambda: hold.held == 2 * FIRST_CALLS - 1)
-        await turns()
+        await wait_until(lambda: hold.held == 2 * FIRST_CALLS - 1)
+        await take_turns()
         assert hold.held == 2 * FIRST_CALLS - 1
         hold.release()
         found = [await first] + [outcome async for outcome in outcomes]
@@ -420,10 +442,10 @@ async def test_query_by_post_is_expected_to_be_as_large_as_a_list() -> None:
         Request("POST", "/providers/Microsoft.ResourceGraph/resources", api_version=VERSION)
         for _ in range(50)
     ]
-    async with served(hold) as (_, own):
+    async with serve_one(hold) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(requests), []))
-        await until(lambda: hold.held == 3)
-        await turns()
+        await wait_until(lambda: hold.held == 3)
+        await take_turns()
         assert hold.held == 3
         hold.release()
         await task
@@ -435,13 +457,13 @@ async def test_small_answers_raise_the_calls_under_way() -> None:
     hold = Hold(*(f"g{number}" for number in range(60, 161)))
     most = 50 * FIRST_SINGLE
     async with (
-        served(hold, pacing=False) as (_, own),
+        serve_one(hold, pacing=False) as (_, own),
         aclosing(own.fan_out(Source().requests(), limit=100, max_bytes=most)) as found,
     ):
         for _ in range(59):
             (await anext(found)).result()
         last = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.held == 100)
+        await wait_until(lambda: hold.held == 100)
         hold.release()
         await last
 
@@ -449,13 +471,13 @@ async def test_small_answers_raise_the_calls_under_way() -> None:
 async def test_each_answer_allows_more_calls() -> None:
     hold = Hold(*(f"g{number}" for number in range(2, 500)))
     async with (
-        served(hold, pacing=False) as (_, own),
+        serve_one(hold, pacing=False) as (_, own),
         aclosing(own.fan_out(Source().requests())) as found,
     ):
         # Of the first calls only g1 is answered.
         (await anext(found)).result()
-        await until(lambda: hold.held == FIRST_CALLS + GROWTH)
-        await turns()
+        await wait_until(lambda: hold.held == FIRST_CALLS + GROWTH)
+        await take_turns()
         assert hold.held == FIRST_CALLS + GROWTH
         hold.release()
         await anext(found)
@@ -468,11 +490,11 @@ async def test_slow_first_answers_hold_back_the_others_for_a_while(
     monkeypatch.setattr(fan_out, "_PATIENCE", 0.001)
     hold = Hold()
     async with (
-        served(hold, pacing=False) as (_, own),
+        serve_one(hold, pacing=False) as (_, own),
         aclosing(own.fan_out(Source().requests(), limit=100)) as found,
     ):
         first = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.held == 100)
+        await wait_until(lambda: hold.held == 100)
         hold.release()
         await first
 
@@ -490,7 +512,7 @@ async def test_lists_that_hang_at_first_hold_back_no_others(
 
     requests = (get(number) for number in range(40))
     async with (
-        served(answer, pacing=False) as (_, own),
+        serve_one(answer, pacing=False) as (_, own),
         aclosing(own.fan_out_list(requests, max_bytes=FIRST_LIST)) as found,
     ):
         ended = set[int]()
@@ -515,8 +537,8 @@ async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
         yield from (get(number) for number in range(20))
         yield from (get(number, SECOND) for number in range(20, 30))
 
-    async with served(answer, clock=manual.clock) as (_, own):
-        await own.get(path_of(0), api_version=VERSION)
+    async with serve_one(answer, clock=manual.clock) as (_, own):
+        await own.get(make_path(0), api_version=VERSION)
         async with aclosing(own.fan_out(requests())) as found:
             tags = {(await anext(found)).request.tag for _ in range(10)}
             assert tags == set(range(20, 30))
@@ -525,12 +547,14 @@ async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
 async def test_call_that_waits_for_limits_twice_counts_once() -> None:
     said = [
         Says(body=1, headers={READS: "0"}),
-        Says(429, error("SubscriptionRequestsThrottled"), {"Retry-After": "3", READS: "0"}),
+        Says(
+            429, make_error_body("SubscriptionRequestsThrottled"), {"Retry-After": "3", READS: "0"}
+        ),
         Says(body=2, headers={READS: "9999"}),
     ]
     clock = ManualClock(autoadvance=True).clock
-    async with served(lambda _: said.pop(0), clock=clock) as (_, own):
-        await own.get(path_of(0), api_version=VERSION)
+    async with serve_one(lambda _: said.pop(0), clock=clock) as (_, own):
+        await own.get(make_path(0), api_version=VERSION)
         (found,) = [one async for one in own.fan_out([get(1)])]
     assert (found.result(), found.attempts) == (2, 2)
     assert found.waited >= 3
@@ -541,12 +565,12 @@ async def test_waits_for_a_connection_are_no_part_of_the_budget() -> None:
     one = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
     rule = aiomsi.ArmRetry(total_budget=0.2)
     found: list[Outcome] = []
-    async with one, served(hold, http=one, retry=rule, clock=None) as (_, own):
+    async with one, serve_one(hold, http=one, retry=rule, clock=None) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(map(get, range(4))), found))
-        await until(lambda: hold.held == 1)
+        await wait_until(lambda: hold.held == 1)
         # A single call, which came later, fails.
         with pytest.raises(ArmConnectionError, match="no connection in time"):
-            await own.get(path_of(5), api_version=VERSION)
+            await own.get(make_path(5), api_version=VERSION)
         hold.release()
         await task
     assert [outcome.error for outcome in found] == [None] * 4
@@ -556,7 +580,7 @@ async def test_waits_for_a_connection_are_no_part_of_the_budget() -> None:
 async def test_outcome_names_the_limit_that_it_waited_for() -> None:
     clock = ManualClock(autoadvance=True).clock
     headers = {"x-ms-ratelimit-remaining-subscription-reads": "0"}
-    async with served(lambda _: Says(body=1, headers=headers), clock=clock) as (_, own):
+    async with serve_one(lambda _: Says(body=1, headers=headers), clock=clock) as (_, own):
         found = [one async for one in own.fan_out(map(get, range(30)))]
         pages = [one async for one in own.fan_out_list([get(1)])]
     longest = max(found, key=lambda one: one.waited)
@@ -585,11 +609,11 @@ async def test_error_of_the_iterable_follows_the_outcomes(source: Source) -> Non
         raise OddError
 
     outcomes: list[Outcome] = []
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         given = requests() if source.asynchronous else synchronous()
         with pytest.raises(OddError):
             await collect(own.fan_out(given), outcomes)
-        assert left() == []
+        assert list_fan_out_tasks() == []
     assert sorted(outcome.request.tag for outcome in outcomes) == [1, 2]
 
 
@@ -601,18 +625,18 @@ async def test_error_of_closing_the_iterable_is_raised() -> None:
         finally:
             raise LookupError
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         outcomes = own.fan_out(requests(), limit=1)
         await anext(outcomes)
         with pytest.raises(LookupError):
             await outcomes.aclose()
-        assert left() == []
+        assert list_fan_out_tasks() == []
 
 
 async def test_wrong_item_is_an_error_after_the_outcomes() -> None:
     outcomes: list[Outcome] = []
     requests: list[Any] = [get(1), 2, get(3)]
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         with pytest.raises(ConfigurationError, match="type int"):
             await collect(own.fan_out(requests), outcomes)
     assert [outcome.request.tag for outcome in outcomes] == [1]
@@ -632,7 +656,7 @@ async def test_wrong_item_is_an_error_after_the_outcomes() -> None:
     ],
 )
 async def test_wrong_argument_is_an_error_at_once(requests: Any, options: Any) -> None:
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         with pytest.raises(ConfigurationError):
             own.fan_out(requests, **options)
         with pytest.raises(ConfigurationError):
@@ -640,7 +664,7 @@ async def test_wrong_argument_is_an_error_at_once(requests: Any, options: Any) -
 
 
 async def test_list_without_requests_ends_at_once() -> None:
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         assert [one async for one in own.fan_out([])] == []
         assert [one async for one in own.fan_out_list(())] == []
 
@@ -661,7 +685,7 @@ async def test_close_that_is_a_coroutine_is_awaited() -> None:
             await asyncio.sleep(0)
             closed.append(True)
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         assert [one async for one in own.fan_out(File())] == []
     assert closed == [True]
 
@@ -680,7 +704,7 @@ async def test_iterator_without_close_is_read_to_its_end() -> None:
             self.left -= 1
             return get(self.left)
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         assert len([one async for one in own.fan_out(Plain())]) == 3
 
 
@@ -689,21 +713,27 @@ async def test_iterator_without_close_is_read_to_its_end() -> None:
 
 async def test_raise_ends_all_with_the_first_error(source: Source) -> None:
     def answer(asked: Asked) -> Says:
-        return Says(409, error("Conflict")) if "/g5?" in asked.target else echo(asked)
+        return (
+            Says(409, make_error_body("Conflict")) if "/g5?" in asked.target else return_name(asked)
+        )
 
-    async with served(answer) as (arm, own):
+    async with serve_one(answer) as (arm, own):
         with pytest.raises(ConflictError):
             await collect(own.fan_out(source.requests(), limit=3, on_error="raise"), [])
         assert source.closed
-        assert left() == []
+        assert list_fan_out_tasks() == []
         assert len(arm.asked) <= 8
 
 
 async def test_refusing_scope_is_skipped_and_others_are_not() -> None:
     def answer(asked: Asked) -> Says:
-        return Says(403, error("AuthorizationFailed")) if FIRST in asked.target else echo(asked)
+        return (
+            Says(403, make_error_body("AuthorizationFailed"))
+            if FIRST in asked.target
+            else return_name(asked)
+        )
 
-    async with served(answer) as (arm, own):
+    async with serve_one(answer) as (arm, own):
         requests = [get(number, (FIRST, SECOND)[number % 2]) for number in range(40)]
         outcomes = [one async for one in own.fan_out(requests, limit=2, on_error="skip-scope")]
     assert len(outcomes) == 40
@@ -722,8 +752,8 @@ async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
 
     async def answer(asked: Asked) -> Says:
         if "/vaults/kv1?" in asked.target:
-            await until(lambda: looked_up.held == 1)
-            return Says(403, error("AuthorizationFailed"))
+            await wait_until(lambda: looked_up.held == 1)
+            return Says(403, make_error_body("AuthorizationFailed"))
         # The look-up of an api-version.
         return await looked_up(asked)
 
@@ -733,7 +763,7 @@ async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
         *(Request("GET", path) for path in vaults[1:]),
     ]
     async with (
-        served(answer) as (arm, own),
+        serve_one(answer) as (arm, own),
         aclosing(own.fan_out(requests, on_error="skip-scope")) as found,
     ):
         outcomes = [await anext(found) for _ in range(3)]
@@ -748,7 +778,7 @@ async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
 
 
 async def test_error_of_a_single_resource_skips_nothing() -> None:
-    async with served(lambda _: Says(404, error("ResourceNotFound"))) as (arm, own):
+    async with serve_one(lambda _: Says(404, make_error_body("ResourceNotFound"))) as (arm, own):
         requests = [get(number) for number in range(10)] + [
             Request("GET", "/providers", api_version=VERSION)
         ]
@@ -762,13 +792,13 @@ async def test_error_of_a_single_resource_skips_nothing() -> None:
 
 async def test_cancelled_consumer_leaves_nothing(source: Source) -> None:
     hold = Hold()
-    async with served(hold) as (_, own):
+    async with serve_one(hold) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(source.requests(), limit=6), []))
-        await until(lambda: hold.held > 0)
+        await wait_until(lambda: hold.held > 0)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        await until(lambda: source.closed and not left())
+        await wait_until(lambda: source.closed and not list_fan_out_tasks())
         hold.release()
 
 
@@ -782,12 +812,12 @@ async def test_cancellation_while_the_iterable_waits_closes_it() -> None:
         finally:
             closed.set()
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         outcomes = own.fan_out(requests())
         await anext(outcomes)
         await outcomes.aclose()
         assert closed.is_set()
-        assert left() == []
+        assert list_fan_out_tasks() == []
 
 
 async def test_iterable_may_end_when_it_is_cancelled() -> None:
@@ -798,11 +828,11 @@ async def test_iterable_may_end_when_it_is_cancelled() -> None:
         except asyncio.CancelledError:
             return
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         outcomes = own.fan_out(requests())
         await anext(outcomes)
         await outcomes.aclose()
-        assert left() == []
+        assert list_fan_out_tasks() == []
 
 
 async def test_iterable_that_suppresses_its_cancellation_ends_too() -> None:
@@ -817,11 +847,11 @@ async def test_iterable_that_suppresses_its_cancellation_ends_too() -> None:
             taken += 1
             yield get(2)
 
-    async with served() as (server, own):
+    async with serve_one() as (server, own):
         outcomes = own.fan_out(requests(), limit=4)
         await anext(outcomes)
         await outcomes.aclose()
-        assert left() == []
+        assert list_fan_out_tasks() == []
     assert (taken, len(server.asked)) == (1, 1)
 
 
@@ -833,32 +863,32 @@ async def test_scope_of_anyio_ends_after_the_iterable() -> None:
             yield get(1)
             await asyncio.Event().wait()
         finally:
-            await turns()
-            ended.append(left())
+            await take_turns()
+            ended.append(list_fan_out_tasks())
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         with anyio.CancelScope() as scope:
             async with aclosing(own.fan_out(requests())) as outcomes:
                 async for _ in outcomes:
                     scope.cancel()
         assert scope.cancelled_caught
         assert len(ended) == 1
-        assert left() == []
+        assert list_fan_out_tasks() == []
 
 
 async def test_closed_session_ends_the_fan_out(source: Source) -> None:
     hold = Hold()
     outcomes: list[Outcome] = []
-    async with served(hold, retry=None) as (_, own):
+    async with serve_one(hold, retry=None) as (_, own):
         task = asyncio.ensure_future(collect(own.fan_out(source.requests(), limit=6), outcomes))
-        await until(lambda: hold.held > 0)
+        await wait_until(lambda: hold.held > 0)
         await own.close()
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await task
         assert len(outcomes) == source.taken
         assert all(isinstance(one.error, UsageError | ArmConnectionError) for one in outcomes)
         assert source.closed
-        assert left() == []
+        assert list_fan_out_tasks() == []
         hold.release()
 
 
@@ -867,7 +897,7 @@ async def test_closing_while_the_iterable_waits_ends_it_too() -> None:
         yield get(1)
         await asyncio.Event().wait()
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         outcomes = own.fan_out(requests())
         (await anext(outcomes)).result()
         await own.close()
@@ -877,7 +907,7 @@ async def test_closing_while_the_iterable_waits_ends_it_too() -> None:
 
 async def test_closed_session_takes_no_request() -> None:
     source = Source()
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         await own.close()
         with pytest.raises(UsageError, match="closed"):
             await anext(own.fan_out(source.requests()))
@@ -895,10 +925,10 @@ async def test_iterable_that_closes_the_session_ends_it() -> None:
         await own.close()
         raise AssertionError
 
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await collect(own.fan_out(requests()), outcomes)
-        assert left() == []
+        assert list_fan_out_tasks() == []
     assert len(outcomes) == FIRST_CALLS - 1
     assert all(isinstance(one.error, UsageError | ArmConnectionError) for one in outcomes)
 
@@ -907,9 +937,9 @@ def test_session_of_another_loop_ends_the_fan_out_at_once() -> None:
     source, found = Source(), list[Outcome]()
 
     async def serve() -> tuple[Any, ArmSession]:
-        context = served()
+        context = serve_one()
         _, own = await context.__aenter__()
-        await own.get(path_of(1), api_version=VERSION)
+        await own.get(make_path(1), api_version=VERSION)
         return context, own
 
     with asyncio.Runner() as runner, asyncio.Runner() as other:
@@ -923,9 +953,9 @@ def test_session_of_another_loop_ends_the_fan_out_at_once() -> None:
 
 async def test_cancelled_task_of_a_request_is_an_outcome() -> None:
     hold = Hold("g1")
-    async with served(hold) as (_, own), aclosing(own.fan_out([get(1), get(2)])) as outcomes:
+    async with serve_one(hold) as (_, own), aclosing(own.fan_out([get(1), get(2)])) as outcomes:
         assert (await anext(outcomes)).request.tag == 2
-        await until(lambda: hold.held == 1)
+        await wait_until(lambda: hold.held == 1)
         (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "aiomsi fan-out")
         task.cancel()
         outcome = await anext(outcomes)
@@ -935,7 +965,7 @@ async def test_cancelled_task_of_a_request_is_an_outcome() -> None:
 
 
 async def test_cancelled_feeder_is_an_error_after_the_outcomes(source: Source) -> None:
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         outcomes = own.fan_out(source.requests(), limit=2)
         await anext(outcomes)
         (task,) = (each for each in asyncio.all_tasks() if "feeder" in each.get_name())
@@ -957,7 +987,7 @@ async def test_argument_that_raises_is_an_outcome(ordered: bool) -> None:
             raise OddError
 
     requests = [get(1, params=Params(a="b")), get(2)]
-    async with served() as (_, own):
+    async with serve_one() as (_, own):
         found = [one async for one in own.fan_out(requests, ordered=ordered)]
     errors = {outcome.request.tag: type(outcome.error) for outcome in found}
     assert errors == {1: OddError, 2: type(None)}
@@ -973,8 +1003,8 @@ async def test_failing_task_factory_is_an_outcome(ordered: bool) -> None:
         return asyncio.Task(work, loop=loop, **more)
 
     loop = asyncio.get_running_loop()
-    async with served() as (_, own):
-        await own.get(path_of(0), api_version=VERSION)
+    async with serve_one() as (_, own):
+        await own.get(make_path(0), api_version=VERSION)
         loop.set_task_factory(make)
         try:
             requests = [get(1), get(2)]
@@ -995,8 +1025,8 @@ async def test_result_of_a_wrapping_task_factory_is_the_value() -> None:
         return asyncio.Task(inner, loop=loop, **more)
 
     loop = asyncio.get_running_loop()
-    async with served() as (_, own):
-        await own.get(path_of(0), api_version=VERSION)
+    async with serve_one() as (_, own):
+        await own.get(make_path(0), api_version=VERSION)
         loop.set_task_factory(make)
         try:
             (outcome,) = [one async for one in own.fan_out([get(1)])]
@@ -1012,7 +1042,7 @@ async def test_error_of_no_package_class_is_an_outcome() -> None:
     def rule(_: aiomsi.ArmAttempt) -> float:
         raise OddError
 
-    async with served(lambda _: Says(503), retry=rule) as (_, own):
+    async with serve_one(lambda _: Says(503), retry=rule) as (_, own):
         (outcome,) = [one async for one in own.fan_out([get(1)])]
     assert isinstance(outcome.error, OddError)
 
@@ -1026,15 +1056,15 @@ def test_fan_out_outside_of_asyncio_is_an_error() -> None:
 # Lists
 
 
-def page(*items: Any, to: str | None = None) -> Says:
+def make_page(*items: Any, to: str | None = None) -> Says:
     return Says(body={"value": list(items), **({} if to is None else {"nextLink": to})})
 
 
-def vaults(name: str, **options: Any) -> Request:
+def make_vaults_request(name: str, **options: Any) -> Request:
     return Request("GET", f"{FIRST}/resourceGroups/{name}/resources", api_version=VERSION, tag=name)
 
 
-def paged(number: int, failing: str = "") -> Callable[[Asked], Says]:
+def serve_pages(number: int, failing: str = "") -> Callable[[Asked], Says]:
     """Respond with lists of that many pages of two items; a failing list breaks at page 2."""
 
     def answer(asked: Asked) -> Says:
@@ -1042,14 +1072,16 @@ def paged(number: int, failing: str = "") -> Callable[[Asked], Says]:
         name = path.split("/")[4]
         at = int(query.partition("page=")[2] or 0)
         if name == failing and at == 2:
-            return Says(404, error("NotFound"))
+            return Says(404, make_error_body("NotFound"))
         items = [f"{name}-{2 * at}", f"{name}-{2 * at + 1}"]
-        return page(*items, to=f"{path}?page={at + 1}" if at + 1 < number else None)
+        return make_page(*items, to=f"{path}?page={at + 1}" if at + 1 < number else None)
 
     return answer
 
 
-async def lists_of(found: AsyncIterator[Any]) -> tuple[dict[str, list[Any]], dict[str, Outcome]]:
+async def collect_lists(
+    found: AsyncIterator[Any],
+) -> tuple[dict[str, list[Any]], dict[str, Outcome]]:
     rows, ends = dict[str, list[Any]](), dict[str, Outcome]()
     async for request, part in found:
         assert request.tag not in ends
@@ -1063,9 +1095,11 @@ async def lists_of(found: AsyncIterator[Any]) -> tuple[dict[str, list[Any]], dic
 
 @pytest.mark.parametrize("limit", [1, 2, 100])
 async def test_pages_of_each_list_are_complete_and_in_order(limit: int) -> None:
-    async with served(paged(4, failing="g1")) as (arm, own):
-        rows, ends = await lists_of(
-            own.fan_out_list((vaults(f"g{number}") for number in range(5)), limit=limit)
+    async with serve_one(serve_pages(4, failing="g1")) as (arm, own):
+        rows, ends = await collect_lists(
+            own.fan_out_list(
+                (make_vaults_request(f"g{number}") for number in range(5)), limit=limit
+            )
         )
     for name, end in ends.items():
         whole = name != "g1"
@@ -1082,39 +1116,44 @@ async def test_pages_of_each_list_are_complete_and_in_order(limit: int) -> None:
 
 
 async def test_lists_are_read_concurrently() -> None:
-    hold, answer = Hold(), paged(2)
+    hold, answer = Hold(), serve_pages(2)
 
     async def held(asked: Asked) -> Says:
         await hold(asked)
         return answer(asked)
 
-    async with served(held) as (_, own), aclosing(own.fan_out_list(map(vaults, "abc"))) as found:
+    async with (
+        serve_one(held) as (_, own),
+        aclosing(own.fan_out_list(map(make_vaults_request, "abc"))) as found,
+    ):
         first = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.held == 3)
+        await wait_until(lambda: hold.held == 3)
         hold.release()
         await first
-        _, ends = await lists_of(found)
+        _, ends = await collect_lists(found)
     assert len(ends) == 3
 
 
 async def test_next_page_waits_for_the_consumer_and_the_budget() -> None:
     async with (
-        served(paged(3)) as (arm, own),
-        aclosing(own.fan_out_list([vaults("a"), vaults("b")], max_bytes=1)) as found,
+        serve_one(serve_pages(3)) as (arm, own),
+        aclosing(
+            own.fan_out_list([make_vaults_request("a"), make_vaults_request("b")], max_bytes=1)
+        ) as found,
     ):
         await anext(found)
-        await until(lambda: len(arm.targets) == 2)
-        await turns()
+        await wait_until(lambda: len(arm.targets) == 2)
+        await take_turns()
         # Only one call may be under way, and pages of begun lists go first.
         assert [target.split("/")[4] for target in arm.targets] == ["a", "a"]
-        rows, ends = await lists_of(found)
+        rows, ends = await collect_lists(found)
     assert [len(rows[name]) for name in "ab"] == [4, 6]
     assert len(ends) == 2
 
 
 @pytest.mark.slow
 async def test_lists_over_the_budget_wait_for_their_next_pages() -> None:
-    hold, answer = Hold(), paged(3)
+    hold, answer = Hold(), serve_pages(3)
 
     async def grow(asked: Asked) -> Says:
         said = answer(asked)
@@ -1125,8 +1164,10 @@ async def test_lists_over_the_budget_wait_for_their_next_pages() -> None:
         return said
 
     async with (
-        served(grow) as (_, own),
-        aclosing(own.fan_out_list(map(vaults, "abcd"), max_bytes=9 * FIRST_LIST)) as found,
+        serve_one(grow) as (_, own),
+        aclosing(
+            own.fan_out_list(map(make_vaults_request, "abcd"), max_bytes=9 * FIRST_LIST)
+        ) as found,
     ):
         parts = [await anext(found) for _ in range(2)]
         hold.release()
@@ -1135,11 +1176,11 @@ async def test_lists_over_the_budget_wait_for_their_next_pages() -> None:
 
 
 async def test_link_elsewhere_is_an_error_after_the_items() -> None:
-    async with served(lambda _: page(1, 2, to="https://example.com/x")) as (_, own):
-        rows, ends = await lists_of(own.fan_out_list([vaults("a")]))
+    async with serve_one(lambda _: make_page(1, 2, to="https://example.com/x")) as (_, own):
+        rows, ends = await collect_lists(own.fan_out_list([make_vaults_request("a")]))
         parts: list[Any] = []
         with pytest.raises(ForeignHostError):
-            await collect(own.fan_out_list([vaults("a")], on_error="raise"), parts)
+            await collect(own.fan_out_list([make_vaults_request("a")], on_error="raise"), parts)
     assert [part for _, part in parts] == [[1, 2]]
     assert rows == {"a": [1, 2]}
     assert isinstance(ends["a"].error, ForeignHostError)
@@ -1147,20 +1188,22 @@ async def test_link_elsewhere_is_an_error_after_the_items() -> None:
 
 
 async def test_link_back_is_an_error_of_the_list() -> None:
-    async with served(lambda asked: page(1, to=asked.target)) as (_, own):
-        _, ends = await lists_of(own.fan_out_list([vaults("a")]))
+    async with serve_one(lambda asked: make_page(1, to=asked.target)) as (_, own):
+        _, ends = await collect_lists(own.fan_out_list([make_vaults_request("a")]))
         assert isinstance(ends["a"].error, ServiceError)
         post = Request("POST", VAULT, api_version=VERSION, json={"a": 1}, tag="b")
-        _, ends = await lists_of(own.fan_out_list([post]))
+        _, ends = await collect_lists(own.fan_out_list([post]))
     # A GET of the first URL comes after the POST.
     assert ends["b"].items == 2
 
 
 async def test_items_of_other_names_are_found() -> None:
     body = {"things": [1], "more": None}
-    async with served(lambda _: Says(body=body)) as (_, own):
-        found = own.fan_out_list([vaults("a")], item_name="things", next_link_name="more")
-        assert (await lists_of(found))[0] == {"a": [1]}
+    async with serve_one(lambda _: Says(body=body)) as (_, own):
+        found = own.fan_out_list(
+            [make_vaults_request("a")], item_name="things", next_link_name="more"
+        )
+        assert (await collect_lists(found))[0] == {"a": [1]}
         with pytest.raises(ConfigurationError):
             own.fan_out_list([], item_name="")
 
@@ -1169,16 +1212,16 @@ async def test_further_pages_are_requested_by_post() -> None:
     def answer(asked: Asked) -> Says:
         at = int(asked.target.partition("page=")[2] or 0)
         path = asked.target.partition("?")[0]
-        return page(f"{asked.body!r}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
+        return make_page(f"{asked.body!r}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
 
     requests = [
         Request("POST", f"{VAULT}/listThings", api_version=VERSION, json={"a": tag}, tag=tag)
         for tag in "xy"
     ]
-    async with served(answer) as (arm, own):
-        rows, ends = await lists_of(own.fan_out_list(requests, next_method="POST"))
+    async with serve_one(answer) as (arm, own):
+        rows, ends = await collect_lists(own.fan_out_list(requests, next_method="POST"))
         bodies = [asked.body for asked in arm.asked]
-        _, usual = await lists_of(own.fan_out_list(requests))
+        _, usual = await collect_lists(own.fan_out_list(requests))
 
     assert [asked.method for asked in arm.asked[:6]] == ["POST"] * 6
     assert sorted(bodies) == [b'{"a":"x"}'] * 3 + [b'{"a":"y"}'] * 3
@@ -1188,19 +1231,19 @@ async def test_further_pages_are_requested_by_post() -> None:
 
 
 async def test_pages_by_post_that_link_to_the_first_one_are_an_error() -> None:
-    async with served(lambda asked: page(1, to=asked.target)) as (_, own):
+    async with serve_one(lambda asked: make_page(1, to=asked.target)) as (_, own):
         post = Request("POST", f"{VAULT}/listThings", api_version=VERSION, json={}, tag="a")
-        _, ends = await lists_of(own.fan_out_list([post], next_method="POST"))
+        _, ends = await collect_lists(own.fan_out_list([post], next_method="POST"))
     assert isinstance(ends["a"].error, ServiceError)
     assert ends["a"].items == 1
 
 
 @pytest.mark.parametrize(
-    "request_", [vaults("a"), Request("POST", VAULT, api_version=VERSION, tag="a")]
+    "request_", [make_vaults_request("a"), Request("POST", VAULT, api_version=VERSION, tag="a")]
 )
 async def test_pages_by_post_without_a_body_are_an_error_outcome(request_: Request) -> None:
-    async with served() as (arm, own):
-        _, ends = await lists_of(own.fan_out_list([request_], next_method="POST"))
+    async with serve_one() as (arm, own):
+        _, ends = await collect_lists(own.fan_out_list([request_], next_method="POST"))
         with pytest.raises(ConfigurationError, match="next_method= is 'GET' or 'POST'"):
             own.fan_out_list([], next_method="PUT")
     assert isinstance(ends[request_.tag].error, ConfigurationError)
@@ -1209,27 +1252,30 @@ async def test_pages_by_post_without_a_body_are_an_error_outcome(request_: Reque
 
 
 async def test_list_by_another_verb_is_an_error_outcome() -> None:
-    async with served() as (arm, own):
+    async with serve_one() as (arm, own):
         requests = [Request("PUT", GROUP, api_version=VERSION, tag="a")]
-        _, ends = await lists_of(own.fan_out_list(requests))
+        _, ends = await collect_lists(own.fan_out_list(requests))
     assert isinstance(ends["a"].error, ConfigurationError)
     assert arm.asked == []
 
 
 async def test_list_of_a_refusing_scope_is_skipped() -> None:
-    async with served(lambda _: Says(404, error("SubscriptionNotFound"))) as (arm, own):
-        _, ends = await lists_of(
-            own.fan_out_list(map(vaults, "abc"), limit=1, on_error="skip-scope")
+    async with serve_one(lambda _: Says(404, make_error_body("SubscriptionNotFound"))) as (
+        arm,
+        own,
+    ):
+        _, ends = await collect_lists(
+            own.fan_out_list(map(make_vaults_request, "abc"), limit=1, on_error="skip-scope")
         )
     assert [ends[name].skipped for name in "abc"] == [False, True, True]
     assert len(arm.asked) == 1
 
 
 async def test_session_closed_between_pages_ends_the_list() -> None:
-    async with served(paged(3)) as (_, own):
-        found = own.fan_out_list([vaults("a")])
+    async with serve_one(serve_pages(3)) as (_, own):
+        found = own.fan_out_list([make_vaults_request("a")])
         hold = asyncio.ensure_future(anext(found))
-        await until(lambda: hold.done() or bool(left()))
+        await wait_until(lambda: hold.done() or bool(list_fan_out_tasks()))
         await hold
         await own.close()
         _, part = await anext(found)
@@ -1242,7 +1288,7 @@ async def test_session_closed_between_pages_ends_the_list() -> None:
 
 
 async def test_raw_outcomes_are_responses_and_their_posts_reads() -> None:
-    async with served(lambda _: Says(202, {"a": 1}, {"x-ms-request-id": "r"})) as (arm, own):
+    async with serve_one(lambda _: Says(202, {"a": 1}, {"x-ms-request-id": "r"})) as (arm, own):
         options = FanOutOptions(4, "collect", 1_000_000, None, raw=True)
         requests = [Request("POST", f"{FIRST}/x", api_version=VERSION, json={})]
         outcomes = fan_out.iter_outcomes(own._sender, own._make_call, requests, options)
@@ -1254,7 +1300,7 @@ async def test_raw_outcomes_are_responses_and_their_posts_reads() -> None:
 
 
 async def test_raw_pages_have_their_url() -> None:
-    async with served(lambda _: Says(body={"value": [1, 2]})) as (_, own):
+    async with serve_one(lambda _: Says(body={"value": [1, 2]})) as (_, own):
         names = ListNames()
         options = FanOutOptions(4, "collect", 1_000_000, None, list_names=names, raw=True)
         lists = fan_out.iter_lists(own._sender, own._make_call, [get(1)], options)
@@ -1266,13 +1312,13 @@ async def test_raw_pages_have_their_url() -> None:
 
 
 async def test_sliced_pages_have_the_items_of_all_pages() -> None:
-    async with served(paged(3)) as (_, own):
+    async with serve_one(serve_pages(3)) as (_, own):
         options = FanOutOptions(
             4, "collect", 1_000_000, None, list_names=ListNames(strict=True), sliced=True
         )
-        lists = fan_out.iter_lists(own._sender, own._make_call, [vaults("a")], options)
+        lists = fan_out.iter_lists(own._sender, own._make_call, [make_vaults_request("a")], options)
         parts: list[Any] = [part async for _, part in lists]
-        whole = [part async for _, part in own.fan_out_list([vaults("a")])]
+        whole = [part async for _, part in own.fan_out_list([make_vaults_request("a")])]
     assert [list(chain.from_iterable(part)) for part in parts[:-1]] == whole[:-1]
     assert isinstance(parts[-1], Outcome)
     assert parts[-1].error is None
@@ -1307,14 +1353,14 @@ def test_repr_of_a_request_shows_no_query_and_no_body() -> None:
 async def test_frames_of_a_raised_error_show_no_secret() -> None:
     def answer(asked: Asked) -> Says:
         if "/g1?" in asked.target:
-            return Says(404, error("NotFound"))
+            return Says(404, make_error_body("NotFound"))
         return Says(body={"value": ["secret"]})
 
     requests = [
-        Request("PUT", path_of(number), api_version=VERSION, json={"password": "secret"})
+        Request("PUT", make_path(number), api_version=VERSION, json={"password": "secret"})
         for number in (2, 1, 3)
     ]
-    async with served(answer) as (_, own):
+    async with serve_one(answer) as (_, own):
         with pytest.raises(NotFoundError) as caught:
             await collect(own.fan_out(requests, on_error="raise", ordered=True), [])
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
-from arm_server import AUDIENCE, VAULT, VERSION, Says, Tokens, canned, listener, session
+from arm_server import AUDIENCE, VAULT, VERSION, Says, Tokens, listen, open_session, serve_canned
 from multidict import CIMultiDict
 
 from aiomsi import AiomsiError, ArmConnectionError, ArmRetry, ArmSession, Cloud, ConfigurationError
@@ -133,7 +133,7 @@ async def test_a_proxy_that_refuses_is_asked_once(
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    async with listener(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()) as (
+    async with listen(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()) as (
         url,
         seen,
     ):
@@ -210,7 +210,7 @@ def test_other_headers_may_be_sent() -> None:
 
 @pytest.mark.anyio
 async def test_a_refused_header_is_refused_before_any_request() -> None:
-    async with canned() as server, session(server, tokens := Tokens()) as arm:
+    async with serve_canned() as server, open_session(server, tokens := Tokens()) as arm:
         for name in (*FORBIDDEN, *OWN):
             with pytest.raises(ConfigurationError):
                 await arm.put(VAULT, api_version=VERSION, json={}, headers={name: "1"})
@@ -227,8 +227,8 @@ async def test_a_refused_header_is_refused_before_any_request() -> None:
 async def test_a_session_whose_headers_frame_requests_is_refused(name: str) -> None:
     async with (
         aiohttp.ClientSession(headers={name: "x"}) as http,
-        canned() as server,
-        session(server, http=http) as arm,
+        serve_canned() as server,
+        open_session(server, http=http) as arm,
     ):
         for _ in range(2):
             with pytest.raises(ConfigurationError, match=name):
@@ -245,8 +245,8 @@ async def test_credentials_of_a_netrc_give_way_to_the_token(
     others = [Tokens(("other",))]
     async with (
         aiohttp.ClientSession(trust_env=True) as http,
-        canned(Says(body={})) as server,
-        session(server, http=http, auxiliary=others) as arm,
+        serve_canned(Says(body={})) as server,
+        open_session(server, http=http, auxiliary=others) as arm,
     ):
         assert await arm.get(VAULT, api_version=VERSION) == {}
     (sent,) = server.asked
@@ -258,8 +258,8 @@ async def test_credentials_of_a_netrc_give_way_to_the_token(
 async def test_default_credentials_of_a_session_give_way_to_the_token() -> None:
     async with (
         aiohttp.ClientSession(headers={"Authorization": "Basic x"}) as http,
-        canned(Says(body={})) as server,
-        session(server, http=http) as arm,
+        serve_canned(Says(body={})) as server,
+        open_session(server, http=http) as arm,
     ):
         assert await arm.get(VAULT, api_version=VERSION) == {}
     assert server.asked[0].headers.getall("Authorization") == ["Bearer token"]  # type: ignore[attr-defined]  # they are aiohttp's
@@ -276,8 +276,8 @@ async def test_what_a_hook_raises_becomes_an_error_of_ours(kind: type[Exception]
 
     async with (
         aiohttp.ClientSession(middlewares=(broken,)) as http,
-        canned(Says()) as server,
-        session(server, http=http, retry=None) as arm,
+        serve_canned(Says()) as server,
+        open_session(server, http=http, retry=None) as arm,
     ):
         with pytest.raises(ArmConnectionError, match=f"{kind.__name__}: .?theirs") as raised:
             await arm.put(VAULT, api_version=VERSION, json={})
@@ -294,7 +294,7 @@ async def test_a_larger_limit_of_a_session_stays() -> None:
 
 @pytest.mark.anyio
 async def test_a_token_that_no_header_can_have_is_an_error_of_ours() -> None:
-    async with canned() as server, session(server, Tokens(("to\nken",))) as arm:
+    async with serve_canned() as server, open_session(server, Tokens(("to\nken",))) as arm:
         with pytest.raises(AiomsiError) as raised:
             await arm.put(VAULT, api_version=VERSION, json={})
     assert "to\nken" not in f"{raised.value} {raised.value.__cause__!r}"

@@ -8,8 +8,18 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from arm_server import GROUP, VERSION, Asked, Canned, Says, Slept, canned, error, session
-from loops import until
+from arm_server import (
+    GROUP,
+    VERSION,
+    Asked,
+    Canned,
+    Says,
+    Slept,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import wait_until
 from time_outs import TimeOuts
 
 from aiomsi import (
@@ -38,15 +48,15 @@ VAULTS = f"{GROUP}/providers/Microsoft.KeyVault/vaults"
 MARK = "an item of the test for memory"
 
 
-def page(*items: Any, to: str | None = None, **more: Any) -> Says:
+def make_page(*items: Any, to: str | None = None, **more: Any) -> Says:
     return Says(body={"value": list(items), **({} if to is None else {"nextLink": to}), **more})
 
 
-async def all_of(own: ArmSession, path: str = VAULTS, **options: Any) -> list[Any]:
+async def read_all(own: ArmSession, path: str = VAULTS, **options: Any) -> list[Any]:
     return [item async for item in own.list(path, api_version=VERSION, **options)]
 
 
-async def until_error(
+async def read_until_error(
     items: AsyncIterator[Any], kind: type[Exception], match: str | None = None
 ) -> tuple[list[Any], Any]:
     """Return the received items, and the error after them."""
@@ -93,7 +103,7 @@ async def test_links_go_out_to_the_letter() -> None:
         "$skiptoken='x'&api-version=2020-01-01",
         "a=b c",
     ]
-    async with canned() as arm, session(arm) as own:
+    async with serve_canned() as arm, open_session(arm) as own:
         port = arm.url.rpartition(":")[2]
         links = [
             f"{arm.url}/next?{queries[0]}",
@@ -101,12 +111,12 @@ async def test_links_go_out_to_the_letter() -> None:
             f"http://127.0.0.1:{port}/next?{queries[2]}",
         ]
         arm.answers += [
-            page(1, to=links[0]),
-            page(to=links[1]),
-            page(2, 3, to=links[2]),
-            page(4, to=""),
+            make_page(1, to=links[0]),
+            make_page(to=links[1]),
+            make_page(2, 3, to=links[2]),
+            make_page(4, to=""),
         ]
-        assert await all_of(own, params={"$filter": "a"}) == [1, 2, 3, 4]
+        assert await read_all(own, params={"$filter": "a"}) == [1, 2, 3, 4]
     assert arm.targets[1:] == [
         f"GET /next?{queries[0]}",
         f"GET /next?{queries[1]}",
@@ -117,8 +127,11 @@ async def test_links_go_out_to_the_letter() -> None:
 
 
 async def test_a_list_with_a_body_is_a_post_and_goes_on_with_get() -> None:
-    async with canned(page(1, to="/again"), page(2)) as arm, session(arm) as own:
-        assert await all_of(own, json={"filter": "x"}, headers={"X-Mine": "1"}) == [1, 2]
+    async with (
+        serve_canned(make_page(1, to="/again"), make_page(2)) as arm,
+        open_session(arm) as own,
+    ):
+        assert await read_all(own, json={"filter": "x"}, headers={"X-Mine": "1"}) == [1, 2]
     assert [one.method for one in arm.asked] == ["POST", "GET"]
     assert (arm.asked[0].json(), arm.asked[1].body) == ({"filter": "x"}, b"")
     assert [one.headers.get("X-Mine") for one in arm.asked] == ["1", None]
@@ -126,52 +139,64 @@ async def test_a_list_with_a_body_is_a_post_and_goes_on_with_get() -> None:
 
 async def test_items_and_links_may_have_other_names() -> None:
     first = Says(body={"things": {"all": [1]}, "more": "/next"})
-    async with canned(first, Says(body={"things": {"all": [2]}})) as arm, session(arm) as own:
-        assert await all_of(own, item_name="things.all", next_link_name="more") == [1, 2]
+    async with (
+        serve_canned(first, Says(body={"things": {"all": [2]}})) as arm,
+        open_session(arm) as own,
+    ):
+        assert await read_all(own, item_name="things.all", next_link_name="more") == [1, 2]
 
 
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_a_link_that_repeats_is_an_error_after_the_items(prefetch: bool) -> None:
     async with (
-        canned(page(1, to="/a"), page(2, to="/b"), page(3, to="/a")) as arm,
-        session(arm) as own,
+        serve_canned(make_page(1, to="/a"), make_page(2, to="/b"), make_page(3, to="/a")) as arm,
+        open_session(arm) as own,
     ):
-        found, _ = await until_error(
+        found, _ = await read_until_error(
             own.list(VAULTS, api_version=VERSION, prefetch=prefetch), ServiceError, "read before"
         )
     assert found == [1, 2, 3]
 
 
 async def test_a_link_to_the_beginning_repeats() -> None:
-    async with canned(page(1, to=f"{VAULTS}?api-version={VERSION}")) as arm, session(arm) as own:
+    async with (
+        serve_canned(make_page(1, to=f"{VAULTS}?api-version={VERSION}")) as arm,
+        open_session(arm) as own,
+    ):
         with pytest.raises(ServiceError, match="read before"):
-            await all_of(own)
+            await read_all(own)
 
 
 async def test_a_link_that_leads_elsewhere_is_an_error_after_the_items() -> None:
     async with (
-        canned(page(1, 2, to="https://management.azure.com.evil.example/x")) as arm,
-        session(arm) as own,
+        serve_canned(make_page(1, 2, to="https://management.azure.com.evil.example/x")) as arm,
+        open_session(arm) as own,
     ):
-        found, _ = await until_error(own.list(VAULTS, api_version=VERSION), ForeignHostError)
+        found, _ = await read_until_error(own.list(VAULTS, api_version=VERSION), ForeignHostError)
     assert (found, len(arm.asked)) == ([1, 2], 1)
 
 
 async def test_a_page_that_fails_is_an_error_where_it_would_have_come() -> None:
-    async with canned(page(1, to="/a"), Says(404, error("NotFound"))) as arm, session(arm) as own:
-        found, _ = await until_error(own.list(VAULTS, api_version=VERSION), NotFoundError)
+    async with (
+        serve_canned(make_page(1, to="/a"), Says(404, make_error_body("NotFound"))) as arm,
+        open_session(arm) as own,
+    ):
+        found, _ = await read_until_error(own.list(VAULTS, api_version=VERSION), NotFoundError)
     assert found == [1]
 
 
 async def test_a_page_is_asked_for_again_as_any_call_is() -> None:
-    async with canned(page(1, to="/a"), Says(503), Says(429), page(2)) as arm, session(arm) as own:
-        assert await all_of(own) == [1, 2]
+    async with (
+        serve_canned(make_page(1, to="/a"), Says(503), Says(429), make_page(2)) as arm,
+        open_session(arm) as own,
+    ):
+        assert await read_all(own) == [1, 2]
 
 
 async def test_what_is_no_page_is_an_error() -> None:
-    async with canned(Says(body={"id": "x"})) as arm, session(arm) as own:
+    async with serve_canned(Says(body={"id": "x"})) as arm, open_session(arm) as own:
         with pytest.raises(ServiceError, match="no page"):
-            await all_of(own)
+            await read_all(own)
 
 
 async def test_each_page_has_the_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,18 +205,21 @@ async def test_each_page_has_the_time_out(monkeypatch: pytest.MonkeyPatch) -> No
     async def hold(_: Asked) -> Says:
         time_outs.expire()
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm, session(arm, retry=None) as own:
+    async with (
+        serve_canned(make_page(1, to="/a"), hold) as arm,
+        open_session(arm, retry=None) as own,
+    ):
         with pytest.raises(ArmConnectionError, match=f"within {time_outs.SECONDS} s"):
-            await all_of(own, timeout=time_outs.SECONDS)
+            await read_all(own, timeout=time_outs.SECONDS)
         held.set()
 
 
 # Prefetch
 
 
-def pending(name: str = "aiomsi page") -> list[asyncio.Task[Any]]:
+def list_pending(name: str = "aiomsi page") -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if task.get_name() == name]
 
 
@@ -200,11 +228,11 @@ async def test_next_page_is_fetched_while_the_caller_works() -> None:
 
     def second(_: Asked) -> Says:
         came.set()
-        return page(2)
+        return make_page(2)
 
     async with (
-        canned(page(1, to="/a"), second) as arm,
-        session(arm) as own,
+        serve_canned(make_page(1, to="/a"), second) as arm,
+        open_session(arm) as own,
         aclosing(own.list(VAULTS, api_version=VERSION)) as items,
     ):
         assert await anext(items) == 1
@@ -212,17 +240,17 @@ async def test_next_page_is_fetched_while_the_caller_works() -> None:
         assert await anext(items) == 2
         with pytest.raises(StopAsyncIteration):
             await anext(items)
-    assert pending() == []
+    assert list_pending() == []
 
 
 async def test_without_prefetch_a_page_is_fetched_when_it_is_asked_for() -> None:
     async with (
-        canned(page(1, to="/a"), page(2)) as arm,
-        session(arm) as own,
+        serve_canned(make_page(1, to="/a"), make_page(2)) as arm,
+        open_session(arm) as own,
         aclosing(own.pages(VAULTS, api_version=VERSION, prefetch=False)) as pages,
     ):
         assert await anext(pages) == [1]
-        assert pending() == []
+        assert list_pending() == []
         assert len(arm.asked) == 1
         assert await anext(pages) == [2]
 
@@ -232,15 +260,15 @@ async def test_the_page_that_is_fetched_ahead_ends_with_break() -> None:
 
     async def hold(_: Asked) -> Says:
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm, session(arm) as own:
+    async with serve_canned(make_page(1, to="/a"), hold) as arm, open_session(arm) as own:
         tasks: list[asyncio.Task[Any]] = []
         async for _ in own.list(VAULTS, api_version=VERSION):
-            tasks += pending()
-            await until(lambda: len(arm.asked) == 2)
+            tasks += list_pending()
+            await wait_until(lambda: len(arm.asked) == 2)
             break
-        await until(tasks[0].cancelled)
+        await wait_until(tasks[0].cancelled)
         assert len(tasks) == 1
         held.set()
 
@@ -250,14 +278,14 @@ async def test_the_page_that_is_fetched_ahead_ends_with_the_session() -> None:
 
     async def hold(_: Asked) -> Says:
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm:
-        own = session(arm)
+    async with serve_canned(make_page(1, to="/a"), hold) as arm:
+        own = open_session(arm)
         async with aclosing(own.list(VAULTS, api_version=VERSION)) as items:
             assert await anext(items) == 1
-            (task,) = pending()
-            await until(lambda: len(arm.asked) == 2)
+            (task,) = list_pending()
+            await wait_until(lambda: len(arm.asked) == 2)
             await own.close()
             assert task.cancelled()
             with pytest.raises(UsageError, match="this ArmSession is closed"):
@@ -268,10 +296,10 @@ async def test_the_page_that_is_fetched_ahead_ends_with_the_session() -> None:
 async def test_a_page_that_failed_and_that_nobody_wants_makes_no_noise() -> None:
     reports: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-    async with canned(page(1, to="/a"), Says(404)) as arm, session(arm) as own:
+    async with serve_canned(make_page(1, to="/a"), Says(404)) as arm, open_session(arm) as own:
         async with aclosing(own.list(VAULTS, api_version=VERSION)) as items:
             assert await anext(items) == 1
-            (task,) = pending()
+            (task,) = list_pending()
             await asyncio.wait([task])
         del task
         gc.collect()
@@ -283,19 +311,19 @@ async def test_caller_cancelled_in_a_wait_for_a_page_leaves_no_task() -> None:
 
     async def hold(_: Asked) -> Says:
         await held.wait()
-        return page(2)
+        return make_page(2)
 
-    async with canned(page(1, to="/a"), hold) as arm, session(arm) as own:
-        caller = asyncio.ensure_future(all_of(own))
-        await until(lambda: len(arm.asked) == 2)
+    async with serve_canned(make_page(1, to="/a"), hold) as arm, open_session(arm) as own:
+        caller = asyncio.ensure_future(read_all(own))
+        await wait_until(lambda: len(arm.asked) == 2)
         caller.cancel()
         await asyncio.wait([caller])
         assert caller.cancelled()
-        await until(lambda: not pending())
+        await wait_until(lambda: not list_pending())
         held.set()
 
 
-def marked() -> int:
+def count_marked() -> int:
     # The garbage collector does not track objects that hold only texts.
     return sum(1 for one in gc.get_objects() if type(one) is dict and one.get("mark") == [MARK])
 
@@ -327,17 +355,17 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
 
     def says(text: str) -> Callable[[Asked], Says]:
         def say(_: Asked) -> Says:
-            held.append(marked())
+            held.append(count_marked())
             return Says(body=text)
 
         return say
 
-    async with canned(*map(says, texts)) as arm, session(arm) as own:
+    async with serve_canned(*map(says, texts)) as arm, open_session(arm) as own:
         if kind == "pages":
             async for items in own.pages(VAULTS, api_version=VERSION, prefetch=prefetch):
                 seen += len(items)
                 del items
-                most = max(most, marked())
+                most = max(most, count_marked())
         else:
             rows = (
                 own.list(VAULTS, api_version=VERSION, prefetch=prefetch)
@@ -347,7 +375,7 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
             async for _ in rows:
                 seen += 1
                 if seen % size in (0, 1):
-                    most = max(most, marked())
+                    most = max(most, count_marked())
     assert seen == size * count
     # The caller's own variable may hold the last item of the page before.
     assert size <= most <= size + 1
@@ -383,14 +411,14 @@ async def test_withheld_rows_are_an_error_after_the_received_ones(
     embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
     async with ArmSession() as arm:
         rows = arm.query("ResourceContainers | project name", options={"$top": 8})
-        found, error = await until_error(rows, ServiceError, "a part of the rows")
+        found, error = await read_until_error(rows, ServiceError, "a part of the rows")
     assert len(found) == 8
     assert "'id'" in error.help
 
 
 async def test_query_over_a_part_of_the_subscriptions_is_an_error() -> None:
     part = Says(body={"data": [1]}, headers={"x-ms-tenant-subscription-limit-hit": "true"})
-    async with canned(part) as arm, session(arm) as own:
+    async with serve_canned(part) as arm, open_session(arm) as own:
         with pytest.raises(ServiceError, match="a part of the rows") as raised:
             assert [row async for row in own.query("x")] == []
     assert "name them" in raised.value.help
@@ -398,14 +426,14 @@ async def test_query_over_a_part_of_the_subscriptions_is_an_error() -> None:
 
 async def test_a_token_that_repeats_is_an_error() -> None:
     async with (
-        canned(*[Says(body={"data": [], "$skipToken": "t"})] * 2) as arm,
-        session(arm) as own,
+        serve_canned(*[Says(body={"data": [], "$skipToken": "t"})] * 2) as arm,
+        open_session(arm) as own,
     ):
         with pytest.raises(ServiceError, match="read before"):
             assert [row async for row in own.query("x")] == []
 
 
-def bodies(arm: Canned) -> list[Any]:
+def list_bodies(arm: Canned) -> list[Any]:
     return [one.json() for one in arm.asked]
 
 
@@ -414,9 +442,9 @@ async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
     answers = [(1, "t"), (2, None), (3, "t"), (4, None), (5, None)]
     says = [Says(body={"data": [row], "$skipToken": token}) for row, token in answers]
     names = [f"s{number}" for number in range(601)]
-    async with canned(*says) as arm, session(arm) as own:
+    async with serve_canned(*says) as arm, open_session(arm) as own:
         assert [row async for row in own.query("Resources", subscriptions=names)] == [1, 2, 3, 4, 5]
-    asked = bodies(arm)
+    asked = list_bodies(arm)
     assert [(len(one["subscriptions"]), one["options"].get("$skipToken")) for one in asked] == [
         (300, None),
         (300, "t"),
@@ -443,7 +471,7 @@ def test_scopes_are_put_into_batches() -> None:
 
 
 async def test_a_query_without_scopes_asks_nothing() -> None:
-    async with canned() as arm, session(arm) as own:
+    async with serve_canned() as arm, open_session(arm) as own:
         assert [row async for row in own.query("x", subscriptions=[])] == []
 
 
@@ -458,7 +486,7 @@ async def test_a_quota_that_is_used_up_is_waited_for() -> None:
         Says(body={"data": [4]}, headers=quota),
     ]
     names = [f"s{number}" for number in range(301)]
-    async with canned(*says) as arm, session(arm, clock=slept.clock) as own:
+    async with serve_canned(*says) as arm, open_session(arm, clock=slept.clock) as own:
         assert [row async for row in own.query("x", subscriptions=names)] == [1, 2, 3, 4]
     assert slept.sleeps == [4, 4]
 

@@ -5,8 +5,18 @@ import contextvars
 from typing import Any
 
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Says, Slept, canned, error, session
-from loops import until
+from arm_server import (
+    GROUP,
+    VAULT,
+    VERSION,
+    Asked,
+    Says,
+    Slept,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import wait_until
 
 from aiomsi import (
     ApiVersionError,
@@ -34,9 +44,9 @@ KNOWN = Says(body=DOCUMENT)
 ASK = f"GET {PROVIDER}?api-version={VERSION}"
 
 
-def refused(*supported: str, code: str = "InvalidApiVersionParameter") -> Says:
+def make_refusal(*supported: str, code: str = "InvalidApiVersionParameter") -> Says:
     listed = f" The supported versions are '{','.join(supported)}'." if supported else ""
-    return Says(400, error(code, f"It is invalid.{listed}"))
+    return Says(400, make_error_body(code, f"It is invalid.{listed}"))
 
 
 # Versions
@@ -80,8 +90,8 @@ async def test_a_bad_version_is_an_error_that_lists_the_good_ones(
 
 async def test_looked_up_version_that_is_refused_is_replaced() -> None:
     async with (
-        canned(KNOWN, refused(OLDER, "2022-01-01"), Says(body=1), Says(body=2)) as arm,
-        session(arm, retry=None) as own,
+        serve_canned(KNOWN, make_refusal(OLDER, "2022-01-01"), Says(body=1), Says(body=2)) as arm,
+        open_session(arm, retry=None) as own,
     ):
         assert await own.get(WIDGET) == 1
         assert await own.get(WIDGET) == 2
@@ -93,22 +103,22 @@ async def test_looked_up_version_that_is_refused_is_replaced() -> None:
 
 
 async def test_where_a_refusal_lists_no_versions_the_document_does() -> None:
-    answers = [KNOWN, *[refused(code="NoRegisteredProviderFound")] * 3]
-    async with canned(*answers) as arm, session(arm) as own:
+    answers = [KNOWN, *[make_refusal(code="NoRegisteredProviderFound")] * 3]
+    async with serve_canned(*answers) as arm, open_session(arm) as own:
         with pytest.raises(ApiVersionError):
             await own.get(WIDGET)
     assert [one.partition("=")[2] for one in arm.targets] == [VERSION, NEWEST, OLDER, PREVIEW]
 
 
 async def test_a_version_that_is_listed_and_refused_stays() -> None:
-    answers = [KNOWN, refused(NEWEST, OLDER), Says(body=1)]
-    async with canned(*answers) as arm, session(arm) as own:
+    answers = [KNOWN, make_refusal(NEWEST, OLDER), Says(body=1)]
+    async with serve_canned(*answers) as arm, open_session(arm) as own:
         assert await own.get(WIDGET) == 1
     assert [one.partition("=")[2] for one in arm.targets] == [VERSION, NEWEST, NEWEST]
 
 
 async def test_a_type_that_its_provider_does_not_know_is_an_error() -> None:
-    async with canned(KNOWN) as arm, session(arm) as own:
+    async with serve_canned(KNOWN) as arm, open_session(arm) as own:
         with pytest.raises(
             ConfigurationError, match=r"Contoso\.Widgets has no api-version for the type 'gadgets'"
         ):
@@ -116,15 +126,15 @@ async def test_a_type_that_its_provider_does_not_know_is_an_error() -> None:
 
 
 async def test_outside_of_subscriptions_the_tenants_provider_is_asked() -> None:
-    async with canned(KNOWN, Says(body=1)) as arm, session(arm) as own:
+    async with serve_canned(KNOWN, Says(body=1)) as arm, open_session(arm) as own:
         assert await own.get("/providers/Contoso.Widgets/widgets/w") == 1
     assert arm.targets[0] == f"GET /providers/Contoso.Widgets?api-version={VERSION}"
 
 
 async def test_unreadable_document_fails_all_calls_and_is_read_again() -> None:
     async with (
-        canned(Says(404, error("NotFound")), KNOWN, Says(body=1)) as arm,
-        session(arm) as own,
+        serve_canned(Says(404, make_error_body("NotFound")), KNOWN, Says(body=1)) as arm,
+        open_session(arm) as own,
     ):
         errors = await asyncio.gather(*(own.get(WIDGET) for _ in range(3)), return_exceptions=True)
         assert [type(one) for one in errors] == [NotFoundError] * 3
@@ -132,12 +142,16 @@ async def test_unreadable_document_fails_all_calls_and_is_read_again() -> None:
         assert await own.get(WIDGET) == 1
 
 
-def of_subscription(number: int) -> str:
+def change_subscription(number: int) -> str:
     return WIDGET.replace(DEFAULT_SUBSCRIPTION_ID, f"00000000-0000-0000-0000-{number:012d}")
 
 
 @pytest.mark.parametrize(
-    "bad", [Says(403, error("AuthorizationFailed")), Says(404, error("SubscriptionNotFound"))]
+    "bad",
+    [
+        Says(403, make_error_body("AuthorizationFailed")),
+        Says(404, make_error_body("SubscriptionNotFound")),
+    ],
 )
 async def test_lookup_fails_for_its_own_subscription_only(bad: Says) -> None:
     first = asyncio.Event()
@@ -149,15 +163,15 @@ async def test_lookup_fails_for_its_own_subscription_only(bad: Says) -> None:
             return Says(body=1)
         return bad if f"{0:012d}" in asked.target else KNOWN
 
-    async with canned(*[answer] * 50) as arm, session(arm) as own:
+    async with serve_canned(*[answer] * 50) as arm, open_session(arm) as own:
         calls = [
-            asyncio.ensure_future(own.get(of_subscription(number)))
+            asyncio.ensure_future(own.get(change_subscription(number)))
             for number in (0, 0, *range(1, 10))
         ]
-        await until(lambda: bool(arm.asked))
+        await wait_until(lambda: bool(arm.asked))
         first.set()
         found = await asyncio.gather(*calls, return_exceptions=True)
-        assert await own.get(of_subscription(0)) == 1
+        assert await own.get(change_subscription(0)) == 1
         arm.answers.clear()
     assert [type(one) for one in found[:2]] in ([AuthorizationError] * 2, [NotFoundError] * 2)
     assert found[2:] == [1] * 9
@@ -169,19 +183,22 @@ async def test_failed_lookup_is_asked_again_in_each_subscription() -> None:
 
     async def fail(_: Asked) -> Says:
         await held.wait()
-        return Says(403, error("AuthorizationFailed"))
+        return Says(403, make_error_body("AuthorizationFailed"))
 
-    async with canned(fail, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
-        leader = asyncio.ensure_future(own.get(of_subscription(0)))
-        await until(lambda: bool(arm.asked))
-        follower = asyncio.ensure_future(own.get(of_subscription(1)))
+    async with (
+        serve_canned(fail, KNOWN, Says(body=1), Says(body=2)) as arm,
+        open_session(arm) as own,
+    ):
+        leader = asyncio.ensure_future(own.get(change_subscription(0)))
+        await wait_until(lambda: bool(arm.asked))
+        follower = asyncio.ensure_future(own.get(change_subscription(1)))
         await asyncio.sleep(0)
         held.set()
         assert await follower == 1
         assert isinstance(
             (await asyncio.gather(leader, return_exceptions=True))[0], AuthorizationError
         )
-        assert await own.get(of_subscription(2)) == 2
+        assert await own.get(change_subscription(2)) == 2
 
 
 async def test_slow_lookup_holds_up_its_own_subscription_only(
@@ -194,19 +211,22 @@ async def test_slow_lookup_holds_up_its_own_subscription_only(
         await held.wait()
         return KNOWN
 
-    async with canned(hold, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
-        leader = asyncio.ensure_future(own.get(of_subscription(0)))
-        await until(lambda: bool(arm.asked))
-        assert await own.get(of_subscription(1)) == 1
+    async with (
+        serve_canned(hold, KNOWN, Says(body=1), Says(body=2)) as arm,
+        open_session(arm) as own,
+    ):
+        leader = asyncio.ensure_future(own.get(change_subscription(0)))
+        await wait_until(lambda: bool(arm.asked))
+        assert await own.get(change_subscription(1)) == 1
         assert not leader.done()
         held.set()
         assert await leader == 2
 
 
 async def test_success_in_another_subscription_is_shared() -> None:
-    async with canned(KNOWN, *[Says(body=1)] * 10) as arm, session(arm) as own:
+    async with serve_canned(KNOWN, *[Says(body=1)] * 10) as arm, open_session(arm) as own:
         assert (
-            await asyncio.gather(*(own.get(of_subscription(number)) for number in range(10)))
+            await asyncio.gather(*(own.get(change_subscription(number)) for number in range(10)))
             == [1] * 10
         )
     assert len(arm.asked) == 11
@@ -214,36 +234,39 @@ async def test_success_in_another_subscription_is_shared() -> None:
 
 async def test_type_that_only_one_subscription_lists_is_found() -> None:
     without = Says(body={"resourceTypes": [{"resourceType": "gadgets", "apiVersions": [NEWEST]}]})
-    async with canned(without, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
+    async with (
+        serve_canned(without, KNOWN, Says(body=1), Says(body=2)) as arm,
+        open_session(arm) as own,
+    ):
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="no api-version"):
-                await own.get(of_subscription(0))
-        assert await own.get(of_subscription(1)) == 1
-        assert await own.get(of_subscription(0)) == 2
+                await own.get(change_subscription(0))
+        assert await own.get(change_subscription(1)) == 1
+        assert await own.get(change_subscription(0)) == 2
     assert len(arm.asked) == 4
 
 
 async def test_versions_refused_elsewhere_are_tried_here() -> None:
-    answers = [KNOWN, *[refused(code="NoRegisteredProviderFound")] * 3, Says(body=1)]
-    async with canned(*answers) as arm, session(arm) as own:
+    answers = [KNOWN, *[make_refusal(code="NoRegisteredProviderFound")] * 3, Says(body=1)]
+    async with serve_canned(*answers) as arm, open_session(arm) as own:
         with pytest.raises(ApiVersionError):
-            await own.get(of_subscription(0))
-        assert await own.get(of_subscription(1)) == 1
+            await own.get(change_subscription(0))
+        assert await own.get(change_subscription(1)) == 1
     assert arm.targets[-1].endswith(NEWEST)
 
 
 async def test_call_tries_four_versions_at_the_most() -> None:
     versions = [f"202{number}-01-01" for number in range(9)]
     document = {"resourceTypes": [{"resourceType": "widgets", "apiVersions": versions}]}
-    no = refused(code="NoRegisteredProviderFound")
-    async with canned(Says(body=document), *[no] * 4) as arm, session(arm) as own:
+    no = make_refusal(code="NoRegisteredProviderFound")
+    async with serve_canned(Says(body=document), *[no] * 4) as arm, open_session(arm) as own:
         with pytest.raises(ApiVersionError):
             await own.get(WIDGET)
 
 
 async def test_versions_all_refused_are_the_services_error() -> None:
-    no = refused(code="NoRegisteredProviderFound")
-    async with canned(KNOWN, *[no] * 4) as arm, session(arm) as own:
+    no = make_refusal(code="NoRegisteredProviderFound")
+    async with serve_canned(KNOWN, *[no] * 4) as arm, open_session(arm) as own:
         for _ in range(2):
             with pytest.raises(ApiVersionError):
                 await own.get(WIDGET)
@@ -257,7 +280,7 @@ async def test_the_time_out_is_for_the_look_up_too() -> None:
         await held.wait()
         return KNOWN
 
-    async with canned(hold, Says(body=1)) as arm, session(arm) as own:
+    async with serve_canned(hold, Says(body=1)) as arm, open_session(arm) as own:
         with pytest.raises(ArmConnectionError, match=r"no api-version within 0\.05 s") as raised:
             await own.get(WIDGET, timeout=0.05)
         assert raised.value.help == "Nothing was sent"
@@ -268,7 +291,7 @@ async def test_the_time_out_is_for_the_look_up_too() -> None:
 
 
 async def test_a_bad_call_is_refused_before_its_version_is_looked_up() -> None:
-    async with canned() as arm, session(arm) as own:
+    async with serve_canned() as arm, open_session(arm) as own:
         with pytest.raises(ConfigurationError, match="two slashes"):
             await own.get(f"/{WIDGET}")
         with pytest.raises(ConfigurationError, match="both"):
@@ -281,7 +304,7 @@ async def test_a_bad_call_is_refused_before_its_version_is_looked_up() -> None:
 
 MISSING = Says(
     409,
-    error(
+    make_error_body(
         "MissingSubscriptionRegistration",
         "Not registered for 'Contoso.Widgets'.",
         target="Contoso.Widgets",
@@ -321,8 +344,8 @@ async def test_a_registration_is_waited_for() -> None:
         for state in ("Registering", "Registering", "Registered")
     ]
     async with (
-        canned(MISSING, *states, Says(body=1)) as arm,
-        session(arm, auto_register=True, clock=slept.clock) as own,
+        serve_canned(MISSING, *states, Says(body=1)) as arm,
+        open_session(arm, auto_register=True, clock=slept.clock) as own,
     ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
     assert slept.sleeps == [1, 2]
@@ -336,8 +359,10 @@ async def test_a_registration_is_waited_for() -> None:
 async def test_registration_that_takes_too_long_keeps_the_error() -> None:
     slept = Slept()
 
-    async with canned(MISSING, *[Says(body={"registrationState": "Registering"})] * 99) as arm:
-        async with session(arm, auto_register=True, clock=slept.clock) as own:
+    async with serve_canned(
+        MISSING, *[Says(body={"registrationState": "Registering"})] * 99
+    ) as arm:
+        async with open_session(arm, auto_register=True, clock=slept.clock) as own:
             with pytest.raises(RegistrationRequiredError):
                 await own.get(WIDGET, api_version=NEWEST)
         arm.answers.clear()
@@ -347,8 +372,8 @@ async def test_registration_that_takes_too_long_keeps_the_error() -> None:
 
 async def test_a_registration_that_is_not_allowed_is_told() -> None:
     async with (
-        canned(MISSING, Says(403, error("AuthorizationFailed"))) as arm,
-        session(arm, auto_register=True) as own,
+        serve_canned(MISSING, Says(403, make_error_body("AuthorizationFailed"))) as arm,
+        open_session(arm, auto_register=True) as own,
     ):
         with pytest.raises(AuthorizationError) as raised:
             await own.get(WIDGET, api_version=NEWEST)
@@ -361,7 +386,10 @@ REGISTERED = Says(body={"registrationState": "Registered"})
 async def test_denied_registration_is_waited_for_and_sent_once() -> None:
     slept = Slept()
     answers = [MISSING, REGISTERED, *[MISSING] * 4, Says(body=1)]
-    async with canned(*answers) as arm, session(arm, auto_register=True, clock=slept.clock) as own:
+    async with (
+        serve_canned(*answers) as arm,
+        open_session(arm, auto_register=True, clock=slept.clock) as own,
+    ):
         assert await own.put(WIDGET, api_version=NEWEST, json={}) == 1
     assert slept.sleeps == [1, 1, 2, 4]
     assert [one.method for one in arm.asked] == ["PUT", "POST", *["PUT"] * 5]
@@ -371,8 +399,8 @@ async def test_denied_registration_is_waited_for_and_sent_once() -> None:
 
 async def test_registration_denied_for_a_minute_is_an_error() -> None:
     slept = Slept()
-    async with canned(MISSING, REGISTERED, *[MISSING] * 20) as arm:
-        async with session(arm, auto_register=True, clock=slept.clock) as own:
+    async with serve_canned(MISSING, REGISTERED, *[MISSING] * 20) as arm:
+        async with open_session(arm, auto_register=True, clock=slept.clock) as own:
             with pytest.raises(RegistrationRequiredError) as raised:
                 await own.get(WIDGET, api_version=NEWEST)
         arm.answers.clear()
@@ -384,14 +412,17 @@ async def test_registration_denied_for_a_minute_is_an_error() -> None:
     ]
 
 
-@pytest.mark.parametrize("lost", [Says(None), Says(503, error("ServerTimeout"))])
+@pytest.mark.parametrize("lost", [Says(None), Says(503, make_error_body("ServerTimeout"))])
 async def test_lost_registration_is_sent_again(lost: Says) -> None:
     async with (
-        canned(MISSING, lost, REGISTERED, Says(body=1)) as arm,
-        session(arm, auto_register=True) as own,
+        serve_canned(MISSING, lost, REGISTERED, Says(body=1)) as arm,
+        open_session(arm, auto_register=True) as own,
     ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
-    async with canned(MISSING, *[lost] * 3) as arm, session(arm, auto_register=True) as own:
+    async with (
+        serve_canned(MISSING, *[lost] * 3) as arm,
+        open_session(arm, auto_register=True) as own,
+    ):
         with pytest.raises((ArmConnectionError, ServiceError)):
             await own.get(WIDGET, api_version=NEWEST)
 
@@ -399,7 +430,10 @@ async def test_lost_registration_is_sent_again(lost: Says) -> None:
 async def test_other_calls_wait_for_a_fresh_registration_too() -> None:
     slept = Slept()
     answers = [MISSING, REGISTERED, Says(body=1), MISSING, Says(body=2)]
-    async with canned(*answers) as arm, session(arm, auto_register=True, clock=slept.clock) as own:
+    async with (
+        serve_canned(*answers) as arm,
+        open_session(arm, auto_register=True, clock=slept.clock) as own,
+    ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
         assert await own.get(f"{WIDGET}2", api_version=NEWEST) == 2
     assert slept.sleeps == [1]
@@ -408,7 +442,10 @@ async def test_other_calls_wait_for_a_fresh_registration_too() -> None:
 async def test_subscription_unregistered_later_is_registered_anew() -> None:
     slept = Slept()
     answers = [MISSING, REGISTERED, Says(body=1)] * 2
-    async with canned(*answers) as arm, session(arm, auto_register=True, clock=slept.clock) as own:
+    async with (
+        serve_canned(*answers) as arm,
+        open_session(arm, auto_register=True, clock=slept.clock) as own,
+    ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
         await slept.clock.sleep(3600)
         assert await own.get(WIDGET, api_version=NEWEST) == 1
@@ -416,10 +453,15 @@ async def test_subscription_unregistered_later_is_registered_anew() -> None:
 
 async def test_call_registers_three_namespaces_at_the_most() -> None:
     def missing(name: str) -> Says:
-        return Says(409, error("MissingSubscriptionRegistration", "x", target=f"Contoso.{name}"))
+        return Says(
+            409, make_error_body("MissingSubscriptionRegistration", "x", target=f"Contoso.{name}")
+        )
 
     answers = [one for name in "ABC" for one in (missing(name), REGISTERED)]
-    async with canned(*answers, missing("D")) as arm, session(arm, auto_register=True) as own:
+    async with (
+        serve_canned(*answers, missing("D")) as arm,
+        open_session(arm, auto_register=True) as own,
+    ):
         with pytest.raises(RegistrationRequiredError):
             await own.get(WIDGET, api_version=NEWEST)
 
@@ -427,13 +469,15 @@ async def test_call_registers_three_namespaces_at_the_most() -> None:
 async def test_registration_follows_earlier_errors_of_the_call() -> None:
     registered = Says(body={"registrationState": "Registered"})
     answers = [*[Says(429)] * 4, MISSING, registered, Says(body=1)]
-    async with canned(*answers) as arm, session(arm, auto_register=True) as own:
+    async with serve_canned(*answers) as arm, open_session(arm, auto_register=True) as own:
         assert await own.get(WIDGET, api_version=NEWEST) == 1
 
 
 async def test_what_can_be_registered_nowhere_is_the_calls_error() -> None:
-    nameless = Says(409, error("MissingSubscriptionRegistration", "Something is not registered."))
-    async with canned(MISSING, nameless) as arm, session(arm, auto_register=True) as own:
+    nameless = Says(
+        409, make_error_body("MissingSubscriptionRegistration", "Something is not registered.")
+    )
+    async with serve_canned(MISSING, nameless) as arm, open_session(arm, auto_register=True) as own:
         for path in ("/providers/Contoso.Widgets/widgets/w", GROUP):
             with pytest.raises(RegistrationRequiredError):
                 await own.get(path, api_version=NEWEST)
@@ -442,13 +486,13 @@ async def test_what_can_be_registered_nowhere_is_the_calls_error() -> None:
 @pytest.mark.parametrize("document", [[], {}, {"registrationState": 1}])
 async def test_a_provider_that_tells_no_state_is_not_registered(document: Any) -> None:
     async with (
-        canned(
+        serve_canned(
             MISSING,
             Says(body=document),
             Says(body={"registrationState": "registered"}),
             Says(body=1),
         ) as arm,
-        session(arm, auto_register=True) as own,
+        open_session(arm, auto_register=True) as own,
     ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
 
@@ -456,7 +500,7 @@ async def test_a_provider_that_tells_no_state_is_not_registered(document: Any) -
 # Shared calls
 
 
-def joined(own: ArmSession) -> SharedCalls[str]:
+def share_calls(own: ArmSession) -> SharedCalls[str]:
     return SharedCalls(own._connection, "work")
 
 
@@ -469,10 +513,10 @@ async def test_callers_while_work_is_under_way_share_it() -> None:
         await go.wait()
         return "result"
 
-    async with canned() as arm, session(arm) as own:
-        one = joined(own)
+    async with serve_canned() as arm, open_session(arm) as own:
+        one = share_calls(own)
         callers = [asyncio.ensure_future(one.get("key", work)) for _ in range(5)]
-        await until(lambda: bool(done))
+        await wait_until(lambda: bool(done))
         callers[0].cancel()
         go.set()
         results = await asyncio.gather(*callers, return_exceptions=True)
@@ -492,12 +536,12 @@ async def test_a_failure_that_nobody_waited_for_is_not_kept() -> None:
             raise OSError(msg)
         return "second"
 
-    async with canned() as arm, session(arm) as own:
-        one = joined(own)
+    async with serve_canned() as arm, open_session(arm) as own:
+        one = share_calls(own)
         caller = asyncio.ensure_future(one.get("key", work))
         await asyncio.sleep(0)
         caller.cancel()
-        await until(lambda: results == ["second"] and not one._tasks)
+        await wait_until(lambda: results == ["second"] and not one._tasks)
         assert await one.get("key", work) == "second"
 
 
@@ -508,8 +552,8 @@ async def test_work_does_not_see_what_its_first_caller_has_set() -> None:
     async def work() -> str:
         return variable.get()
 
-    async with canned() as arm, session(arm) as own:
-        assert await joined(own).get("key", work) == "nothing"
+    async with serve_canned() as arm, open_session(arm) as own:
+        assert await share_calls(own).get("key", work) == "nothing"
 
 
 async def test_work_ends_with_the_session() -> None:
@@ -517,17 +561,20 @@ async def test_work_ends_with_the_session() -> None:
         await asyncio.Event().wait()
         return ""
 
-    async with canned() as arm:
-        own = session(arm)
-        caller = asyncio.ensure_future(joined(own).get("key", work))
-        await until(lambda: bool(own._connection._tasks))
+    async with serve_canned() as arm:
+        own = open_session(arm)
+        caller = asyncio.ensure_future(share_calls(own).get("key", work))
+        await wait_until(lambda: bool(own._connection._tasks))
         await own.close()
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await caller
 
 
 async def test_error_of_the_service_has_all_its_facts() -> None:
-    async with canned(Says(500, error("Down"))) as arm, session(arm, retry=None) as own:
+    async with (
+        serve_canned(Says(500, make_error_body("Down"))) as arm,
+        open_session(arm, retry=None) as own,
+    ):
         with pytest.raises(ServiceError) as raised:
             await own.get(WIDGET)
     assert (raised.value.code, raised.value.response.status, raised.value.attempts) == (

@@ -8,8 +8,19 @@ from typing import Any
 
 import attrs
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Slept, canned, error, session
-from loops import until
+from arm_server import (
+    GROUP,
+    VAULT,
+    VERSION,
+    Asked,
+    Canned,
+    Says,
+    Slept,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from loops import wait_until
 from time_outs import TimeOuts
 
 from aiomsi import (
@@ -37,14 +48,14 @@ BODY = {"location": "westus", "properties": {"a": 1}}
 DONE = {"id": VAULT, **BODY}
 OLD = {"id": VAULT, "location": "westus", "tags": {"owner": "ann"}, "properties": {"a": 0}}
 LOST = Says(None)
-BUSY = Says(503, error("ServerTimeout"))
-GONE = Says(504, error("GatewayTimeout"))
-MISSING = Says(404, error("ResourceNotFound"))
-CONFLICT = Says(409, error("Conflict", "No"))
+BUSY = Says(503, make_error_body("ServerTimeout"))
+GONE = Says(504, make_error_body("GatewayTimeout"))
+MISSING = Says(404, make_error_body("ResourceNotFound"))
+CONFLICT = Says(409, make_error_body("Conflict", "No"))
 EARLIER = "An earlier attempt of this call may have done it"
 
 
-def in_state(state: str, **more: Any) -> Says:
+def make_old_resource(state: str, **more: Any) -> Says:
     return Says(body={**OLD, "properties": {"a": 0, "provisioningState": state}, **more})
 
 
@@ -52,7 +63,7 @@ async def put(own: ArmSession, **more: Any) -> Any:
     return await own.put(VAULT, **{"api_version": VERSION, "json": BODY, **more})
 
 
-def verbs(arm: Canned) -> list[str]:
+def list_methods(arm: Canned) -> list[str]:
     return [one.method for one in arm.asked]
 
 
@@ -63,24 +74,27 @@ def verbs(arm: Canned) -> list[str]:
 @pytest.mark.parametrize("sent", [{"location": "westus", "tags": {}}, {"location": "westus"}])
 async def test_lost_put_that_removes_a_tag_is_repeated(sent: dict[str, Any], lost: Says) -> None:
     stored = {"location": "westus", "tags": {"owner": "ann"}, "etag": "changed"}
-    async with canned(lost, Says(body=stored), Says(body=sent)) as arm, session(arm) as own:
+    async with (
+        serve_canned(lost, Says(body=stored), Says(body=sent)) as arm,
+        open_session(arm) as own,
+    ):
         assert await put(own, json=sent) == sent
-    assert verbs(arm) == ["PUT", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT"]
     assert arm.asked[0].body == arm.asked[2].body
 
 
 async def test_lost_patch_that_removes_a_tag_is_repeated() -> None:
     sent = {"tags": {"owner": None}}
-    async with canned(LOST, Says(body=OLD), Says(body={})) as arm, session(arm) as own:
+    async with serve_canned(LOST, Says(body=OLD), Says(body={})) as arm, open_session(arm) as own:
         await own.patch(VAULT, api_version=VERSION, json=sent)
-    assert verbs(arm) == ["PATCH", "GET", "PATCH"]
+    assert list_methods(arm) == ["PATCH", "GET", "PATCH"]
 
 
 async def test_patch_of_a_resource_not_seen_is_repeated() -> None:
-    async with canned(LOST, MISSING, MISSING) as arm, session(arm) as own:
+    async with serve_canned(LOST, MISSING, MISSING) as arm, open_session(arm) as own:
         with pytest.raises(NotFoundError, match=EARLIER):
             await own.patch(VAULT, api_version=VERSION, json=BODY)
-    assert verbs(arm) == ["PATCH", "GET", "PATCH"]
+    assert list_methods(arm) == ["PATCH", "GET", "PATCH"]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +110,9 @@ async def test_bytes_are_compared_where_they_are_json(
         return LOST
 
     repeated = [Says(body={"a": 1})] * (len(verbs_sent) - 2)
-    async with canned(lose, Says(body={"a": 1}), *repeated) as arm, session(arm) as own:
+    async with serve_canned(lose, Says(body={"a": 1}), *repeated) as arm, open_session(arm) as own:
         assert await put(own, json=None, content=buffer) == {"a": 1}
-    assert verbs(arm) == verbs_sent
+    assert list_methods(arm) == verbs_sent
     assert {one.body for one in arm.asked if one.method == "PUT"} == {content}
 
 
@@ -106,11 +120,11 @@ async def test_body_is_compared_as_it_was_sent() -> None:
     body: dict[str, Any] = {"tags": {"number": "1"}}
     running = Says(body={**body, "properties": {"provisioningState": "Updating"}})
     done = {"tags": {"number": "1"}, "properties": {"provisioningState": "Succeeded"}}
-    async with canned(GONE, running, Says(body=done)) as arm, session(arm) as own:
+    async with serve_canned(GONE, running, Says(body=done)) as arm, open_session(arm) as own:
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=body)
         body["tags"]["number"] = "2"
         assert await operation.result() == done
-    assert verbs(arm) == ["PUT", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET"]
 
 
 # Writes that are not repeated
@@ -126,24 +140,25 @@ async def test_body_is_compared_as_it_was_sent() -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "found", [Says(body={**OLD, "etag": "2"}), MISSING, Says(403, error("AuthorizationFailed"))]
+    "found",
+    [Says(body={**OLD, "etag": "2"}), MISSING, Says(403, make_error_body("AuthorizationFailed"))],
 )
 async def test_conditional_write_raises_the_doubt(condition: dict[str, Any], found: Says) -> None:
-    async with canned(LOST, found) as arm, session(arm) as own:
+    async with serve_canned(LOST, found) as arm, open_session(arm) as own:
         with pytest.raises(ArmConnectionError) as raised:
             await put(own, **condition)
-    assert verbs(arm) == ["PUT", "GET"]
+    assert list_methods(arm) == ["PUT", "GET"]
     assert raised.value.uncertain
     assert raised.value.__notes__[0].startswith(EARLIER)
 
 
 async def test_json_patch_is_not_repeated() -> None:
     content = b'[{"op": "add", "path": "/a/-", "value": 1}]'
-    async with canned(GONE, Says(body=OLD)) as arm, session(arm) as own:
+    async with serve_canned(GONE, Says(body=OLD)) as arm, open_session(arm) as own:
         with pytest.raises(ServiceError) as raised:
             await own.patch(VAULT, api_version=VERSION, content=content)
     assert raised.value.uncertain
-    assert verbs(arm) == ["PATCH", "GET"]
+    assert list_methods(arm) == ["PATCH", "GET"]
 
 
 # The GET of the resource
@@ -151,10 +166,15 @@ async def test_json_patch_is_not_repeated() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH"])
 @pytest.mark.parametrize(
-    "failure", [BUSY, Says(429, error("TooManyRequests"), {"Retry-After": "1"})], ids=["503", "429"]
+    "failure",
+    [BUSY, Says(429, make_error_body("TooManyRequests"), {"Retry-After": "1"})],
+    ids=["503", "429"],
 )
 async def test_every_verb_survives_four_failures_in_a_row(method: str, failure: Says) -> None:
-    async with canned(BUSY, failure, failure, BUSY, Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        serve_canned(BUSY, failure, failure, BUSY, Says(body=DONE)) as arm,
+        open_session(arm) as own,
+    ):
         found = await own.request(
             method, VAULT, api_version=VERSION, json=BODY if method in ("PUT", "PATCH") else None
         )
@@ -166,12 +186,12 @@ async def test_every_verb_survives_four_failures_in_a_row(method: str, failure: 
 async def test_write_that_can_never_be_looked_up_is_in_doubt(look: Says) -> None:
     # aiohttp sends a lost GET twice.
     looks = [look] * (8 if look is LOST else 4)
-    async with canned(GONE, *looks) as arm, session(arm) as own:
+    async with serve_canned(GONE, *looks) as arm, open_session(arm) as own:
         with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
             await put(own)
         arm.answers.clear()
-    assert verbs(arm)[:3] == ["PUT", "GET", "GET"]
-    assert "PUT" not in verbs(arm)[1:]
+    assert list_methods(arm)[:3] == ["PUT", "GET", "GET"]
+    assert "PUT" not in list_methods(arm)[1:]
     assert (raised.value.attempts, raised.value.uncertain, raised.value.earlier) == (1, True, None)
     assert "could not be looked up" in raised.value.__notes__[0]
     assert raised.value.__context__ is None
@@ -180,20 +200,23 @@ async def test_write_that_can_never_be_looked_up_is_in_doubt(look: Says) -> None
 async def test_look_has_the_pauses_and_the_budget_of_the_rule() -> None:
     slept = Slept()
     rule = ArmRetry(uniform=lambda _, most: most, total_budget=15.0)
-    wait = Says(429, error("TooManyRequests"), {"Retry-After": "7"})
-    async with canned(GONE, wait, wait) as arm, session(arm, clock=slept.clock, retry=rule) as own:
+    wait = Says(429, make_error_body("TooManyRequests"), {"Retry-After": "7"})
+    async with (
+        serve_canned(GONE, wait, wait) as arm,
+        open_session(arm, clock=slept.clock, retry=rule) as own,
+    ):
         with pytest.raises(ServiceError, match="GatewayTimeout"):
             await put(own)
     assert slept.sleeps == [1, 9]
 
 
 @pytest.mark.parametrize(
-    "look", [Says(403, error("AuthorizationFailed")), Says(405), Says(200, "no json")]
+    "look", [Says(403, make_error_body("AuthorizationFailed")), Says(405), Says(200, "no json")]
 )
 async def test_write_that_may_not_be_looked_up_is_repeated(look: Says) -> None:
-    async with canned(GONE, look, Says(body=DONE)) as arm, session(arm) as own:
+    async with serve_canned(GONE, look, Says(body=DONE)) as arm, open_session(arm) as own:
         assert await put(own) == DONE
-    assert verbs(arm) == ["PUT", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT"]
 
 
 async def test_session_closed_before_the_look_leaves_the_doubt() -> None:
@@ -202,8 +225,8 @@ async def test_session_closed_before_the_look_leaves_the_doubt() -> None:
     async def close(_: float) -> None:
         await own.close()
 
-    async with canned(GONE) as arm:
-        own = session(arm, clock=attrs.evolve(slept.clock, sleep=close))
+    async with serve_canned(GONE) as arm:
+        own = open_session(arm, clock=attrs.evolve(slept.clock, sleep=close))
         with pytest.raises(AiomsiError, match="GatewayTimeout") as raised:
             await put(own)
     assert raised.value.uncertain
@@ -219,8 +242,8 @@ async def test_session_closed_before_the_look_leaves_the_doubt() -> None:
 async def test_later_error_carries_the_doubt(status: int, kind: type[ArmError]) -> None:
     looks = [Says(body=OLD)] * (1 + (status in (409, 412)))
     async with (
-        canned(GONE, looks[0], Says(status, error("No")), *looks[1:]) as arm,
-        session(arm) as own,
+        serve_canned(GONE, looks[0], Says(status, make_error_body("No")), *looks[1:]) as arm,
+        open_session(arm) as own,
     ):
         with pytest.raises(kind, match=f"{status} No.*{EARLIER}.*504 GatewayTimeout") as raised:
             await put(own)
@@ -235,15 +258,19 @@ async def test_later_error_carries_the_doubt(status: int, kind: type[ArmError]) 
 
 
 async def test_later_error_keeps_its_own_help_too() -> None:
-    answers = [GONE, Says(body=OLD), Says(401, error("InvalidAuthenticationTokenAudience"))]
-    async with canned(*answers) as arm, session(arm) as own:
+    answers = [
+        GONE,
+        Says(body=OLD),
+        Says(401, make_error_body("InvalidAuthenticationTokenAudience")),
+    ]
+    async with serve_canned(*answers) as arm, open_session(arm) as own:
         with pytest.raises(ArmError, match="Request a token for the audience") as raised:
             await put(own)
     assert raised.value.help.startswith(EARLIER)
 
 
 async def test_certain_error_carries_no_doubt() -> None:
-    async with canned(CONFLICT, LOST, LOST) as arm, session(arm, retry=None) as own:
+    async with serve_canned(CONFLICT, LOST, LOST) as arm, open_session(arm, retry=None) as own:
         with pytest.raises(ConflictError) as raised:
             await put(own)
         with pytest.raises(ArmConnectionError) as lost:
@@ -257,7 +284,7 @@ async def test_certain_error_carries_no_doubt() -> None:
     ("path", "uncertain"), [(f"{VAULT}/listKeys", False), (f"{VAULT}/start", True)]
 )
 async def test_post_without_response_is_uncertain_if_it_writes(path: str, uncertain: bool) -> None:
-    async with canned(LOST) as arm, session(arm, retry=None) as own:
+    async with serve_canned(LOST) as arm, open_session(arm, retry=None) as own:
         with pytest.raises(ArmConnectionError) as raised:
             await own.post(path, api_version=VERSION)
     assert raised.value.uncertain is uncertain
@@ -271,7 +298,10 @@ async def test_timeout_carries_the_doubt(monkeypatch: pytest.MonkeyPatch) -> Non
         await held.wait()
         return Says()
 
-    async with canned(GONE, hold) as arm, session(arm, retry=ArmRetry(first_delay=0.0)) as own:
+    async with (
+        serve_canned(GONE, hold) as arm,
+        open_session(arm, retry=ArmRetry(first_delay=0.0)) as own,
+    ):
         with pytest.raises(
             ArmConnectionError, match=f"no answer within {time_outs.SECONDS} s.*GatewayTimeout"
         ) as raised:
@@ -281,9 +311,11 @@ async def test_timeout_carries_the_doubt(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_failed_registration_carries_the_doubt() -> None:
-    asks = Says(409, error("MissingSubscriptionRegistration", "x", target="Contoso.Widgets"))
-    answers = [GONE, Says(body=OLD), asks, Says(403, error("AuthorizationFailed"))]
-    async with canned(*answers) as arm, session(arm, auto_register=True) as own:
+    asks = Says(
+        409, make_error_body("MissingSubscriptionRegistration", "x", target="Contoso.Widgets")
+    )
+    answers = [GONE, Says(body=OLD), asks, Says(403, make_error_body("AuthorizationFailed"))]
+    async with serve_canned(*answers) as arm, open_session(arm, auto_register=True) as own:
         with pytest.raises(AuthorizationError, match=EARLIER) as raised:
             await put(own)
     assert isinstance(raised.value.__cause__, RegistrationRequiredError)
@@ -293,32 +325,38 @@ async def test_failed_registration_carries_the_doubt() -> None:
 
 
 @pytest.mark.parametrize(
-    "refusal", [CONFLICT, Says(412, error("PreconditionFailed"))], ids=["409", "412"]
+    "refusal", [CONFLICT, Says(412, make_error_body("PreconditionFailed"))], ids=["409", "412"]
 )
 async def test_repeated_delete_waits_for_its_own_deletion(refusal: Says) -> None:
-    deleting = in_state("Deleting")
-    async with canned(GONE, refusal, deleting, deleting, MISSING) as arm, session(arm) as own:
+    deleting = make_old_resource("Deleting")
+    async with (
+        serve_canned(GONE, refusal, deleting, deleting, MISSING) as arm,
+        open_session(arm) as own,
+    ):
         assert await own.delete(VAULT, api_version=VERSION) is None
-    assert verbs(arm) == ["DELETE", "DELETE", "GET", "GET", "GET"]
+    assert list_methods(arm) == ["DELETE", "DELETE", "GET", "GET", "GET"]
 
 
 async def test_repeated_delete_refused_after_the_end_is_done() -> None:
-    async with canned(GONE, CONFLICT, MISSING) as arm, session(arm) as own:
+    async with serve_canned(GONE, CONFLICT, MISSING) as arm, open_session(arm) as own:
         found = await own.request("DELETE", VAULT, api_version=VERSION)
     assert (found.status, found.method, found.body) == (204, "DELETE", b"")
 
 
 async def test_refused_delete_of_a_resource_that_stays_is_in_doubt() -> None:
-    async with canned(GONE, CONFLICT, Says(body=OLD)) as arm, session(arm) as own:
+    async with serve_canned(GONE, CONFLICT, Says(body=OLD)) as arm, open_session(arm) as own:
         with pytest.raises(ConflictError, match=f"{EARLIER}: DELETE .*504"):
             await own.delete(VAULT, api_version=VERSION)
-    async with canned(GONE, CONFLICT, in_state("Deleting")) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, CONFLICT, make_old_resource("Deleting")) as arm,
+        open_session(arm) as own,
+    ):
         with pytest.raises(ConflictError, match=EARLIER):
             await own.request("DELETE", VAULT, api_version=VERSION)
 
 
 async def test_first_delete_that_is_refused_is_not_looked_up() -> None:
-    async with canned(CONFLICT) as arm, session(arm) as own:
+    async with serve_canned(CONFLICT) as arm, open_session(arm) as own:
         with pytest.raises(ConflictError):
             await own.delete(VAULT, api_version=VERSION)
 
@@ -326,17 +364,20 @@ async def test_first_delete_that_is_refused_is_not_looked_up() -> None:
 async def test_repeated_put_meets_its_own_creation() -> None:
     running = Says(body={**DONE, "properties": {"a": 1, "provisioningState": "Creating"}})
     async with (
-        canned(GONE, MISSING, CONFLICT, running, Says(body=DONE)) as arm,
-        session(arm) as own,
+        serve_canned(GONE, MISSING, CONFLICT, running, Says(body=DONE)) as arm,
+        open_session(arm) as own,
     ):
         assert await put(own) == DONE
-    async with canned(GONE, MISSING, CONFLICT, Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, MISSING, CONFLICT, Says(body=DONE)) as arm,
+        open_session(arm) as own,
+    ):
         assert await put(own) == DONE
-    assert verbs(arm) == ["PUT", "GET", "PUT", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT", "GET"]
 
 
 async def test_refused_delete_without_a_look_is_in_doubt() -> None:
-    async with canned(GONE, CONFLICT, *[BUSY] * 9) as arm, session(arm) as own:
+    async with serve_canned(GONE, CONFLICT, *[BUSY] * 9) as arm, open_session(arm) as own:
         with pytest.raises(ConflictError, match=EARLIER) as raised:
             await own.delete(VAULT, api_version=VERSION)
         arm.answers.clear()
@@ -345,39 +386,50 @@ async def test_refused_delete_without_a_look_is_in_doubt() -> None:
 
 # A change under way at the time of the GET
 
-RUNNING = in_state("Updating")
-THEIRS = in_state("Succeeded")
+RUNNING = make_old_resource("Updating")
+THEIRS = make_old_resource("Succeeded")
 
 
-@pytest.mark.parametrize("theirs", [THEIRS, in_state("Failed"), in_state("Canceled")])
+@pytest.mark.parametrize(
+    "theirs", [THEIRS, make_old_resource("Failed"), make_old_resource("Canceled")]
+)
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_change_of_another_client_is_followed_by_the_write(method: str, theirs: Says) -> None:
-    async with canned(GONE, RUNNING, RUNNING, theirs, Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, RUNNING, RUNNING, theirs, Says(body=DONE)) as arm,
+        open_session(arm) as own,
+    ):
         operation = await own.begin(method, VAULT, api_version=VERSION, json=BODY)
         seen: list[bool] = []
         assert await operation.result(on_progress=lambda one: seen.append(one.done)) == DONE
         assert operation.done
     assert seen == [False, False, True]
-    assert verbs(arm) == [method, "GET", "GET", "GET", method]
+    assert list_methods(arm) == [method, "GET", "GET", "GET", method]
 
 
 async def test_write_after_another_change_may_take_long_itself() -> None:
     accepted = Says(201, {**DONE, "properties": {"a": 1, "provisioningState": "Creating"}})
-    async with canned(GONE, RUNNING, THEIRS, accepted, Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, RUNNING, THEIRS, accepted, Says(body=DONE)) as arm,
+        open_session(arm) as own,
+    ):
         assert await put(own) == DONE
 
 
 async def test_write_after_another_change_may_be_lost_again() -> None:
     async with (
-        canned(GONE, RUNNING, THEIRS, GONE, RUNNING, Says(body=DONE)) as arm,
-        session(arm) as own,
+        serve_canned(GONE, RUNNING, THEIRS, GONE, RUNNING, Says(body=DONE)) as arm,
+        open_session(arm) as own,
     ):
         assert await put(own) == DONE
-    assert verbs(arm) == ["PUT", "GET", "GET", "PUT", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET", "PUT", "GET", "GET"]
 
 
 async def test_write_after_another_change_may_fail() -> None:
-    async with canned(GONE, RUNNING, THEIRS, Says(400, error("No"))) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, RUNNING, THEIRS, Says(400, make_error_body("No"))) as arm,
+        open_session(arm) as own,
+    ):
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
         with pytest.raises(ArmError, match=f"400 No.*{EARLIER}"):
             await operation.result()
@@ -393,7 +445,10 @@ async def save_and_resume(own: ArmSession, operation: Operation) -> Operation:
 
 async def test_resumed_operation_does_not_take_a_change_for_the_write() -> None:
     """The saved state has no body, so the end of the change proves nothing."""
-    async with canned(GONE, RUNNING, RUNNING, Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, RUNNING, RUNNING, Says(body=DONE)) as arm,
+        open_session(arm) as own,
+    ):
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
         resumed = await save_and_resume(own, operation)
         for _ in range(2):
@@ -401,21 +456,24 @@ async def test_resumed_operation_does_not_take_a_change_for_the_write() -> None:
                 await resumed.result()
             assert (raised.value.uncertain, raised.value.earlier) == (True, None)
             resumed = await save_and_resume(own, resumed)
-    assert verbs(arm) == ["PUT", "GET", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET", "GET"]
 
 
 async def test_compared_write_is_no_longer_in_doubt_when_resumed() -> None:
-    async with canned(GONE, RUNNING, Says(body=DONE)) as arm, session(arm) as own:
+    async with serve_canned(GONE, RUNNING, Says(body=DONE)) as arm, open_session(arm) as own:
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
         assert await operation.result() == DONE
         assert await (await save_and_resume(own, operation)).result() == DONE
 
 
 async def test_resumed_deletion_in_doubt_ends_with_the_resource() -> None:
-    async with canned(GONE, in_state("Deleting"), MISSING) as arm, session(arm) as own:
+    async with (
+        serve_canned(GONE, make_old_resource("Deleting"), MISSING) as arm,
+        open_session(arm) as own,
+    ):
         operation = await own.begin("DELETE", VAULT, api_version=VERSION)
         assert await (await save_and_resume(own, operation)).result() is None
-    assert verbs(arm)[0] == "DELETE"
+    assert list_methods(arm)[0] == "DELETE"
 
 
 @pytest.mark.parametrize("lost", [LOST, GONE], ids=["lost", "504"])
@@ -423,16 +481,16 @@ async def test_resumed_deletion_in_doubt_ends_with_the_resource() -> None:
 @pytest.mark.parametrize(
     ("poll", "kind"),
     [
-        (in_state("Failed"), OperationFailedError),
-        (Says(403, error("AuthorizationFailed")), OperationUnreadableError),
-        (in_state("Creating"), OperationUnfinishedError),
+        (make_old_resource("Failed"), OperationFailedError),
+        (Says(403, make_error_body("AuthorizationFailed")), OperationUnreadableError),
+        (make_old_resource("Creating"), OperationUnfinishedError),
     ],
 )
 async def test_operation_of_a_repeated_write_carries_the_doubt(
     lost: Says, resumes: bool, poll: Says, kind: type[AiomsiError]
 ) -> None:
     accepted = Says(201, {**DONE, "properties": {"a": 1, "provisioningState": "Creating"}})
-    async with canned(lost, MISSING, accepted, poll) as arm, session(arm) as own:
+    async with serve_canned(lost, MISSING, accepted, poll) as arm, open_session(arm) as own:
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
         if resumes:
             operation = await save_and_resume(own, operation)
@@ -446,11 +504,11 @@ async def test_operation_of_a_repeated_write_carries_the_doubt(
 
 async def test_unreadable_write_is_not_sent_after_another_change() -> None:
     unreadable = Says(200, DONE, {"Content-Encoding": "br"})
-    async with canned(unreadable, RUNNING, THEIRS) as arm, session(arm) as own:
+    async with serve_canned(unreadable, RUNNING, THEIRS) as arm, open_session(arm) as own:
         with pytest.raises(ArmConnectionError, match="not accepted") as raised:
             await put(own)
     assert (raised.value.uncertain, raised.value.unreadable) == (True, True)
-    assert verbs(arm) == ["PUT", "GET", "GET"]
+    assert list_methods(arm) == ["PUT", "GET", "GET"]
 
 
 async def test_write_after_another_change_is_sent_once() -> None:
@@ -460,17 +518,17 @@ async def test_write_after_another_change_is_sent_once() -> None:
         await held.wait()
         return Says(body=DONE)
 
-    async with canned(GONE, RUNNING, THEIRS, hold) as arm, session(arm) as own:
+    async with serve_canned(GONE, RUNNING, THEIRS, hold) as arm, open_session(arm) as own:
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
         first, second = (asyncio.ensure_future(operation.result()) for _ in range(2))
-        await until(lambda: len(arm.asked) == 4)
+        await wait_until(lambda: len(arm.asked) == 4)
         first.cancel()
         with pytest.raises(OperationUnfinishedError):
             await operation.result(deadline=0.01)
         held.set()
         assert await second == DONE
         assert await operation.result() == DONE
-    assert verbs(arm) == ["PUT", "GET", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "GET", "PUT"]
 
 
 async def test_write_after_another_change_ends_with_the_session() -> None:
@@ -480,11 +538,11 @@ async def test_write_after_another_change_ends_with_the_session() -> None:
         await held.wait()
         return Says()
 
-    async with canned(GONE, RUNNING, THEIRS, hold) as arm:
-        own = session(arm)
+    async with serve_canned(GONE, RUNNING, THEIRS, hold) as arm:
+        own = open_session(arm)
         operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
         result = asyncio.ensure_future(operation.result())
-        await until(lambda: len(arm.asked) == 4)
+        await wait_until(lambda: len(arm.asked) == 4)
         await own.close()
         with pytest.raises((UsageError, ArmConnectionError)) as raised:
             await result
@@ -494,7 +552,7 @@ async def test_write_after_another_change_ends_with_the_session() -> None:
 
 # Another operation in progress
 
-IN_PROGRESS = Says(409, error("AnotherOperationInProgress", "x"), {"Retry-After": "5"})
+IN_PROGRESS = Says(409, make_error_body("AnotherOperationInProgress", "x"), {"Retry-After": "5"})
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "POST", "DELETE"])
@@ -502,18 +560,18 @@ async def test_call_refused_for_another_operation_is_repeated(method: str) -> No
     slept = Slept()
     rule = ArmRetry(uniform=lambda low, _: low)
     async with (
-        canned(IN_PROGRESS, IN_PROGRESS, Says(body=DONE)) as arm,
-        session(arm, clock=slept.clock, retry=rule) as own,
+        serve_canned(IN_PROGRESS, IN_PROGRESS, Says(body=DONE)) as arm,
+        open_session(arm, clock=slept.clock, retry=rule) as own,
     ):
         await own.request(method, VAULT, api_version=VERSION)
     assert slept.sleeps == [5, 5]
-    assert verbs(arm) == [method] * 3
+    assert list_methods(arm) == [method] * 3
 
 
 async def test_operation_that_stays_in_progress_is_told() -> None:
     slept = Slept()
-    async with canned(*[IN_PROGRESS] * 40) as arm:
-        async with session(arm, clock=slept.clock) as own:
+    async with serve_canned(*[IN_PROGRESS] * 40) as arm:
+        async with open_session(arm, clock=slept.clock) as own:
             with pytest.raises(
                 ConflictError, match="Another operation holds the resource"
             ) as raised:
@@ -524,11 +582,11 @@ async def test_operation_that_stays_in_progress_is_told() -> None:
 
 
 async def test_lost_put_waits_for_another_operation_and_is_uncertain() -> None:
-    answers = [GONE, Says(body=OLD), IN_PROGRESS, Says(body=OLD), Says(400, error("No"))]
-    async with canned(*answers) as arm, session(arm) as own:
+    answers = [GONE, Says(body=OLD), IN_PROGRESS, Says(body=OLD), Says(400, make_error_body("No"))]
+    async with serve_canned(*answers) as arm, open_session(arm) as own:
         with pytest.raises(ArmError, match=EARLIER):
             await own.put(f"{GROUP}/x", api_version=VERSION, json=BODY)
-    assert verbs(arm) == ["PUT", "GET", "PUT", "GET", "PUT"]
+    assert list_methods(arm) == ["PUT", "GET", "PUT", "GET", "PUT"]
 
 
 # All combined
@@ -551,10 +609,14 @@ class Service:
         )
         if fate == "refused" and asked.method != "GET":
             return self.chance.choice(
-                [CONFLICT, Says(400, error("No")), Says(412, error("PreconditionFailed"))]
+                [
+                    CONFLICT,
+                    Says(400, make_error_body("No")),
+                    Says(412, make_error_body("PreconditionFailed")),
+                ]
             )
         if fate == "throttled":
-            return Says(429, error("TooManyRequests"))
+            return Says(429, make_error_body("TooManyRequests"))
         if fate == "in progress" and asked.method != "GET":
             return IN_PROGRESS
         failure = {"lost": LOST, "504": GONE, "503": BUSY}.get(fate)
@@ -597,8 +659,8 @@ async def test_success_is_true_and_an_error_tells_of_the_doubt(method: str) -> N
         chance = random.Random(f"{method} {seed}")
         service, body = Service(chance), chance.choice(BODIES[method])
         condition: dict[str, Any] = {"if_match": "1"} if chance.random() < 0.3 else {}
-        async with canned(*[service.answer] * 100) as arm:
-            async with session(arm) as own:
+        async with serve_canned(*[service.answer] * 100) as arm:
+            async with open_session(arm) as own:
                 call = own.request(method, VAULT, api_version=VERSION, json=body, **condition)
                 (ended,) = await asyncio.gather(call, return_exceptions=True)
             arm.answers.clear()

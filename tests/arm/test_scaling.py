@@ -73,7 +73,7 @@ SLOWER = 24.0
 """What takes a time in proportion is 8 times as slow; what takes its square, 64 times."""
 
 
-def cost(work: Callable[[str], object], text: str) -> float:
+def measure_cost(work: Callable[[str], object], text: str) -> float:
     """Return the shortest CPU time of some runs."""
     took = list[float]()
     for _ in range(3):
@@ -83,21 +83,23 @@ def cost(work: Callable[[str], object], text: str) -> float:
     return min(took)
 
 
-def scales(work: Callable[[str], object], piece: str) -> bool:
-    took = cost(work, piece * (SMALL * FACTOR // len(piece)))
-    return took <= SLOWER * NOISE or took <= SLOWER * cost(work, piece * (SMALL // len(piece)))
+def is_scaling(work: Callable[[str], object], piece: str) -> bool:
+    took = measure_cost(work, piece * (SMALL * FACTOR // len(piece)))
+    return took <= SLOWER * NOISE or took <= SLOWER * measure_cost(
+        work, piece * (SMALL // len(piece))
+    )
 
 
 def check_scaling(work: Callable[[str], object], piece: str) -> None:
     # Several times, because CPU time contains that of which a host deprives a virtual machine.
-    assert any(scales(work, piece) for _ in range(5)), piece
+    assert any(is_scaling(work, piece) for _ in range(5)), piece
 
 
-def of_body(status: int, body: bytes) -> AiomsiError:
+def make_body_error(status: int, body: bytes) -> AiomsiError:
     return make_error(ArmResponse("PUT", URL, status, CIMultiDict(), body), wall=0.0)
 
 
-def of_text(status: int, code: str) -> Callable[[str], object]:
+def make_text_work(status: int, code: str) -> Callable[[str], object]:
     def work(text: str) -> object:
         document = {
             "error": {
@@ -106,7 +108,7 @@ def of_text(status: int, code: str) -> Callable[[str], object]:
                 "details": [{"code": code, "message": text, "target": text}],
             }
         }
-        return of_body(status, json.dumps(document).encode())
+        return make_body_error(status, json.dumps(document).encode())
 
     return work
 
@@ -126,12 +128,12 @@ def of_text(status: int, code: str) -> Callable[[str], object]:
 )
 def test_an_errors_text_is_read_in_linear_time(status: int, code: str) -> None:
     for piece in PIECES:
-        check_scaling(of_text(status, code), piece)
+        check_scaling(make_text_work(status, code), piece)
 
 
 def test_a_body_that_is_no_json_is_read_in_linear_time() -> None:
     for piece in PIECES:
-        check_scaling(lambda text: of_body(503, text.encode()), piece)
+        check_scaling(lambda text: make_body_error(503, text.encode()), piece)
         check_scaling(lambda text: to_plain_text(text.encode()), piece)
 
 

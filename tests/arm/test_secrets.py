@@ -10,8 +10,19 @@ from typing import Any
 
 import aiohttp
 import pytest
-from arm_server import AUDIENCE, GROUP, VAULT, VERSION, Asked, Says, Tokens, canned, error, session
-from hidden import check_frames, shown
+from arm_server import (
+    AUDIENCE,
+    GROUP,
+    VAULT,
+    VERSION,
+    Asked,
+    Says,
+    Tokens,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
+from hidden import check_frames, iter_shown
 from multidict import CIMultiDict
 
 from aiomsi import (
@@ -44,7 +55,7 @@ def check_hidden(error: BaseException, *secrets: str) -> None:
 
 
 @asynccontextmanager
-async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]]:
+async def serve_raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]]:
     """Serve some bytes and close; without bytes, report a request and never respond."""
     arrived, over = asyncio.Event(), asyncio.Event()
 
@@ -104,7 +115,7 @@ ANSWERS = {
 async def test_a_failed_request_shows_no_secret(name: str, method: str, borrowed: bool) -> None:
     tokens = Tokens((TOKEN, f"{TOKEN}-2"))
     async with (
-        raw(ANSWERS[name]) as (cloud, _),
+        serve_raw(ANSWERS[name]) as (cloud, _),
         aiohttp.ClientSession() as http,
         ArmSession(tokens, cloud=cloud, retry=None, http=http if borrowed else None) as arm,
     ):
@@ -115,7 +126,7 @@ async def test_a_failed_request_shows_no_secret(name: str, method: str, borrowed
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 async def test_a_request_without_a_response_shows_no_secret(method: str) -> None:
-    async with raw(None) as (cloud, arrived), aiohttp.ClientSession() as http:
+    async with serve_raw(None) as (cloud, arrived), aiohttp.ClientSession() as http:
         async with ArmSession(Tokens((TOKEN,)), cloud=cloud, retry=None) as arm:
             with pytest.raises(AiomsiError, match="within") as late:
                 await send(arm, method, timeout=0.05)
@@ -168,12 +179,15 @@ PAGES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_that_is_none_shows_neither_rows_nor_links(name: str) -> None:
-    async with canned(Says(body=PAGES[name])) as server, session(server, Tokens((TOKEN,))) as arm:
+    async with (
+        serve_canned(Says(body=PAGES[name])) as server,
+        open_session(server, Tokens((TOKEN,))) as arm,
+    ):
         with pytest.raises((ServiceError, ForeignHostError)) as raised:
             [item async for item in arm.list(VAULT, api_version=VERSION)]
     places = [
         (where, local)
-        for where, local, text in shown(raised.value)
+        for where, local, text in iter_shown(raised.value)
         for secret in SECRETS
         if secret in text
     ]
@@ -183,7 +197,7 @@ async def test_a_page_that_is_none_shows_neither_rows_nor_links(name: str) -> No
 @pytest.mark.parametrize(
     "answer",
     [
-        Says(403, error("AuthorizationFailed")),
+        Says(403, make_error_body("AuthorizationFailed")),
         Says(None),
         Says(body={"value": [], "nextLink": SIGNED}),
     ],
@@ -191,17 +205,17 @@ async def test_a_page_that_is_none_shows_neither_rows_nor_links(name: str) -> No
 async def test_the_link_of_a_page_is_not_shown(answer: Says) -> None:
     first = Says(body={"value": [], "nextLink": SIGNED})
     async with (
-        canned(first, answer) as server,
-        session(server, Tokens((TOKEN,)), retry=None) as arm,
+        serve_canned(first, answer) as server,
+        open_session(server, Tokens((TOKEN,)), retry=None) as arm,
     ):
         with pytest.raises(AiomsiError) as raised:
             [item async for item in arm.list(VAULT, api_version=VERSION)]
-    assert [place for *place, text in shown(raised.value) if SIGNATURE in text] == []
+    assert [place for *place, text in iter_shown(raised.value) if SIGNATURE in text] == []
 
 
 async def test_the_link_of_a_page_is_not_shown_by_a_closed_session() -> None:
     first = Says(body={"value": [1], "nextLink": SIGNED})
-    async with canned(first) as server, session(server, Tokens((TOKEN,))) as arm:
+    async with serve_canned(first) as server, open_session(server, Tokens((TOKEN,))) as arm:
         items = arm.list(VAULT, api_version=VERSION, prefetch=False)
         await anext(items)
         await arm.close()
@@ -213,7 +227,7 @@ async def test_the_link_of_a_page_is_not_shown_by_a_closed_session() -> None:
 @pytest.mark.parametrize(
     "poll",
     [
-        Says(403, error("AuthorizationFailed")),
+        Says(403, make_error_body("AuthorizationFailed")),
         Says(body={"status": "Failed", "error": {"code": "x"}}),
     ],
 )
@@ -225,7 +239,10 @@ async def test_the_link_of_an_operation_is_not_shown(poll: Says) -> None:
         return Says(201, {"name": "kv"}, {"Azure-AsyncOperation": link})
 
     answer: Callable[[Asked], Says | Awaitable[Says]] = begun
-    async with canned(answer, poll) as server, session(server, Tokens((TOKEN,)), retry=None) as arm:
+    async with (
+        serve_canned(answer, poll) as server,
+        open_session(server, Tokens((TOKEN,)), retry=None) as arm,
+    ):
         with pytest.raises(AiomsiError) as raised:
             await arm.put(VAULT, api_version=VERSION, json={"password": BODY})
     check_hidden(raised.value)
@@ -237,8 +254,11 @@ async def test_the_link_of_an_operation_is_not_shown(poll: Says) -> None:
 )
 async def test_parameters_of_a_failed_call_are_not_shown(verb: str) -> None:
     first = ("PUT",) if verb in ("request", "begin") else ()
-    denied = Says(403, error("AuthorizationFailed"))
-    async with canned(denied, denied) as server, session(server, Tokens((TOKEN,))) as arm:
+    denied = Says(403, make_error_body("AuthorizationFailed"))
+    async with (
+        serve_canned(denied, denied) as server,
+        open_session(server, Tokens((TOKEN,))) as arm,
+    ):
         for path, options in (
             (VAULT, {"api_version": VERSION, "params": {"s": SIGNATURE}}),
             (SIGNED, {}),
@@ -265,8 +285,8 @@ async def call(arm: ArmSession, verb: str, *, path: str = VAULT, **options: Any)
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_headers_of_a_failed_call_are_not_shown(verb: str) -> None:
-    for response in (Says(403, error("AuthorizationFailed")), Says(None)):
-        async with canned(response) as server, session(server, retry=None) as arm:
+    for response in (Says(403, make_error_body("AuthorizationFailed")), Says(None)):
+        async with serve_canned(response) as server, open_session(server, retry=None) as arm:
             with pytest.raises(AiomsiError) as raised:
                 await call(arm, verb)
         check_hidden(raised.value, HEADER)
@@ -283,7 +303,7 @@ async def test_headers_of_a_call_that_is_not_sent_are_not_shown(verb: str) -> No
         {"api_version": "?"},
         {"api_version": None, "path": f"{VAULT}/providers/M.X"},
     ]
-    async with canned() as server, session(server) as arm:
+    async with serve_canned() as server, open_session(server) as arm:
         for fault in faults:
             with pytest.raises(ConfigurationError) as raised:
                 await call(arm, verb, **fault)
@@ -301,7 +321,7 @@ async def test_headers_of_a_call_that_is_not_sent_are_not_shown(verb: str) -> No
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_headers_of_a_cancelled_call_are_not_shown(borrowed: bool) -> None:
     async with (
-        raw(None) as (cloud, arrived),
+        serve_raw(None) as (cloud, arrived),
         aiohttp.ClientSession() as http,
         ArmSession(Tokens(), cloud=cloud, http=http if borrowed else None) as arm,
     ):
@@ -316,8 +336,8 @@ async def test_headers_of_a_cancelled_call_are_not_shown(borrowed: bool) -> None
 async def test_a_location_elsewhere_is_not_shown_with_its_query() -> None:
     elsewhere = {"Location": f"https://evil.example/x?s={SIGNATURE}"}
     async with (
-        canned(Says(202, None, elsewhere)) as server,
-        session(server, Tokens((TOKEN,))) as arm,
+        serve_canned(Says(202, None, elsewhere)) as server,
+        open_session(server, Tokens((TOKEN,))) as arm,
     ):
         with pytest.raises(ForeignHostError) as raised:
             await arm.post(VAULT, api_version=VERSION, json={"password": BODY})
@@ -336,7 +356,7 @@ async def test_a_location_elsewhere_is_not_shown_with_its_query() -> None:
 )
 @pytest.mark.parametrize("verb", ["put", "patch", "post"])
 async def test_a_bad_argument_does_not_show_the_body(options: dict[str, Any], verb: str) -> None:
-    async with canned() as server, session(server, Tokens((TOKEN,))) as arm:
+    async with serve_canned() as server, open_session(server, Tokens((TOKEN,))) as arm:
         with pytest.raises(ConfigurationError) as raised:
             await getattr(arm, verb)(VAULT, api_version=VERSION, **options)
     check_hidden(raised.value)
@@ -356,7 +376,7 @@ async def test_a_body_that_is_no_json_is_in_no_frame_of_the_decoder(
 
 
 async def test_a_session_does_not_show_a_foreign_credential() -> None:
-    async with canned(Says()) as server, session(server, Tokens((TOKEN,))) as arm:
+    async with serve_canned(Says()) as server, open_session(server, Tokens((TOKEN,))) as arm:
         await arm.get(VAULT, api_version=VERSION)
         assert "credential=Tokens>" in repr(arm)
         assert TOKEN not in f"{arm!r} {arm._connection!r} {arm._sender!r}"

@@ -21,7 +21,7 @@ import aiohttp
 import anyio
 import attrs
 import pytest
-from arm_server import listener
+from arm_server import listen
 from time_outs import TimeOuts
 
 import aiomsi
@@ -112,7 +112,7 @@ async def get(arm: ArmSession, path: str = DEVTEST, **options: Any) -> Any:
     return await arm.get(path, api_version=VERSION, **options)
 
 
-async def herd(arm: ArmSession, count: int) -> list[Any]:
+async def get_many(arm: ArmSession, count: int) -> list[Any]:
     return await asyncio.gather(*(get(arm) for _ in range(count)), return_exceptions=True)
 
 
@@ -126,7 +126,7 @@ def group(version: str = VERSION) -> dict[str, object]:
     return made if version < "2018" else made | {"type": "Microsoft.Resources/resourceGroups"}
 
 
-def untouched(azure: EmbeddedAzure) -> bool:
+def has_no_requests(azure: EmbeddedAzure) -> bool:
     return (azure.counts.imds_requests, azure.counts.arm_requests, azure.requests) == (0, 0, ())
 
 
@@ -202,7 +202,7 @@ async def test_a_full_url_and_parameters_arrive_as_they_were_meant(
 @pytest.mark.anyio
 async def test_many_cold_callers_make_one_token_request(embedded_azure: EmbeddedAzure) -> None:
     async with ArmSession() as arm:
-        assert await herd(arm, 100) == [group()] * 100
+        assert await get_many(arm, 100) == [group()] * 100
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (1, 100)
 
 
@@ -214,7 +214,7 @@ def test_thousands_of_cold_callers_make_one_token_request(
     async def main() -> list[Any]:
         # Without pacing, because the calls need more than the bucket of the subscription has.
         async with ArmSession(pacing=False) as arm:
-            return await herd(arm, count)
+            return await get_many(arm, count)
 
     results = asyncio.run(main())
     assert [result for result in results if result != group()] == []
@@ -265,7 +265,7 @@ def test_a_bad_identity_is_refused_when_the_credential_is_made(
 ) -> None:
     with pytest.raises(ConfigurationError, match="_id"):
         ManagedIdentityCredential(**ids)  # type: ignore[arg-type]
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_endpoint_neither_https_nor_loopback_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match="https"):
         Cloud("Mine", url, "https://management.azure.com/")
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
 
 def test_an_environment_that_names_another_host_is_refused(
@@ -285,7 +285,7 @@ def test_an_environment_that_names_another_host_is_refused(
     monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", "https://evil.example")
     with pytest.raises(ConfigurationError, match="loopback"):
         ArmSession()
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
 
 @pytest.mark.parametrize(
@@ -304,11 +304,11 @@ async def test_a_tls_context_for_a_session_that_is_given_is_refused(
 ) -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(ConfigurationError, match="ssl="):
-            ArmSession(http=http, ssl=ssl_context())
-    assert untouched(embedded_azure)
+            ArmSession(http=http, ssl=create_ssl_context())
+    assert has_no_requests(embedded_azure)
 
 
-def ssl_context() -> Any:
+def create_ssl_context() -> Any:
     import ssl
 
     return ssl.create_default_context()
@@ -409,7 +409,7 @@ async def test_a_bad_call_is_refused_before_anything_is_sent(
             await call(arm, embedded_azure.arm.url)
         assert type(raised.value) is kind
         assert "not yet used" in repr(arm)
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
 
 # 401
@@ -500,7 +500,7 @@ async def test_concurrent_401s_make_one_token_request(
         await get(arm)
         embedded_azure.reset_counts()
         with embedded_azure.arm.hold() as hold:
-            calls = asyncio.ensure_future(herd(arm, count))
+            calls = asyncio.ensure_future(get_many(arm, count))
             await hold.arrived(count)
             embedded_azure.imds.revoke_tokens()
             hold.release()
@@ -653,7 +653,7 @@ def test_thousands_of_callers_call_a_foreign_credential_once(
 
     async def main() -> list[Any]:
         async with ArmSession(credential) as one, ArmSession(credential) as two:
-            results = await asyncio.gather(herd(one, count), herd(two, count))
+            results = await asyncio.gather(get_many(one, count), get_many(two, count))
         return [result for part in results for result in part if result != group()]
 
     assert asyncio.run(main()) == []
@@ -672,7 +672,7 @@ async def test_microsofts_credential_is_asked_once_too(
         azure.ManagedIdentityCredential() as credential,
         ArmSession(aiomsi.SharedCredential(credential) if sharing else credential) as arm,
     ):
-        assert await herd(arm, 200) == [group()] * 200
+        assert await get_many(arm, 200) == [group()] * 200
     assert embedded_azure.counts.imds_tokens == 1
 
 
@@ -700,7 +700,7 @@ async def test_synchronous_credential_is_refused_unsent(
     async with ArmSession(Synchronous()) as arm:  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="synchronous"):
             await get(arm)
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
 
 # Errors
@@ -920,11 +920,11 @@ async def test_what_a_credential_raises_becomes_an_error_of_ours(
     embedded_azure: EmbeddedAzure, error: Exception
 ) -> None:
     async with ArmSession(BrokenCredential(error)) as arm:
-        errors = await herd(arm, 2)
+        errors = await get_many(arm, 2)
     assert [type(one) for one in errors] == [TokenUnavailableError] * 2
     assert f"{type(error).__name__}: mine" in str(errors[0])
     assert errors[0] is not errors[1]
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
 
 @pytest.mark.anyio
@@ -940,7 +940,7 @@ async def test_a_token_that_cant_be_had_is_the_credentials_error(
 
 def test_a_machine_without_imds_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr(_session, "_make_credential", quick_credential)
+    monkeypatch.setattr(_session, "_make_credential", make_quick_credential)
 
     async def main() -> None:
         async with ArmSession() as arm:
@@ -950,7 +950,7 @@ def test_a_machine_without_imds_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
         asyncio.run(main())
 
 
-def quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
+def make_quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
     return ManagedIdentityCredential(
         clock=clock, policy=aiomsi.RefreshPolicy(max_attempts_unreachable=1)
     )
@@ -967,7 +967,7 @@ def test_a_session_is_made_outside_a_loop(embedded_azure: EmbeddedAzure) -> None
         "host= chooses another), default identity>>"
     )
     assert arm.cloud == attrs.evolve(aiomsi.PUBLIC, resource_manager=embedded_azure.arm.url)
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
     async def main() -> None:
         async with arm as entered:
@@ -1055,7 +1055,7 @@ def test_nothing_is_left_open(embedded_azure: EmbeddedAzure) -> None:
     async def main() -> None:
         ArmSession(retry=None)
         async with ArmSession(retry=None) as arm:
-            await herd(arm, 50)
+            await get_many(arm, 50)
             embedded_azure.arm.inject(Fault.truncate())
             with pytest.raises(ArmConnectionError):
                 await get(arm)
@@ -1269,17 +1269,17 @@ def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedA
             ArmSession(**kinds)
     with pytest.raises(ConfigurationError, match="3 further tenants"):
         ArmSession(auxiliary=[SdkCredential(["token"])] * 4)
-    assert untouched(embedded_azure)
+    assert has_no_requests(embedded_azure)
 
 
 @pytest.mark.anyio
 async def test_the_bytes_of_a_call_are_what_they_should_be() -> None:
-    async with listener(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (
+    async with listen(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (
         url,
         seen,
     ):
         cloud = Cloud("Mine", url, "https://management.azure.com/")
-        del os_environ()["AIOMSI_RESOURCE_MANAGER"]
+        del get_os_environ()["AIOMSI_RESOURCE_MANAGER"]
         async with ArmSession(SdkCredential(["token"]), cloud=cloud) as arm:
             await arm.request(
                 "PATCH", "/ü x?$filter=a b", api_version=VERSION, json={"tags": {"a": "b"}}
@@ -1293,7 +1293,7 @@ async def test_the_bytes_of_a_call_are_what_they_should_be() -> None:
     assert seen[1].endswith(b"\r\n\r\n" + bytes(range(256)))
 
 
-def os_environ() -> Any:
+def get_os_environ() -> Any:
     import os
 
     return os.environ
@@ -1350,7 +1350,7 @@ async def test_no_proxy_stands_before_loopback(
 async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
-    async with listener(
+    async with listen(
         b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     ) as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url)
@@ -1369,7 +1369,7 @@ async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
 ) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
-    async with listener(
+    async with listen(
         b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     ) as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url.replace("http://", "http://user:p%40ss@"))
@@ -1476,7 +1476,7 @@ def test_a_private_ca_is_trusted_where_it_is_given() -> None:
 TOKEN = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.very.secret"
 
 
-def frames(error: BaseException | None) -> Iterable[FrameType]:
+def iter_frames(error: BaseException | None) -> Iterable[FrameType]:
     """Yield every frame of the tracebacks of an error, its causes and its contexts."""
     met: set[int] = set()
     pending = [error]
@@ -1492,7 +1492,7 @@ def frames(error: BaseException | None) -> Iterable[FrameType]:
             trace = trace.tb_next
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """Return the text of a value in a debugger or error reporter, one level deep."""
     parts = [repr(value), str(value)]
     for name in ("request_info", "headers", "_headers", "args"):
@@ -1528,11 +1528,11 @@ async def test_no_token_is_shown_by_an_error_or_in_its_tracebacks(
         with pytest.raises(AiomsiError) as raised:
             await get(arm, timeout=TIMEOUT if name == "timeout" else 30, headers={"x-other": "1"})
         embedded_azure.clear_faults()
-        hiding = shown(arm)
+        hiding = show_value(arm)
     error = raised.value
-    seen = [hiding, shown(error), repr(vars(error))]
+    seen = [hiding, show_value(error), repr(vars(error))]
     if isinstance(error, ArmError):
-        seen += [shown(error.response), repr(error.response.headers)]
+        seen += [show_value(error.response), repr(error.response.headers)]
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
@@ -1540,12 +1540,12 @@ async def test_no_token_is_shown_by_an_error_or_in_its_tracebacks(
     assert not any(text in part for part in seen)
     assert text.encode() not in pickle.dumps(error)
     met = 0
-    for frame in frames(error):
+    for frame in iter_frames(error):
         if frame.f_code.co_filename == __file__:
             continue
         for variable, value in frame.f_locals.items():
             met += 1
-            assert text not in shown(value), (frame.f_code.co_qualname, variable)
+            assert text not in show_value(value), (frame.f_code.co_qualname, variable)
     assert met
 
 
@@ -1563,7 +1563,7 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(
             arm._connection.given_credentials[0],
             answer.portable(),
         ):
-            assert text not in shown(value)
+            assert text not in show_value(value)
             try:
                 pickled = pickle.dumps(value)
             except (TypeError, AttributeError, pickle.PicklingError, DeprecationWarning):

@@ -16,13 +16,13 @@ from arm_server import (
     Slept,
     Token,
     Tokens,
-    canned,
-    error,
-    listener,
-    no_jitter,
-    session,
+    listen,
+    make_error_body,
+    make_steady_retry,
+    open_session,
+    serve_canned,
 )
-from loops import until
+from loops import wait_until
 
 from aiomsi import (
     ArmConnectionError,
@@ -39,7 +39,7 @@ from aiomsi._arm.protocol import encoding as _encoding
 
 pytestmark = pytest.mark.anyio
 
-HOUR = Says(429, error("TooManyRequests"), {"Retry-After": "3600"})
+HOUR = Says(429, make_error_body("TooManyRequests"), {"Retry-After": "3600"})
 
 
 class Held:
@@ -72,12 +72,14 @@ async def test_the_budget_limits_the_wait_for_a_connection(
     monkeypatch.setattr(_http, "_MOST_CONNECTIONS", 1)
     held = Held(Says(body={}))
     async with (
-        canned(held.answers) as server,
+        serve_canned(held.answers) as server,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-        session(server, http=http if borrowed else None, retry=ArmRetry(total_budget=0.2)) as arm,
+        open_session(
+            server, http=http if borrowed else None, retry=ArmRetry(total_budget=0.2)
+        ) as arm,
     ):
         first = asyncio.ensure_future(get(arm, timeout=30))
-        await until(lambda: bool(server.asked))
+        await wait_until(lambda: bool(server.asked))
         with pytest.raises(ArmConnectionError, match="no connection in time") as raised:
             await get(arm)
         held.released.set()
@@ -91,9 +93,9 @@ async def test_the_time_out_limits_the_wait_for_a_connection(
 ) -> None:
     monkeypatch.setattr(_http, "_MOST_CONNECTIONS", 1)
     held = Held(Says(body={}))
-    async with canned(held.answers) as server, session(server, retry=None) as arm:
+    async with serve_canned(held.answers) as server, open_session(server, retry=None) as arm:
         first = asyncio.ensure_future(get(arm))
-        await until(lambda: bool(server.asked))
+        await wait_until(lambda: bool(server.asked))
         with pytest.raises(ArmConnectionError, match=r"within 0\.1 s"):
             await get(arm, timeout=0.1)
         held.released.set()
@@ -108,7 +110,7 @@ async def test_a_request_does_not_begin_after_the_budget() -> None:
             slept.manual.advance(200)
             return Token("token", 4_000_000_000)
 
-    async with canned() as server, session(server, Slow(), clock=slept.clock) as arm:
+    async with serve_canned() as server, open_session(server, Slow(), clock=slept.clock) as arm:
         with pytest.raises(ArmConnectionError, match="could not begin within 180 s") as raised:
             await get(arm)
     assert (raised.value.attempts, raised.value.arrived, raised.value.help) == (
@@ -124,8 +126,8 @@ async def test_a_late_loop_may_still_send_the_last_request() -> None:
         slept.clock.wall, slept.clock.monotonic, lambda seconds: slept._sleep(seconds + 0.5)
     )
     async with (
-        canned(Says(503), Says(body={})) as server,
-        session(server, clock=slept.clock, retry=no_jitter(total_budget=1.2)) as arm,
+        serve_canned(Says(503), Says(body={})) as server,
+        open_session(server, clock=slept.clock, retry=make_steady_retry(total_budget=1.2)) as arm,
     ):
         assert await get(arm) == {}
 
@@ -133,7 +135,10 @@ async def test_a_late_loop_may_still_send_the_last_request() -> None:
 async def test_the_budget_does_not_count_a_registration() -> None:
     slept = Slept()
     refused = Says(
-        409, error("MissingSubscriptionRegistration", details=[{"target": "Microsoft.KeyVault"}])
+        409,
+        make_error_body(
+            "MissingSubscriptionRegistration", details=[{"target": "Microsoft.KeyVault"}]
+        ),
     )
     states = [
         Says(body={"registrationState": state}) for state in ("Registering",) * 20 + ("Registered",)
@@ -143,7 +148,10 @@ async def test_the_budget_does_not_count_a_registration() -> None:
         "auto_register": True,
         "retry": ArmRetry(total_budget=100),
     }
-    async with canned(refused, *states, Says(body={})) as server, session(server, **options) as arm:
+    async with (
+        serve_canned(refused, *states, Says(body={})) as server,
+        open_session(server, **options) as arm,
+    ):
         assert await get(arm) == {}
     assert sum(slept.sleeps) > 100
 
@@ -177,12 +185,12 @@ async def test_a_time_out_is_the_only_limit_of_silence(
 
     answers: list[Any] = [held.answers, held.answers]
     async with (
-        canned(*([begun] if poll else []), *answers) as server,
-        session(server, retry=None) as arm,
+        serve_canned(*([begun] if poll else []), *answers) as server,
+        open_session(server, retry=None) as arm,
     ):
         call = arm.post(VAULT, api_version=VERSION, timeout=30) if poll else get(arm, timeout=30)
         patient = asyncio.ensure_future(call)
-        await until(lambda: len(server.asked) == 1 + poll)
+        await wait_until(lambda: len(server.asked) == 1 + poll)
         with pytest.raises(ArmConnectionError, match="SocketTimeoutError"):
             await get(arm)
         held.released.set()
@@ -191,7 +199,7 @@ async def test_a_time_out_is_the_only_limit_of_silence(
 
 @pytest.mark.parametrize("timeout", ["soon", True, float("nan"), object()])
 async def test_a_time_out_is_a_number_of_seconds(timeout: Any) -> None:
-    async with canned() as server, session(server) as arm:
+    async with serve_canned() as server, open_session(server) as arm:
         with pytest.raises(ConfigurationError, match="timeout= takes seconds"):
             await get(arm, timeout=timeout)
 
@@ -202,10 +210,10 @@ async def test_a_body_without_an_end_is_not_read_to_the_end(
     for module in (_wire, _encoding):
         monkeypatch.setattr(module, "MAX_BODY", 100)
     async with (
-        canned(
+        serve_canned(
             *[Says(body="x" * 101)] * 2, Says(500, body="x" * 101), Says(body="y" * 98)
         ) as server,
-        session(server) as arm,
+        open_session(server) as arm,
     ):
         for method in ("GET", "PUT", "PATCH"):
             with pytest.raises(ArmConnectionError, match="more than 100 bytes") as raised:
@@ -226,8 +234,11 @@ async def test_a_body_without_an_end_is_not_read_to_the_end(
 @pytest.mark.parametrize("wait", [50, 100, 179])
 async def test_a_wait_that_fits_the_budget_is_kept_in_full(wait: int) -> None:
     slept = Slept()
-    busy = Says(429, error("TooManyRequests"), {"Retry-After": str(wait)})
-    async with canned(busy, Says(body={})) as server, session(server, clock=slept.clock) as arm:
+    busy = Says(429, make_error_body("TooManyRequests"), {"Retry-After": str(wait)})
+    async with (
+        serve_canned(busy, Says(body={})) as server,
+        open_session(server, clock=slept.clock) as arm,
+    ):
         assert await get(arm) == {}
     assert len(slept.sleeps) == 1
     # The pause has a random part of up to two seconds.
@@ -238,7 +249,10 @@ async def test_a_wait_that_fits_the_budget_is_kept_in_full(wait: int) -> None:
 async def test_a_wait_that_does_not_fit_is_not_begun(options: dict[str, Any]) -> None:
     slept = Slept()
     retry = ArmRetry(total_budget=4_000) if options else ArmRetry()
-    async with canned(HOUR) as server, session(server, clock=slept.clock, retry=retry) as arm:
+    async with (
+        serve_canned(HOUR) as server,
+        open_session(server, clock=slept.clock, retry=retry) as arm,
+    ):
         with pytest.raises(ThrottledError) as raised:
             await get(arm, **options)
     assert (raised.value.retry_after, raised.value.attempts, slept.sleeps) == (3600, 1, [])
@@ -247,18 +261,18 @@ async def test_a_wait_that_does_not_fit_is_not_begun(options: dict[str, Any]) ->
 
 async def test_jitter_does_not_make_a_wait_outlast_the_time_out() -> None:
     slept = Slept()
-    busy = Says(503, error("ServerTimeout"), {"Retry-After": "29"})
+    busy = Says(503, make_error_body("ServerTimeout"), {"Retry-After": "29"})
     async with (
-        canned(busy, Says(body={})) as server,
-        session(server, clock=slept.clock, retry=no_jitter(first_delay=30)) as arm,
+        serve_canned(busy, Says(body={})) as server,
+        open_session(server, clock=slept.clock, retry=make_steady_retry(first_delay=30)) as arm,
     ):
         assert await get(arm, timeout=30) == {}
     assert 29 <= slept.sleeps[0] < 30
 
 
 async def test_the_help_of_a_doubtful_write_stays() -> None:
-    busy = Says(503, error("ServerTimeout"), {"Retry-After": "3600"})
-    async with canned(busy) as server, session(server) as arm:
+    busy = Says(503, make_error_body("ServerTimeout"), {"Retry-After": "3600"})
+    async with serve_canned(busy) as server, open_session(server) as arm:
         with pytest.raises(ServiceError, match="may have been carried out") as raised:
             await arm.put(VAULT, api_version=VERSION, json={})
     assert raised.value.retry_after == 3600
@@ -267,7 +281,7 @@ async def test_the_help_of_a_doubtful_write_stays() -> None:
 # Responses that cannot be read
 
 
-def raw_session(url: str, **options: Any) -> ArmSession:
+def open_raw_session(url: str, **options: Any) -> ArmSession:
     return ArmSession(Tokens(), cloud=Cloud("Raw", url, AUDIENCE), **options)
 
 
@@ -303,9 +317,11 @@ async def test_a_write_with_an_unreadable_response_is_sent_once(
         "GET": b'HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"location":"eastus"}',
     }
     async with (
-        listener(lambda head: answers[head.split()[0].decode()]) as (url, seen),
+        listen(lambda head: answers[head.split()[0].decode()]) as (url, seen),
         aiohttp.ClientSession() as http,
-        raw_session(url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)) as arm,
+        open_raw_session(
+            url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)
+        ) as arm,
     ):
         with pytest.raises(ArmConnectionError) as raised:
             await arm.request(method, VAULT, api_version=VERSION, **body)
@@ -341,9 +357,11 @@ async def test_status_of_a_5xx_with_a_lost_body_counts(
         return failures.pop() if failures else head + b'{"location":"eastus"}'
 
     async with (
-        listener(respond) as (url, seen),
+        listen(respond) as (url, seen),
         aiohttp.ClientSession() as http,
-        raw_session(url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)) as arm,
+        open_raw_session(
+            url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)
+        ) as arm,
     ):
         body: dict[str, Any] = {"json": {"location": "westus"}} if method[0] == "P" else {}
         if method == "POST":
@@ -357,7 +375,7 @@ async def test_status_of_a_5xx_with_a_lost_body_counts(
 
 async def test_4xx_with_a_lost_body_is_no_response() -> None:
     lost = b"HTTP/1.1 409 Conflict\r\nContent-Length: 10\r\n\r\n{"
-    async with listener(lost) as (url, seen), raw_session(url) as arm:
+    async with listen(lost) as (url, seen), open_raw_session(url) as arm:
         with pytest.raises(ArmConnectionError):
             await arm.post(VAULT, api_version=VERSION)
     assert len(seen) == 1
@@ -365,8 +383,8 @@ async def test_4xx_with_a_lost_body_is_no_response() -> None:
 
 async def test_a_read_with_an_unreadable_response_is_repeated() -> None:
     async with (
-        listener(UNREADABLE["cut"]) as (url, seen),
-        raw_session(url, retry=ArmRetry(max_attempts=3, first_delay=0.0)) as arm,
+        listen(UNREADABLE["cut"]) as (url, seen),
+        open_raw_session(url, retry=ArmRetry(max_attempts=3, first_delay=0.0)) as arm,
     ):
         with pytest.raises(ArmConnectionError):
             await get(arm)
@@ -375,6 +393,9 @@ async def test_a_read_with_an_unreadable_response_is_repeated() -> None:
 
 @pytest.mark.parametrize("size", [9_000, 60_000])
 async def test_long_headers_are_read(size: int) -> None:
-    async with canned(Says(201, {}, {"x-long": "x" * size})) as server, session(server) as arm:
+    async with (
+        serve_canned(Says(201, {}, {"x-long": "x" * size})) as server,
+        open_session(server) as arm,
+    ):
         answer = await arm.request("PUT", VAULT, api_version=VERSION, json={})
     assert len(answer.headers["x-long"]) == size

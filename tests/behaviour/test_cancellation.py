@@ -24,7 +24,7 @@ import gates
 import pytest
 from await_points import Awaits, Point, Stand, Watch, Way, read
 from filelock import BaseFileLock
-from loops import LOOPS, until
+from loops import LOOPS, wait_until
 
 import aiomsi
 from aiomsi import (
@@ -38,11 +38,11 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._clock import SYSTEM_CLOCK
-from aiomsi._clouds import same_audience
+from aiomsi._clouds import normalize_audience
 from aiomsi._credentials import gate as _gate
-from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.gate_schedule import FAR, GateState
+from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._hosts.base import FileRequest, TokenRequest
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens import slot as _slot
@@ -74,8 +74,8 @@ NEVER_SUSPENDS = {
     "fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
     "fetch TokenFetch._send_at_gate: async with gate.admission(...): exit": "releases the place",
     "fetch TokenFetch._send: async with http.request(...): exit": "a GET has no body left to send",
-    "instance instance_metadata: async with asyncio.timeout(...): enter": "sets a timer",
-    "instance instance_metadata: async with asyncio.timeout(...): exit": "cancels it",
+    "instance_request instance_metadata: async with asyncio.timeout(...): enter": "sets a timer",
+    "instance_request instance_metadata: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
     "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped WrappedFetch.__call__: async with scope: enter": "has no timer of its own",
@@ -126,7 +126,7 @@ class Stage:
         self.watch.when_ended = self._look_for_ghosts
 
     def _look_for_ghosts(self) -> None:
-        """Whoever was cancelled waits no longer, and so must be on no list of those who do."""
+        """Check that a cancelled caller is on no list of waiters."""
         for slot in self.slots:
             with slot._lock:
                 waiters_by_loop = (
@@ -140,7 +140,7 @@ class Stage:
                 ]
 
     def left_over(self) -> list[object]:
-        """Give what its calls should have closed or released by now."""
+        """Return everything that its calls should have closed or released by now."""
         return [each for check in self.checks for each in check()]
 
     def call(self, call: Coroutine[Any, Any, object], *may_end: type) -> asyncio.Task[Any]:
@@ -162,7 +162,7 @@ class Stage:
         try:
             yield other
             # Not cancelled with this loop's callers: they end by themselves, or the test fails.
-            await other.run(settled())
+            await other.run(settle())
         finally:
             other.loop.call_soon_threadsafe(other.loop.stop)
             await asyncio.to_thread(other.thread.join)
@@ -192,7 +192,7 @@ class Elsewhere:
         await self.run(begin())
 
 
-async def settled() -> None:
+async def settle() -> None:
     """Wait until this loop has no other task; then there is no timer of ours left either."""
     while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(tasks)
@@ -258,7 +258,7 @@ class Newer(Inner):
 Scenario: TypeAlias = Callable[[Stage], Coroutine[Any, Any, SlotCredential]]
 
 
-async def cold(stage: Stage) -> SlotCredential:
+async def play_cold(stage: Stage) -> SlotCredential:
     stage.azure.imds.inject(Fault(500), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
     stage.call(credential.get_token(SCOPE))
@@ -266,7 +266,7 @@ async def cold(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def an_answer_that_is_cut_off(stage: Stage) -> SlotCredential:
+async def play_truncated_response(stage: Stage) -> SlotCredential:
     stage.azure.imds.inject(Fault.truncate(), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
     stage.call(credential.get_token(SCOPE))
@@ -290,18 +290,18 @@ class WithFile(Imds):
         return super().build_request(resource, fetch_request, content)
 
 
-async def a_request_that_needs_a_file(stage: Stage) -> SlotCredential:
+async def play_request_with_a_file(stage: Stage) -> SlotCredential:
     (stage.folder / "key").write_bytes(b"content")
     WithFile.path = str(stage.folder / "key")
     credential = ManagedIdentityCredential(share=False)
     credential._host = WithFile(stage.azure.imds.url)
-    free_in_some_turns(asyncio.get_running_loop())
+    block_executor(asyncio.get_running_loop())
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
 
 
-def free_in_some_turns(loop: asyncio.AbstractEventLoop, turns: int = 8) -> None:
+def block_executor(loop: asyncio.AbstractEventLoop, turns: int = 8) -> None:
     """Keep the only thread of a loop's executor busy until the loop has made some turns.
 
     Otherwise the thread may read a file before the loop's next turn, and no task stands there.
@@ -326,14 +326,14 @@ async def get_token_info(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def warming_up(stage: Stage) -> SlotCredential:
+async def play_warm_up(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     stage.call(credential.warm_up(), NoneType)
     stage.call(credential.get_token(SCOPE))
     return credential
 
 
-async def claims(stage: Stage) -> SlotCredential:
+async def play_claims(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     await credential.get_token(SCOPE)
     stage.call(credential.get_token(SCOPE, claims="c1"))
@@ -341,7 +341,7 @@ async def claims(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def a_late_token(stage: Stage) -> SlotCredential:
+async def play_late_token(stage: Stage) -> SlotCredential:
     manual, begun, go_on = ManualClock(), asyncio.Event(), asyncio.Event()
     go_on.set()
 
@@ -362,8 +362,8 @@ async def a_late_token(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
-    credential = ManagedIdentityCredential(clock=brief())
+async def play_lost_flights(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential(clock=make_brief_clock())
     slot, _ = credential._hold((SCOPE,))
     slot._state = attrs.evolve(
         slot._state, unattended=3, retry_at_unusable=slot.clock.monotonic() + WHILE
@@ -373,7 +373,7 @@ async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
+async def play_flight_in_another_loop(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     async with stage.elsewhere() as there:
         with stage.azure.imds.hold() as hold:
@@ -386,7 +386,7 @@ async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
+async def play_close_in_mid_flight(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
     with stage.azure.imds.hold() as hold:
         stage.call(credential.get_token(SCOPE), *TOLD)
@@ -396,7 +396,7 @@ async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
+async def play_exit_in_mid_flight(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
 
     async def within() -> None:
@@ -410,7 +410,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def closing_from_another_loop(stage: Stage) -> SlotCredential:
+async def play_close_from_another_loop(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
     async with stage.elsewhere() as there:
         with stage.azure.imds.hold() as hold:
@@ -421,21 +421,21 @@ async def closing_from_another_loop(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def an_instance(stage: Stage) -> SlotCredential:
+async def play_instance(stage: Stage) -> SlotCredential:
     credential = SharedCredential(Inner())
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
 
 
-async def an_instance_of_the_newer_kind(stage: Stage) -> SlotCredential:
+async def play_newer_instance(stage: Stage) -> SlotCredential:
     credential = SharedCredential(Newer())
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token_info(SCOPE))
     return credential
 
 
-def held_instance() -> tuple[Inner, SharedCredential]:
+def hold_instance() -> tuple[Inner, SharedCredential]:
     """Return an instance that belongs to this loop and responds on demand, and its credential.
 
     Every ping will be answered, however busy the machine is; but what is lost is asked for again
@@ -445,8 +445,8 @@ def held_instance() -> tuple[Inner, SharedCredential]:
     return inner, SharedCredential(inner, policy=RefreshPolicy(loop_ping_timeout=10), clock=clock)
 
 
-async def an_instance_asked_from_another_loop(stage: Stage) -> SlotCredential:
-    inner, credential = held_instance()
+async def play_instance_from_another_loop(stage: Stage) -> SlotCredential:
+    inner, credential = hold_instance()
     async with stage.elsewhere() as there:
         await there.call(stage, credential.get_token(SCOPE))
         await inner.begun.wait()
@@ -457,8 +457,8 @@ async def an_instance_asked_from_another_loop(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def an_instance_whose_question_is_cancelled(stage: Stage) -> SlotCredential:
-    inner, credential = held_instance()
+async def play_instance_that_is_cancelled(stage: Stage) -> SlotCredential:
+    inner, credential = hold_instance()
     async with stage.elsewhere() as there:
         await there.call(stage, credential.get_token(SCOPE))
         await inner.begun.wait()
@@ -469,7 +469,7 @@ async def an_instance_whose_question_is_cancelled(stage: Stage) -> SlotCredentia
     return credential
 
 
-async def a_factory(stage: Stage) -> SlotCredential:
+async def play_factory(stage: Stage) -> SlotCredential:
     made: list[Inner] = []
 
     def make() -> Inner:
@@ -483,7 +483,7 @@ async def a_factory(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def a_factory_of_the_newer_kind(stage: Stage) -> SlotCredential:
+async def play_newer_factory(stage: Stage) -> SlotCredential:
     credential = SharedCredential(Newer)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -506,14 +506,14 @@ class Wrapper:
         return self.inner.get_token(*scopes, **options)
 
 
-async def a_wrapper(stage: Stage) -> SlotCredential:
+async def play_wrapper(stage: Stage) -> SlotCredential:
     credential = SharedCredential(Wrapper())
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
 
 
-async def an_asynchronous_factory(stage: Stage) -> SlotCredential:
+async def play_asynchronous_factory(stage: Stage) -> SlotCredential:
     made: list[Inner] = []
 
     async def make() -> Inner:
@@ -528,7 +528,7 @@ async def an_asynchronous_factory(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def a_function_that_makes_a_credential(stage: Stage) -> SlotCredential:
+async def play_function_with_a_credential(stage: Stage) -> SlotCredential:
     def make(*_scopes: str, **_options: Any) -> Newer:
         return Newer()
 
@@ -538,7 +538,7 @@ async def a_function_that_makes_a_credential(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def a_function(stage: Stage) -> SlotCredential:
+async def play_function(stage: Stage) -> SlotCredential:
     async def fetch(*scopes: str) -> tuple[str, float]:
         return await Inner().get_token(*scopes)
 
@@ -548,7 +548,7 @@ async def a_function(stage: Stage) -> SlotCredential:
     return credential
 
 
-def gated(
+def make_gated_credential(
     stage: Stage, turns: GateState, *events: Callable[[], object]
 ) -> tuple[ManagedIdentityCredential, Clock]:
     """Return a credential behind a gate whose turns are taken for some seconds, and its clock.
@@ -568,19 +568,19 @@ def gated(
 
     clock = attrs.evolve(manual.clock, sleep=sleep)
     gates.store(stage.folder, GateState(turns.queue + clock.wall(), turns.send + clock.wall()))
-    stage.checks.append(lambda: [*gates.held(stage.folder)])
+    stage.checks.append(lambda: [*gates.list_held(stage.folder)])
     return ManagedIdentityCredential(gate=stage.folder, policy=PATIENT, clock=clock), clock
 
 
-async def nobody_else_at_the_gate(stage: Stage) -> SlotCredential:
-    credential, _ = gated(stage, GateState())
+async def play_free_gate(stage: Stage) -> SlotCredential:
+    credential, _ = make_gated_credential(stage, GateState())
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
 
 
-async def others_at_the_gate(stage: Stage) -> SlotCredential:
-    credential, clock = gated(stage, GateState(queue=5, send=10))
+async def play_busy_gate(stage: Stage) -> SlotCredential:
+    credential, clock = make_gated_credential(stage, GateState(queue=5, send=10))
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     stage.call(
@@ -589,34 +589,38 @@ async def others_at_the_gate(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def turns_in_anothers_hands(stage: Stage) -> SlotCredential:
-    """At first, and once more when the turn of the queue has come."""
+async def play_locked_turns(stage: Stage) -> SlotCredential:
+    """Lock the turns at first, and again when the turn of the queue has come."""
     turns = gates.hold(stage.folder / "turns.lock")
-    credential, _ = gated(stage, GateState(queue=5), turns.release, turns.acquire, turns.release)
+    credential, _ = make_gated_credential(
+        stage, GateState(queue=5), turns.release, turns.acquire, turns.release
+    )
     await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
     turns.release()
     return credential
 
 
-async def no_free_place(stage: Stage) -> SlotCredential:
+async def play_full_gate(stage: Stage) -> SlotCredential:
     places = gates.hold_all(stage.folder)
-    credential, _ = gated(stage, GateState(), lambda: None, lambda: gates.release_all(places))
+    credential, _ = make_gated_credential(
+        stage, GateState(), lambda: None, lambda: gates.release_all(places)
+    )
     await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
     gates.release_all(places)
     return credential
 
 
-async def no_turn_in_time(stage: Stage) -> SlotCredential:
-    credential, _ = gated(stage, GateState(send=FAR))
+async def play_late_turn(stage: Stage) -> SlotCredential:
+    credential, _ = make_gated_credential(stage, GateState(send=FAR))
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
 
 
-async def asked_to_hold_off(stage: Stage) -> SlotCredential:
-    """While the turns are in another's hands, until the first one waits for them."""
+async def play_hold_off_at_the_gate(stage: Stage) -> SlotCredential:
+    """Lock the turns until the first request waits for them, and hold off the host meanwhile."""
     turns = gates.hold(stage.folder / "turns.lock")
-    credential, _ = gated(stage, GateState(), *[turns.release] * 100)
+    credential, _ = make_gated_credential(stage, GateState(), *[turns.release] * 100)
     turns.release()
     stage.azure.imds.inject(Fault(429, {"Retry-After": "5"}), times=1)
     with stage.azure.imds.hold() as answer:
@@ -628,7 +632,7 @@ async def asked_to_hold_off(stage: Stage) -> SlotCredential:
     return credential
 
 
-def brief(backoffs: Sequence[HostBackoff] = ()) -> Clock:
+def make_brief_clock(backoffs: Sequence[HostBackoff] = ()) -> Clock:
     """Return a clock whose sleeps are brief; after one, the host's `Retry-After` is over."""
 
     async def sleep(_: float) -> None:
@@ -640,15 +644,15 @@ def brief(backoffs: Sequence[HostBackoff] = ()) -> Clock:
 
 
 def hold_off(stage: Stage, backoff: HostBackoff) -> None:
-    """Have the requests wait for the host, and see that all turns are given back."""
+    """Hold off the host, and check that the requests give all turns back."""
     backoff.hold_off(SYSTEM_CLOCK.monotonic() + WHILE)
     stage.checks.append(lambda: [*backoff._waiting])
     stage.checks.append(lambda: [turn for turn in backoff._sent if turn.ended is None])
 
 
-async def held_off_by_the_host(stage: Stage) -> SlotCredential:
+async def play_host_backoff(stage: Stage) -> SlotCredential:
     backoffs = list[HostBackoff]()
-    clock = brief(backoffs)
+    clock = make_brief_clock(backoffs)
     credential = ManagedIdentityCredential(policy=PATIENT, clock=clock)
     backoffs.append(credential._backoff)
     hold_off(stage, credential._backoff)
@@ -657,10 +661,10 @@ async def held_off_by_the_host(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCredential:
+async def play_inner_host_backoff(stage: Stage) -> SlotCredential:
     backoff = HostBackoff()
-    credential = SharedCredential(Inner(), clock=brief([backoff]))
-    credential._shared.backoffs[(same_audience(SCOPE),), None] = backoff
+    credential = SharedCredential(Inner(), clock=make_brief_clock([backoff]))
+    credential._shared.backoffs[(normalize_audience(SCOPE),), None] = backoff
     hold_off(stage, backoff)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -693,7 +697,7 @@ def fan_out_with(
                 count += 1
                 if count == most:
                     # So that the generator is closed while the fan-out waits for its limit.
-                    await until(lambda: len(taken) == most + 3 or id(taken) in closed)
+                    await wait_until(lambda: len(taken) == most + 3 or id(taken) in closed)
                     await asyncio.sleep(0)
                     break
         return count
@@ -710,7 +714,7 @@ def fan_out_with(
 GROUP = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 
 
-async def reads_of_a_fan_out(stage: Stage) -> SlotCredential:
+async def play_reads_of_a_fan_out(stage: Stage) -> SlotCredential:
     async def requests() -> AsyncIterator[aiomsi.Request]:
         while True:
             yield aiomsi.Request("GET", GROUP, api_version="2021-04-01")
@@ -718,7 +722,7 @@ async def reads_of_a_fan_out(stage: Stage) -> SlotCredential:
     return fan_out_with(stage, SYSTEM_CLOCK, requests, most=5)
 
 
-async def many_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
+async def play_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
 
     async def consume() -> int:
@@ -729,7 +733,7 @@ async def many_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
+async def play_writes_of_a_fan_out(stage: Stage) -> SlotCredential:
     net = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
     stage.azure.arm.long_running(
         "Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1
@@ -739,10 +743,10 @@ async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
         for _ in range(3):
             yield aiomsi.Request("PUT", net, api_version="2023-09-01", json={"location": "westus"})
 
-    return fan_out_with(stage, brief(), requests)
+    return fan_out_with(stage, make_brief_clock(), requests)
 
 
-async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
+async def play_wait_for_a_limit(stage: Stage) -> SlotCredential:
     stage.azure.arm.inject(Fault(429), times=2)
     clock = ManualClock(autoadvance=True).clock
     credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
@@ -763,13 +767,13 @@ async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
     return credential
 
 
-async def the_machine(stage: Stage) -> SlotCredential:
+async def play_instance_metadata(stage: Stage) -> SlotCredential:
     stage.call(aiomsi.instance_metadata(), aiomsi.InstanceMetadata)
     stage.call(aiomsi.instance_metadata(timeout=None), aiomsi.InstanceMetadata)
     return ManagedIdentityCredential()
 
 
-async def text_of_a_token(stage: Stage) -> SlotCredential:
+async def play_token_provider(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     provide = aiomsi.token_provider(credential, SCOPE)
     stage.call(provide(), str)
@@ -778,42 +782,42 @@ async def text_of_a_token(stage: Stage) -> SlotCredential:
 
 
 SCENARIOS: dict[Scenario, set[str]] = {
-    cold: set(),
-    an_answer_that_is_cut_off: set(),
-    a_request_that_needs_a_file: {"fetch"},
+    play_cold: set(),
+    play_truncated_response: set(),
+    play_request_with_a_file: {"fetch"},
     get_token_info: {"managed_identity"},
-    warming_up: {"managed_identity"},
-    claims: {"managed_identity"},
-    a_late_token: set(),
-    loops_that_took_their_flights_along: set(),
-    a_flight_in_another_loop: set(),
-    closing_in_mid_flight: set(),
-    leaving_in_mid_flight: set(),
-    closing_from_another_loop: set(),
-    an_instance: set(),
-    an_instance_of_the_newer_kind: set(),
-    an_instance_asked_from_another_loop: set(),
-    an_instance_whose_question_is_cancelled: set(),
-    a_factory: set(),
-    a_factory_of_the_newer_kind: set(),
-    a_wrapper: set(),
-    an_asynchronous_factory: set(),
-    a_function_that_makes_a_credential: set(),
-    a_function: set(),
-    held_off_by_the_host: {"host_backoff"},
-    held_off_by_the_host_of_an_inner_credential: {"host_backoff"},
-    nobody_else_at_the_gate: set(),
-    others_at_the_gate: {"gate"},
-    turns_in_anothers_hands: {"gate"},
-    no_free_place: {"gate"},
-    no_turn_in_time: {"gate"},
-    asked_to_hold_off: {"gate"},
-    reads_of_a_fan_out: {"fan_out"},
-    many_bad_requests_of_a_fan_out: {"fan_out"},
-    writes_of_a_fan_out: {"fan_out"},
-    calls_that_wait_for_a_limit: {"call_queue"},
-    the_machine: {"instance"},
-    text_of_a_token: {"token_provider"},
+    play_warm_up: {"managed_identity"},
+    play_claims: {"managed_identity"},
+    play_late_token: set(),
+    play_lost_flights: set(),
+    play_flight_in_another_loop: set(),
+    play_close_in_mid_flight: set(),
+    play_exit_in_mid_flight: set(),
+    play_close_from_another_loop: set(),
+    play_instance: set(),
+    play_newer_instance: set(),
+    play_instance_from_another_loop: set(),
+    play_instance_that_is_cancelled: set(),
+    play_factory: set(),
+    play_newer_factory: set(),
+    play_wrapper: set(),
+    play_asynchronous_factory: set(),
+    play_function_with_a_credential: set(),
+    play_function: set(),
+    play_host_backoff: {"host_backoff"},
+    play_inner_host_backoff: {"host_backoff"},
+    play_free_gate: set(),
+    play_busy_gate: {"gate"},
+    play_locked_turns: {"gate"},
+    play_full_gate: {"gate"},
+    play_late_turn: {"gate"},
+    play_hold_off_at_the_gate: {"gate"},
+    play_reads_of_a_fan_out: {"fan_out"},
+    play_bad_requests_of_a_fan_out: {"fan_out"},
+    play_writes_of_a_fan_out: {"fan_out"},
+    play_wait_for_a_limit: {"call_queue"},
+    play_instance_metadata: {"instance_request"},
+    play_token_provider: {"token_provider"},
 }
 """Each with the module that must be on the stack if the rest is as in others."""
 
@@ -834,18 +838,18 @@ async def _play(scenario: Scenario, stage: Stage) -> None:
     stage.prepare(asyncio.get_running_loop())
     async with asyncio.timeout(30):
         credential = await scenario(stage)
-        await settled()
+        await settle()
         for task, may_end in stage.calls:
             assert task.done()
             if task is not stage.watch.victim:
-                ends_well(task, may_end)
+                check_end(task, may_end)
         if stage.watch.victim is not None:
             assert stage.watch.victim.done()
             assert stage.watch.was_cancelled()
         stage.watch.target = None
         assert stage.left_over() == []
-        usable(await credential.get_token(SCOPE), credential)
-        await settled()
+        check_token(await credential.get_token(SCOPE), credential)
+        await settle()
     assert stage.left_over() == []
     for slot in stage.slots:
         assert slot._flight is None
@@ -855,7 +859,7 @@ async def _play(scenario: Scenario, stage: Stage) -> None:
             assert pool.submit(is_free, slot._lock).result()
 
 
-def ends_well(task: asyncio.Task[Any], may_end: tuple[type, ...]) -> None:
+def check_end(task: asyncio.Task[Any], may_end: tuple[type, ...]) -> None:
     assert not task.cancelled(), "cancelled, and it was another's cancellation"
     outcome = task.exception() or task.result()
     assert isinstance(outcome, may_end), outcome
@@ -868,7 +872,7 @@ def is_free(lock: threading.RLock) -> bool:
     return free
 
 
-def usable(token: AccessToken, credential: SlotCredential) -> None:
+def check_token(token: AccessToken, credential: SlotCredential) -> None:
     assert token.token
     assert token.expires_on > credential._clock.wall()
 
@@ -975,12 +979,12 @@ def test_every_await_is_reached_or_known_not_to_suspend(
 # What this file goes by can itself fail
 
 
-def in_the_cold(played: Played, function: str) -> Stand:
-    """Give the last place where one stands with that function innermost."""
+def find_last_stand(played: Played, function: str) -> Stand:
+    """Return the last place of a caller with that function innermost."""
     return [
         stand
         for scenario, stand in played.stands
-        if scenario is cold and stand.points[-1].function == function
+        if scenario is play_cold and stand.points[-1].function == function
     ][-1]
 
 
@@ -988,8 +992,8 @@ def test_a_caller_that_does_not_leave_its_roster_is_noticed(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Flight, "remove_waiter", lambda *_: None)
-    stage = played.stage(in_the_cold(played, "Waiter.wait"))
-    cancel_at(cold, stage)
+    stage = played.stage(find_last_stand(played, "Waiter.wait"))
+    cancel_at(play_cold, stage)
     assert [type(complaint) for complaint in stage.complaints] == [Waiter]
 
 
@@ -1004,10 +1008,10 @@ def test_callers_that_await_the_flights_task_are_noticed(
         return slot.token
 
     monkeypatch.setattr(Waiter, "wait", wait)
-    points = in_the_cold(played, "Waiter.wait").points[:-1]
+    points = find_last_stand(played, "Waiter.wait").points[:-1]
     stage = played.stage(Stand(points, wait.__qualname__, by_future=True))
     with pytest.raises(AssertionError, match="another's cancellation"):
-        cancel_at(cold, stage)
+        cancel_at(play_cold, stage)
     assert stage.watch.delivered
 
 
@@ -1023,9 +1027,9 @@ def test_a_fetch_that_swallows_its_cancellation_is_noticed(
             return await ask(fetch, *arguments)
 
     monkeypatch.setattr(TokenFetch, "_send", swallowing)
-    stage = played.stage(in_the_cold(played, "make_send_once.<locals>.send_once"))
+    stage = played.stage(find_last_stand(played, "make_send_once.<locals>.send_once"))
     with pytest.raises(AssertionError, match="was_cancelled"):
-        cancel_at(cold, stage)
+        cancel_at(play_cold, stage)
     assert stage.watch.delivered
 
 
@@ -1039,11 +1043,11 @@ def test_a_place_that_is_kept_is_noticed(played: Played, monkeypatch: pytest.Mon
             release(lock)
 
     monkeypatch.setattr(_gate, "_release", release_others)
-    (target,) = {stand for scenario, stand in played.stands if scenario is no_turn_in_time}
+    (target,) = {stand for scenario, stand in played.stands if scenario is play_late_turn}
     stage = played.stage(target)
     try:
         with pytest.raises(AssertionError, match=r"'place-0\.lock'"):
-            cancel_at(no_turn_in_time, stage)
+            cancel_at(play_late_turn, stage)
         assert stage.watch.delivered
     finally:
         gates.release_all(kept)
@@ -1053,9 +1057,9 @@ def test_a_timer_that_is_left_over_is_noticed() -> None:
     async def main() -> None:
         timer = asyncio.get_running_loop().call_later(60, Ping().answer)
         with pytest.raises(AssertionError):
-            await settled()
+            await settle()
         timer.cancel()
-        await settled()
+        await settle()
 
     asyncio.run(main())
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import attrs
 import pytest
-from conformance.run import port_of, tell
-from conformance.scenarios import LISTED, SCENARIOS, Scenario, get, rule
-from conformance.verdicts import Ended, never_driven, verdict_of
+from conformance.run import print_verdicts, read_port
+from conformance.scenarios import LISTED, SCENARIOS, Scenario, get, repeat_once
+from conformance.verdicts import Ended, find_undriven, judge
 
 from aiomsi import ArmAttempt, ConfigurationError
 
@@ -22,9 +22,9 @@ COUNTS = {"LROGood": 1, "LROToo": 2, "PagingBad": 1}
     ids=["given", "raised"],
 )
 def test_what_ends_as_it_has_to_passes(scenario: Scenario, ended: Ended) -> None:
-    verdict = verdict_of(scenario, ended, COUNTS, None)
+    verdict = judge(scenario, ended, COUNTS, None)
     assert (verdict.word, verdict.bad) == ("passed", False)
-    verdict = verdict_of(scenario, ended, COUNTS, "for a reason")
+    verdict = judge(scenario, ended, COUNTS, "for a reason")
     assert (verdict.word, verdict.bad, verdict.why) == ("STALE", True, "for a reason")
 
 
@@ -48,18 +48,18 @@ def test_what_ends_as_it_has_to_passes(scenario: Scenario, ended: Ended) -> None
 def test_what_ends_otherwise_has_failed(
     scenario: Scenario, ended: Ended, counts: dict[str, int], why: str
 ) -> None:
-    verdict = verdict_of(scenario, ended, counts, None)
+    verdict = judge(scenario, ended, counts, None)
     assert (verdict.word, verdict.bad) == ("FAILED", True)
     assert why in verdict.why
-    assert not verdict_of(scenario, ended, counts, "for a reason").bad
+    assert not judge(scenario, ended, counts, "for a reason").bad
 
 
 def test_what_nobody_drives_is_found(capsys: pytest.CaptureFixture[str]) -> None:
-    missing = never_driven([GOOD], ["LROGood", "LROToo", "PagingNew", "AzureODataFilter"])
+    missing = find_undriven([GOOD], ["LROGood", "LROToo", "PagingNew", "AzureODataFilter"])
     assert [(verdict.name, verdict.word, verdict.bad) for verdict in missing] == [
         ("PagingNew", "MISSING", True)
     ]
-    tell(missing)
+    print_verdicts(missing)
     assert (
         capsys.readouterr().out
         == "MISSING   PagingNew  no scenario drives it\n1 scenarios: 1 MISSING\n"
@@ -75,24 +75,24 @@ def test_exceptions_are_few_and_each_is_a_scenario() -> None:
 
 def test_a_post_is_repeated_once() -> None:
     post = ArmAttempt("POST", 1, 0.0, status=500)
-    assert rule(post) == 0
-    assert rule(attrs.evolve(post, number=2)) is None
-    assert rule(attrs.evolve(post, status=409)) is None
-    assert rule(attrs.evolve(post, method="GET", reads=True)) is not None
+    assert repeat_once(post) == 0
+    assert repeat_once(attrs.evolve(post, number=2)) is None
+    assert repeat_once(attrs.evolve(post, status=409)) is None
+    assert repeat_once(attrs.evolve(post, method="GET", reads=True)) is not None
 
 
-async def started(*lines: str) -> int:
+async def start_server(*lines: str) -> int:
     output = asyncio.StreamReader()
     for line in lines:
         output.feed_data(line.encode())
     output.feed_eof()
-    return await port_of(output)
+    return await read_port(output)
 
 
 def test_the_server_says_where_it_listens() -> None:
     assert (
         asyncio.run(
-            started(
+            start_server(
                 "info: Registering route get /x\n",
                 "\x1b[32minfo\x1b[39m: Started server on port 4711\n",
             )
@@ -100,4 +100,4 @@ def test_the_server_says_where_it_listens() -> None:
         == 4711
     )
     with pytest.raises(RuntimeError, match="Cannot find module"):
-        asyncio.run(started("Error: Cannot find module 'express'\n"))
+        asyncio.run(start_server("Error: Cannot find module 'express'\n"))

@@ -16,7 +16,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from arm_server import VAULT, VERSION, Canned, Says, Tokens, canned
+from arm_server import VAULT, VERSION, Canned, Says, Tokens, serve_canned
 
 import aiomsi
 from aiomsi import AiomsiError, ArmError, ArmSession, Cloud, ForeignHostError, ServiceError
@@ -97,7 +97,7 @@ class Spy:
 
 
 @asynccontextmanager
-async def spying() -> AsyncIterator[Spy]:
+async def serve_spy() -> AsyncIterator[Spy]:
     spy = Spy()
     server = await asyncio.start_server(spy.serve, "127.0.0.1")
     spy.port = server.sockets[0].getsockname()[1]
@@ -136,8 +136,8 @@ class World:
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    async with canned(ssl=CERTIFICATES.server_context) as arm, spying() as spy:
+async def open_world() -> AsyncIterator[World]:
+    async with serve_canned(ssl=CERTIFICATES.server_context) as arm, serve_spy() as spy:
         resolver = Names(int(arm.url.rpartition(":")[2]), spy.port)
         connector = aiohttp.TCPConnector(
             resolver=resolver, ssl=CERTIFICATES.client_context(), use_dns_cache=False
@@ -153,19 +153,19 @@ async def world() -> AsyncIterator[World]:
 Place = Callable[[World, str], Awaitable[object]]
 
 
-async def next_link(world: World, link: str) -> object:
+async def follow_next_link(world: World, link: str) -> object:
     world.arm.answers = [Says(body={"value": [1], "nextLink": link})]
     return [item async for item in world.own.list(VAULT, api_version=VERSION)]
 
 
-async def next_link_of_a_post(world: World, link: str) -> object:
+async def follow_next_link_of_a_post(world: World, link: str) -> object:
     world.arm.answers = [Says(body={"value": [1], "@odata.nextLink": link})]
     return [
         item async for item in world.own.list(VAULT, api_version=VERSION, json={}, prefetch=False)
     ]
 
 
-def header(name: str, status: int = 202, method: str = "PUT") -> Place:
+def follow_header(name: str, status: int = 202, method: str = "PUT") -> Place:
     async def begun(world: World, link: str) -> object:
         world.arm.answers = [Says(status, CREATING, {name: link}), Says(body=DONE), Says(body=DONE)]
         return await (await world.own.begin(method, VAULT, api_version=VERSION)).result()
@@ -173,7 +173,7 @@ def header(name: str, status: int = 202, method: str = "PUT") -> Place:
     return begun
 
 
-async def rotated_location(world: World, link: str) -> object:
+async def follow_rotated_location(world: World, link: str) -> object:
     world.arm.answers = [
         Says(202, None, {"Location": RECORD}),
         Says(202, None, {"Location": link}),
@@ -182,13 +182,13 @@ async def rotated_location(world: World, link: str) -> object:
     return await world.own.delete(VAULT, api_version=VERSION)
 
 
-async def location_of_the_result(world: World, link: str) -> object:
+async def follow_location_of_the_result(world: World, link: str) -> object:
     begun = Says(202, None, {"Azure-AsyncOperation": RECORD, "Location": link})
     world.arm.answers = [begun, Says(body={"status": "Succeeded"})]
     return await world.own.post(f"{VAULT}/x", api_version=VERSION)
 
 
-async def resource_location(world: World, link: str) -> object:
+async def follow_resource_location(world: World, link: str) -> object:
     begun, over = (
         Says(202, None, {"Azure-AsyncOperation": RECORD}),
         {"status": "Succeeded", "resourceLocation": link},
@@ -205,7 +205,7 @@ def redirect(status: int, method: str = "GET") -> Place:
     return redirected
 
 
-async def redirected_poll(world: World, link: str) -> object:
+async def redirect_poll(world: World, link: str) -> object:
     world.arm.answers = [
         Says(202, None, {"Azure-AsyncOperation": RECORD}),
         Says(307, None, {"Location": link}),
@@ -213,7 +213,7 @@ async def redirected_poll(world: World, link: str) -> object:
     return await world.own.put(VAULT, api_version=VERSION)
 
 
-async def redirected_page(world: World, link: str) -> object:
+async def redirect_page(world: World, link: str) -> object:
     world.arm.answers = [
         Says(body={"value": [], "nextLink": "/x"}),
         Says(308, None, {"Location": link}),
@@ -221,17 +221,17 @@ async def redirected_page(world: World, link: str) -> object:
     return [item async for item in world.own.list(VAULT, api_version=VERSION)]
 
 
-async def full_url(world: World, link: str) -> object:
+async def get_full_url(world: World, link: str) -> object:
     return await world.own.get(link, api_version=VERSION)
 
 
-async def full_url_without_a_version(world: World, link: str) -> object:
+async def get_full_url_without_a_version(world: World, link: str) -> object:
     versions = {"resourceTypes": [{"resourceType": "vaults", "apiVersions": [VERSION]}]}
     world.arm.answers = [Says(body=versions), Says(body=DONE)]
     return await world.own.get(link.removesuffix("/x") + VAULT)
 
 
-def state(name: str) -> Place:
+def resume_state(name: str) -> Place:
     async def resumed(world: World, link: str) -> object:
         world.arm.answers = [Says(202, None, {"Azure-AsyncOperation": RECORD})]
         saved = (await world.own.begin("PUT", VAULT, api_version=VERSION)).state()
@@ -243,30 +243,30 @@ def state(name: str) -> Place:
 
 
 PLACES: dict[str, Place] = {
-    "nextLink": next_link,
-    "nextLink of a POST": next_link_of_a_post,
-    "Azure-AsyncOperation": header("Azure-AsyncOperation", 201),
-    "Azure-AsyncOperation of a DELETE": header("Azure-AsyncOperation", method="DELETE"),
-    "Operation-Location": header("Operation-Location", method="PATCH"),
-    "Location": header("Location"),
-    "Location of a POST": header("Location", method="POST"),
-    "Location, later": rotated_location,
-    "Location of the result": location_of_the_result,
-    "resourceLocation": resource_location,
+    "nextLink": follow_next_link,
+    "nextLink of a POST": follow_next_link_of_a_post,
+    "Azure-AsyncOperation": follow_header("Azure-AsyncOperation", 201),
+    "Azure-AsyncOperation of a DELETE": follow_header("Azure-AsyncOperation", method="DELETE"),
+    "Operation-Location": follow_header("Operation-Location", method="PATCH"),
+    "Location": follow_header("Location"),
+    "Location of a POST": follow_header("Location", method="POST"),
+    "Location, later": follow_rotated_location,
+    "Location of the result": follow_location_of_the_result,
+    "resourceLocation": follow_resource_location,
     **{f"redirect {status}": redirect(status) for status in (300, 301, 302, 303, 305, 307, 308)},
     "redirect of a PUT": redirect(307, "PUT"),
-    "redirect of a poll": redirected_poll,
-    "redirect of a page": redirected_page,
-    "a full URL": full_url,
-    "a full URL without a version": full_url_without_a_version,
-    **{f"a saved {name}": state(name) for name in ("url", "next_url", "location")},
+    "redirect of a poll": redirect_poll,
+    "redirect of a page": redirect_page,
+    "a full URL": get_full_url,
+    "a full URL without a version": get_full_url_without_a_version,
+    **{f"a saved {name}": resume_state(name) for name in ("url", "next_url", "location")},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_foreign_host_sees_nothing(place: str) -> None:
-    async with world() as made:
+    async with open_world() as made:
         for kind, link in FOREIGN.items():
             with contextlib.suppress(AiomsiError):
                 await PLACES[place](made, link.format(port=made.spy.port))
@@ -279,13 +279,13 @@ async def test_a_foreign_host_sees_nothing(place: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind != "a file elsewhere"])
 async def test_a_foreign_link_is_an_error_and_no_end(kind: str) -> None:
-    async with world() as made:
+    async with open_world() as made:
         link = FOREIGN[kind].format(port=made.spy.port)
         with pytest.raises((ForeignHostError, ServiceError)):
-            await next_link(made, link)
+            await follow_next_link(made, link)
         for method in ("DELETE", "POST"):
             with pytest.raises(ForeignHostError, match="accepted"):
-                await header("Location", method=method)(made, link)
+                await follow_header("Location", method=method)(made, link)
             made.arm.answers.clear()
         with pytest.raises(ArmError, match="a redirect to"):
             await redirect(307)(made, link)
@@ -304,7 +304,7 @@ async def test_a_foreign_link_is_an_error_and_no_end(kind: str) -> None:
     ],
 )
 async def test_what_is_arms_own_is_followed(link: str, host: str) -> None:
-    async with world() as made:
+    async with open_world() as made:
         made.arm.answers = [Says(body={"value": [1], "nextLink": link}), Says(body={"value": [2]})]
         assert [item async for item in made.own.list(VAULT, api_version=VERSION)] == [1, 2]
         assert (made.arm.asked[1].target, made.arm.asked[1].headers["Host"].lower()) == (
@@ -320,7 +320,7 @@ async def test_what_is_arms_own_is_followed(link: str, host: str) -> None:
 @pytest.mark.parametrize("kind", FOREIGN)
 async def test_an_arm_that_says_it_is_another_gets_no_cloud(kind: str) -> None:
     authentication = {"audiences": ["https://management.azure.com/"]}
-    async with spying() as spy, canned() as arm:
+    async with serve_spy() as spy, serve_canned() as arm:
         arm.answers = [
             Says(
                 body={
@@ -336,7 +336,7 @@ async def test_an_arm_that_says_it_is_another_gets_no_cloud(kind: str) -> None:
 
 
 async def test_discovery_follows_no_redirect() -> None:
-    async with spying() as spy, canned() as arm:
+    async with serve_spy() as spy, serve_canned() as arm:
         arm.answers = [Says(307, None, {"Location": f"http://127.0.0.1:{spy.port}/"})]
         with pytest.raises(ArmError, match="a redirect to"):
             await Cloud.discover(arm.url)
@@ -356,7 +356,7 @@ async def test_discovery_follows_no_redirect() -> None:
     ],
 )
 async def test_the_spy_would_see_it(url: str) -> None:
-    async with world() as made:
+    async with open_world() as made:
         with pytest.raises(aiohttp.ClientError):
             await made.http.get(url.format(port=made.spy.port))
         assert made.spy.connections >= 1

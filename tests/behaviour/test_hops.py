@@ -93,7 +93,7 @@ class Hops:
         return list(self.started.values())
 
 
-def shared() -> SharedCredential:
+def make_shared_credential() -> SharedCredential:
     manual = ManualClock()
 
     async def fetch(scope: str) -> tuple[str, float]:
@@ -104,7 +104,7 @@ def shared() -> SharedCredential:
 
 @pytest.mark.parametrize(
     "make",
-    [ManagedIdentityCredential, shared],
+    [ManagedIdentityCredential, make_shared_credential],
     ids=["ManagedIdentityCredential", "SharedCredential"],
 )
 def test_warm_token_suspends_nowhere_and_costs_two_own_calls(
@@ -120,7 +120,7 @@ def test_warm_token_suspends_nowhere_and_costs_two_own_calls(
 
 
 @pytest.mark.usefixtures("azure_core")
-@pytest.mark.parametrize("make", [ManagedIdentityCredential, shared])
+@pytest.mark.parametrize("make", [ManagedIdentityCredential, make_shared_credential])
 def test_warm_token_for_azure_core_costs_two_own_calls_too(
     make: Callable[[], ManagedIdentityCredential | SharedCredential],
 ) -> None:
@@ -202,7 +202,7 @@ def test_cold_token_costs_25_own_calls_to_its_request_48_in_all(
 
 def test_function_counts_at_each_start_and_not_when_resumed() -> None:
     async def main() -> Hops:
-        credential = shared()
+        credential = make_shared_credential()
         with Hops() as hops:
             await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(3)))
         return hops

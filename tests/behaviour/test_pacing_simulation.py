@@ -11,7 +11,7 @@ from pacing_simulation.client import Call, Client
 from pacing_simulation.faults import MUTANTS
 from pacing_simulation.seed import run_seed
 from pacing_simulation.service import Latency, Service, Size
-from pacing_simulation.sights import ENOUGH, SIGHTS, unseen
+from pacing_simulation.sights import ENOUGH, SIGHTS, find_unseen
 from pacing_simulation.stories import STORIES
 from pacing_simulation.world import EndOfWorldError, World
 from simulation import mutants
@@ -54,9 +54,9 @@ def test_story_is_the_same_in_another_process() -> None:
 
 
 def test_run_that_has_not_seen_everything_fails() -> None:
-    assert unseen({}, ENOUGH) == sorted(SIGHTS)
-    assert unseen({}, ENOUGH - 1) == []
-    assert unseen(dict.fromkeys(SIGHTS, 1), ENOUGH) == []
+    assert find_unseen({}, ENOUGH) == sorted(SIGHTS)
+    assert find_unseen({}, ENOUGH - 1) == []
+    assert find_unseen(dict.fromkeys(SIGHTS, 1), ENOUGH) == []
 
 
 def test_run_prints_the_states_that_it_has_seen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import attrs
 import pytest
 from gc_clock import Collecting
-from loops import KINDS, LoopThread, until, when
+from loops import KINDS, LoopThread, wait_in_thread, wait_until
 
 from aiomsi import AccessToken, CredentialClosedError, ManagedIdentityCredential, RefreshPolicy
 from aiomsi.testing import EmbeddedAzure
@@ -25,7 +25,7 @@ VAULT = "https://vault.azure.net"
 GRAPH = "https://graph.microsoft.com"
 
 
-async def herd(
+async def get_tokens(
     credential: ManagedIdentityCredential, count: int
 ) -> list[AccessToken | BaseException]:
     return await asyncio.gather(
@@ -33,19 +33,19 @@ async def herd(
     )
 
 
-def joined(credential: ManagedIdentityCredential) -> int:
+def count_joined(credential: ManagedIdentityCredential) -> int:
     stats = credential.stats().get(ARM)
     return 0 if stats is None else stats.joined
 
 
-def fetching() -> list[str]:
+def list_fetches() -> list[str]:
     """Name the fetches that run in this loop."""
     return [
         task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi ")
     ]
 
 
-def all_closed(ends: list[AccessToken | BaseException]) -> bool:
+def has_only_closed(ends: list[AccessToken | BaseException]) -> bool:
     return {type(end) for end in ends} == {CredentialClosedError} and len(
         set(map(id, ends))
     ) == len(ends)
@@ -58,12 +58,12 @@ async def test_close_during_a_fetch_fails_only_its_own_callers(
 ) -> None:
     credentials = [ManagedIdentityCredential() for _ in range(3)]
     with embedded_azure.imds.hold() as hold:
-        herds = [asyncio.ensure_future(herd(credential, 100)) for credential in credentials]
+        herds = [asyncio.ensure_future(get_tokens(credential, 100)) for credential in credentials]
         await hold.arrived(1)
-        await until(lambda: joined(credentials[0]) == 299)
+        await wait_until(lambda: count_joined(credentials[0]) == 299)
         await credentials[closed].close()
-        assert all_closed(await herds.pop(closed))
-        assert len(fetching()) == 1
+        assert has_only_closed(await herds.pop(closed))
+        assert len(list_fetches()) == 1
     tokens = [token for each in herds for token in await each]
     assert isinstance(tokens[0], AccessToken)
     assert len(set(map(id, tokens))) == 1
@@ -77,14 +77,14 @@ async def test_last_close_leaves_the_fetch_and_allows_reuse(
 ) -> None:
     credentials = [ManagedIdentityCredential() for _ in range(3)]
     with embedded_azure.imds.hold() as hold:
-        herds = [asyncio.ensure_future(herd(credential, 10)) for credential in credentials]
+        herds = [asyncio.ensure_future(get_tokens(credential, 10)) for credential in credentials]
         await hold.arrived(1)
-        await until(lambda: joined(credentials[0]) == 29)
+        await wait_until(lambda: count_joined(credentials[0]) == 29)
         for credential in credentials:
             await credential.close()
-            assert len(fetching()) == 1
+            assert len(list_fetches()) == 1
         for each in herds:
-            assert all_closed(await each)
+            assert has_only_closed(await each)
     token = await credentials[1].get_token(SCOPE)
     stats = credentials[1].stats()[ARM]
     assert (stats.fetches, stats.failures, stats.failing) == (1, {}, 0)
@@ -102,8 +102,8 @@ async def test_closing_twice_at_once_and_in_a_row_is_closing(embedded_azure: Emb
         await hold.arrived(3)
         await asyncio.gather(*(credential.close() for _ in range(3)))
         await credential.close()
-        assert fetching() == []
-        assert all_closed(await asyncio.gather(*calls, return_exceptions=True))
+        assert list_fetches() == []
+        assert has_only_closed(await asyncio.gather(*calls, return_exceptions=True))
     assert credential.stats() == {}
     assert embedded_azure.counts.imds_requests == 3
 
@@ -116,15 +116,15 @@ def test_close_in_another_loop_ends_the_fetch_and_all_waits(
     owners = [LoopThread(make) for _ in range(3)]
 
     async def still_fetching() -> list[str]:
-        return fetching()
+        return list_fetches()
 
     with embedded_azure.imds.hold() as hold:
-        herds = [owner.start(herd(credential, 50)) for owner in owners]
+        herds = [owner.start(get_tokens(credential, 50)) for owner in owners]
         hold.wait_arrived(1)
-        when(lambda: joined(credential) == 149)
+        wait_in_thread(lambda: count_joined(credential) == 149)
         asyncio.run(credential.close())
         assert [owner.start(still_fetching()).result(30) for owner in owners] == [[], [], []]
-        assert all(all_closed(each.result(30)) for each in herds)
+        assert all(has_only_closed(each.result(30)) for each in herds)
     tokens = [owner.start(credential.get_token(SCOPE)).result(30) for owner in owners]
     assert len(set(map(id, tokens))) == 1
     assert embedded_azure.counts.imds_requests == 2
@@ -143,7 +143,7 @@ def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(
     )
     owner = LoopThread()
     with embedded_azure.imds.hold() as hold:
-        call = owner.start(herd(credential, 10))
+        call = owner.start(get_tokens(credential, 10))
         hold.wait_arrived(1)
         if how == "is blocked":
             owner.block(unblock)
@@ -156,7 +156,7 @@ def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(
         assert isinstance(asyncio.run(credential.get_token(SCOPE)), AccessToken)
     unblock.set()
     if how == "is blocked":
-        assert all_closed(call.result(30))
+        assert has_only_closed(call.result(30))
     if how != "was closed":
         owner.close()
     gc.collect()

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Sequence
 
 import pytest
-from loops import LoopThread, until, when
+from loops import LoopThread, wait_in_thread, wait_until
 
 from aiomsi import (
     ArmSession,
@@ -28,7 +28,7 @@ DAY = 86_400.0
 CALLERS = 1_000
 
 
-async def told(
+async def collect_errors(
     credential: ManagedIdentityCredential, manual: ManualClock, count: int
 ) -> list[tuple[CredentialError, float]]:
     """Return the error of each of so many callers, and the time at which it was raised."""
@@ -46,7 +46,7 @@ async def told(
 def check_errors(
     errors: Sequence[CredentialError], expected: type[CredentialError], retry_after: float
 ) -> None:
-    """See that everybody was told the same, by an exception of their own."""
+    """Check that all callers received equal errors, each a separate exception."""
     assert len(set(map(id, errors))) == CALLERS
     for error in errors:
         assert type(error) is expected
@@ -89,10 +89,10 @@ def test_failed_fetch_is_one_fetch_and_fails_all_callers_at_once(
     else:
         embedded_azure.imds.inject(fault, times=None)
     owners = [LoopThread() for _ in range(loops)]
-    calls = [owner.start(told(credential, manual, CALLERS // loops)) for owner in owners]
+    calls = [owner.start(collect_errors(credential, manual, CALLERS // loops)) for owner in owners]
     # The fetch waits before its second request, and everybody waits for the fetch.
     manual.wait_sleeping(1)
-    when(lambda: credential.stats()[ARM].joined == CALLERS - 1)
+    wait_in_thread(lambda: credential.stats()[ARM].joined == CALLERS - 1)
     manual.autoadvance = True
     manual.advance(wait)
     first = [end for call in calls for end in call.result(30)]
@@ -111,7 +111,7 @@ def test_failed_fetch_is_one_fetch_and_fails_all_callers_at_once(
     again = [
         end
         for owner in owners
-        for end, _ in owner.start(told(credential, manual, CALLERS // loops)).result(30)
+        for end, _ in owner.start(collect_errors(credential, manual, CALLERS // loops)).result(30)
     ]
     check_errors(again, error, stats.next_attempt)
     assert not set(map(id, errors)) & set(map(id, again))
@@ -147,7 +147,7 @@ async def test_stats_show_a_failing_refresh_and_the_life_that_is_left(
     embedded_azure.imds.inject(Fault(503), times=None)
     manual.advance(DAY / 2 + 60)
     assert await credential.get_token(SCOPE) is token
-    await until(lambda: not credential.stats()[ARM].under_way)
+    await wait_until(lambda: not credential.stats()[ARM].under_way)
     stats = credential.stats()[ARM]
     assert (stats.state, stats.fetches, stats.failures, stats.failing) == (
         "stale",
@@ -163,7 +163,7 @@ async def test_stats_show_a_failing_refresh_and_the_life_that_is_left(
     embedded_azure.clear_faults()
     manual.advance(stats.next_attempt)
     assert await credential.get_token(SCOPE) is token
-    await until(lambda: not credential.stats()[ARM].under_way)
+    await wait_until(lambda: not credential.stats()[ARM].under_way)
     stats = credential.stats()[ARM]
     assert (stats.state, stats.fetches, stats.failures, stats.failing) == (
         "fresh",

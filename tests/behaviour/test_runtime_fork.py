@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import PATIENCE, when
+from loops import PATIENCE, wait_in_thread
 
 from aiomsi.testing import EmbeddedAzure
 
@@ -33,7 +33,7 @@ READY = "Worker is ready"
 
 
 @contextmanager
-def job(name: str) -> Iterator["subprocess.Popen[str]"]:
+def start_job(name: str) -> Iterator["subprocess.Popen[str]"]:
     command = [*PYTHON, str(STRESS / "forks.py"), name]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -44,7 +44,7 @@ def job(name: str) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def result(process: "subprocess.Popen[str]") -> dict[str, Any]:
+def read_result(process: "subprocess.Popen[str]") -> dict[str, Any]:
     output, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
     told: dict[str, Any] = json.loads(output)
@@ -54,8 +54,8 @@ def result(process: "subprocess.Popen[str]") -> dict[str, Any]:
 def test_forked_children_keep_the_token_and_draw_a_refresh_each(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    with job("warm") as process:
-        told = result(process)
+    with start_job("warm") as process:
+        told = read_result(process)
     children = told["children"]
     assert len({child["pid"] for child in children}) == 8
     assert {child["token"] for child in children} == {told["parent"]["token"]}
@@ -72,14 +72,14 @@ def test_forked_children_keep_the_token_and_draw_a_refresh_each(
 def test_fork_during_a_fetch_leaves_it_to_the_parent(
     embedded_azure: EmbeddedAzure, name: str
 ) -> None:
-    with embedded_azure.imds.hold() as hold, job(name) as process:
+    with embedded_azure.imds.hold() as hold, start_job(name) as process:
         assert process.stdin is not None
         hold.wait_arrived(1)
         process.stdin.write("fork\n")
         process.stdin.flush()
         hold.wait_arrived(2)
         hold.release()
-        told = result(process)
+        told = read_result(process)
     (child,), parent = told["children"], told["parent"]
     assert child["token"] != parent["token"]
     assert child["failures"] == parent["failures"] == {}
@@ -90,8 +90,8 @@ def test_fork_during_a_fetch_leaves_it_to_the_parent(
 def test_fork_at_any_line_of_other_threads_hangs_no_child(
     embedded_azure: EmbeddedAzure, name: str, count: int
 ) -> None:
-    with job(name) as process:
-        told = result(process)
+    with start_job(name) as process:
+        told = read_result(process)
     assert len(told["children"]) == count
     assert {child["token"] for child in told["children"]} == {told["parent"]["token"]}
     assert embedded_azure.counts.imds_requests == 1
@@ -100,8 +100,8 @@ def test_fork_at_any_line_of_other_threads_hangs_no_child(
 def test_credential_sent_to_a_spawned_process_fetches_a_token(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    with job("pickled") as process:
-        told = result(process)
+    with start_job("pickled") as process:
+        told = read_result(process)
     assert not told["leaks"]
     assert [child["stats"] for child in told["children"]] == [0, 0]
     assert len({each["token"] for each in (*told["children"], told["parent"])}) == 3
@@ -115,7 +115,7 @@ def ask(port: int) -> dict[str, Any]:
 
 
 @contextmanager
-def gunicorn(folder: Path, threads: int) -> Iterator[int]:
+def run_gunicorn(folder: Path, threads: int) -> Iterator[int]:
     """Serve the warm app from several workers on a port, without an error until the end."""
     log, config = folder / "log", folder / "config.py"
     config.write_text(f"""
@@ -135,14 +135,14 @@ def post_worker_init(worker):
         "gunicorn",
         "-c",
         str(config),
-        "preload_app:app",
+        "preload_app:respond",
     ]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             # A worker that is told to end before it is ready does not hear it.
-            when(
+            wait_in_thread(
                 lambda: (
                     process.poll() is not None
                     or (log.exists() and log.read_text().count(READY) == WORKERS)
@@ -163,7 +163,7 @@ def test_gunicorn_workers_of_a_warm_app_send_no_token_request(
     embedded_azure: EmbeddedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIOMSI_TOGETHER", str(WORKERS))
-    with gunicorn(tmp_path, threads=1) as port, ThreadPoolExecutor(WORKERS) as pool:
+    with run_gunicorn(tmp_path, threads=1) as port, ThreadPoolExecutor(WORKERS) as pool:
         answers = [answer for _ in range(5) for answer in pool.map(ask, [port] * WORKERS)]
     assert set(Counter(answer["pid"] for answer in answers).values()) == {5}
     assert len({answer["token"] for answer in answers}) == 1
@@ -175,12 +175,12 @@ def test_gunicorns_workers_with_threads_ask_for_no_token_either(
 ) -> None:
     monkeypatch.setenv("AIOMSI_TOGETHER", "1")
     answers: list[dict[str, Any]] = []
-    with gunicorn(tmp_path, threads=2) as port, ThreadPoolExecutor(8) as pool:
+    with run_gunicorn(tmp_path, threads=2) as port, ThreadPoolExecutor(8) as pool:
 
         def several_workers() -> bool:
             answers.extend(pool.map(ask, [port] * 32))
             return len({answer["pid"] for answer in answers}) > 1
 
-        when(several_workers)
+        wait_in_thread(several_workers)
     assert len({answer["token"] for answer in answers}) == 1
     assert embedded_azure.counts.imds_requests == 1

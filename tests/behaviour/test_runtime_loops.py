@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from gc_clock import Collecting
-from loops import KINDS, LoopThread, until, when
+from loops import KINDS, LoopThread, wait_in_thread, wait_until
 
 from aiomsi import AccessToken, ManagedIdentityCredential, RefreshPolicy
 from aiomsi.testing import EmbeddedAzure, Hold
@@ -38,12 +38,12 @@ def _take_turns_often() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-async def herd(credential: ManagedIdentityCredential, count: int) -> list[AccessToken]:
+async def get_tokens(credential: ManagedIdentityCredential, count: int) -> list[AccessToken]:
     return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)))
 
 
-def joined(credential: ManagedIdentityCredential) -> int:
-    """Tell how many callers have joined a fetch that another one began."""
+def count_joined(credential: ManagedIdentityCredential) -> int:
+    """Return the number of callers that have joined a fetch that another one began."""
     stats = credential.stats().get(ARM)
     return 0 if stats is None else stats.joined
 
@@ -71,10 +71,10 @@ def test_eight_loops_with_125_cold_callers_each_make_one_request(
     owners = [LoopThread(make) for _ in credentials]
     with embedded_azure.imds.hold() as hold:
         calls = [
-            owner.start(herd(credential, 125))
+            owner.start(get_tokens(credential, 125))
             for owner, credential in zip(owners, credentials, strict=True)
         ]
-        when(lambda: joined(credentials[0]) == 999)
+        wait_in_thread(lambda: count_joined(credentials[0]) == 999)
         hold.wait_arrived(1)
     tokens = [token for call in calls for token in call.result(30)]
     assert len(tokens) == 1_000
@@ -87,8 +87,8 @@ def test_loops_of_every_kind_share_one_request(embedded_azure: EmbeddedAzure) ->
     credential = ManagedIdentityCredential()
     owners = [LoopThread(make) for make in [*KINDS.values()] * 3]
     with embedded_azure.imds.hold() as hold:
-        calls = [owner.start(herd(credential, 50)) for owner in owners]
-        when(lambda: joined(credential) == 50 * len(owners) - 1)
+        calls = [owner.start(get_tokens(credential, 50)) for owner in owners]
+        wait_in_thread(lambda: count_joined(credential) == 50 * len(owners) - 1)
         hold.release()
         tokens = {id(token) for call in calls for token in call.result(30)}
     assert len(tokens) == 1
@@ -103,10 +103,10 @@ def test_only_caller_of_a_loop_may_stop_waiting_before_others(
     credential = ManagedIdentityCredential()
     owner, other = LoopThread(make), LoopThread(make)
     with embedded_azure.imds.hold() as hold:
-        calls = owner.start(herd(credential, 2))
+        calls = owner.start(get_tokens(credential, 2))
         hold.wait_arrived(1)
         alone = other.start(credential.get_token(SCOPE))
-        when(lambda: joined(credential) == 2)
+        wait_in_thread(lambda: count_joined(credential) == 2)
         alone.cancel()
         # Comes after the cancellation in that loop.
         other.start(asyncio.sleep(0)).result(30)
@@ -150,10 +150,10 @@ def test_callers_elsewhere_get_a_token_if_the_fetching_loop_ends(
     credential, unblock = ManagedIdentityCredential(policy=QUICK), threading.Event()
     owner, *others = (LoopThread(make) for _ in range(4))
     with embedded_azure.imds.hold() as hold:
-        lost = owner.start(herd(credential, 25))
+        lost = owner.start(get_tokens(credential, 25))
         hold.wait_arrived(1)
-        saved = [other.start(herd(credential, 25)) for other in others]
-        when(lambda: joined(credential) >= 99)
+        saved = [other.start(get_tokens(credential, 25)) for other in others]
+        wait_in_thread(lambda: count_joined(credential) >= 99)
         if how == "closes":
             owner.close()
             assert lost.cancelled()
@@ -171,7 +171,7 @@ def test_callers_elsewhere_get_a_token_if_the_fetching_loop_ends(
         if how == "stops":
             # Somebody runs the loop again, in whatever thread: those who waited there all the time
             # are told at once.
-            owner.loop.run_until_complete(asyncio.wait_for(_done(lost), 30))
+            owner.loop.run_until_complete(asyncio.wait_for(_wait(lost), 30))
         assert {id(token) for token in lost.result(30)} == tokens
         owner.close()
     end(*others)
@@ -187,7 +187,7 @@ def check_elections(azure: EmbeddedAzure, credential: ManagedIdentityCredential)
     assert azure.counts.imds_requests == lost + 1
 
 
-async def _done(future: Future[list[AccessToken]]) -> None:
+async def _wait(future: Future[list[AccessToken]]) -> None:
     await asyncio.wrap_future(future)
 
 
@@ -201,10 +201,10 @@ def test_callers_elsewhere_get_a_token_if_the_loop_is_closed(
     credential = ManagedIdentityCredential(policy=QUICK)
     owner, *others = (LoopThread(make) for _ in range(4))
     with embedded_azure.imds.hold() as hold:
-        owner.start(herd(credential, 25))
+        owner.start(get_tokens(credential, 25))
         hold.wait_arrived(1)
-        saved = [other.start(herd(credential, 25)) for other in others]
-        when(lambda: joined(credential) >= 99)
+        saved = [other.start(get_tokens(credential, 25)) for other in others]
+        wait_in_thread(lambda: count_joined(credential) >= 99)
         owner.stop()
         owner.loop.close()
         hold.wait_arrived(2)
@@ -224,8 +224,8 @@ def test_last_loop_gets_a_token_after_all_others_ended(
     calls = {}
     with embedded_azure.imds.hold() as hold:
         for owner in running:
-            calls[owner] = owner.start(herd(credential, 10))
-        when(lambda: joined(credential) == 49)
+            calls[owner] = owner.start(get_tokens(credential, 10))
+        wait_in_thread(lambda: count_joined(credential) == 49)
         for number in range(1, 5):
             hold.wait_arrived(number)
             (fetching,) = [owner for owner in running if owner.start(_is_fetching()).result(30)]
@@ -278,7 +278,7 @@ def test_run_that_ends_during_a_fetch_leaves_it_to_the_next_run(
     credential = ManagedIdentityCredential()
 
     async def cut_off() -> None:
-        calls = asyncio.ensure_future(herd(credential, 100))
+        calls = asyncio.ensure_future(get_tokens(credential, 100))
         await hold.arrived(1)
         calls.cancel()
 
@@ -289,7 +289,7 @@ def test_run_that_ends_during_a_fetch_leaves_it_to_the_next_run(
     tokens: list[AccessToken] = []
     for _ in range(2):
         with asyncio.Runner(loop_factory=make) as runner:
-            tokens += runner.run(herd(credential, 100))
+            tokens += runner.run(get_tokens(credential, 100))
     gc.collect()
     assert len(set(map(id, tokens))) == 1
     assert embedded_azure.counts.imds_requests == 2
@@ -339,7 +339,7 @@ def test_web_app_with_a_global_credential_makes_one_request(
         async with app.client:
             calls = [asyncio.ensure_future(app.ask()) for _ in range(100)]
             if hold is not None:
-                await until(lambda: joined(credential) >= 99)
+                await wait_until(lambda: count_joined(credential) >= 99)
                 hold.release()
             return await asyncio.gather(*calls)
 
@@ -361,10 +361,10 @@ async def test_web_clients_that_hang_up_hurt_no_others(embedded_azure: EmbeddedA
             first = asyncio.ensure_future(app.ask())
             await hold.arrived(1)
             calls = [first, *(asyncio.ensure_future(app.ask()) for _ in range(99))]
-            await until(lambda: joined(app.credential) == 99)
+            await wait_until(lambda: count_joined(app.credential) == 99)
             for call in calls[::2]:
                 call.cancel()
-            await until(lambda: app.gone == 50)
+            await wait_until(lambda: app.gone == 50)
         assert len(set(await asyncio.gather(*calls[1::2]))) == 1
         assert all(
             isinstance(end, asyncio.CancelledError)

@@ -9,7 +9,7 @@ from simulation import mutants, run
 from simulation.faults import MUTANTS, Change, Mutant
 from simulation.loops import SimLoop
 from simulation.seed import Simulation, run_seed
-from simulation.sights import ENOUGH, SIGHTS, unseen
+from simulation.sights import ENOUGH, SIGHTS, find_unseen
 from simulation.world import SimLock, World
 
 SEEDS = 320
@@ -46,9 +46,9 @@ def test_a_story_is_the_same_in_another_process() -> None:
 
 
 def test_a_run_that_has_not_seen_everything_fails() -> None:
-    assert unseen({}, ENOUGH) == sorted(SIGHTS)
-    assert unseen({}, ENOUGH - 1) == []
-    assert unseen(dict.fromkeys(SIGHTS, 1), ENOUGH) == []
+    assert find_unseen({}, ENOUGH) == sorted(SIGHTS)
+    assert find_unseen({}, ENOUGH - 1) == []
+    assert find_unseen(dict.fromkeys(SIGHTS, 1), ENOUGH) == []
 
 
 @pytest.mark.slow

@@ -2,14 +2,14 @@
 
 import pytest
 from buckets import ArmLimits, BucketSize, FrontDoor
-from clients.wire import subscription_id, subscription_number
+from clients.wire import make_subscription_id, parse_subscription_number
 from scenarios.throttle import WORLDS, World, name_targets, weigh_targets
 
 SMALL, LARGE = BucketSize(3, 0.5), BucketSize(5, 1)
-FIRST, SECOND = subscription_id(0).encode(), subscription_id(1).encode()
+FIRST, SECOND = make_subscription_id(0).encode(), make_subscription_id(1).encode()
 
 
-def admitted(door: FrontDoor, subscription: bytes, now: float) -> int:
+def count_admitted(door: FrontDoor, subscription: bytes, now: float) -> int:
     """Send requests until one is refused, and return the number of the others."""
     for count in range(1_000):
         if door.admit(subscription, now).wait:
@@ -23,7 +23,7 @@ def test_bucket_admits_its_size_and_then_its_refill() -> None:
     assert door.admit(FIRST, 10.0).wait == 2
     assert door.admit(FIRST, 11.5).wait == 1
     assert door.admit(FIRST, 12.0).wait == 0
-    assert admitted(door, FIRST, 1_000.0) == 3
+    assert count_admitted(door, FIRST, 1_000.0) == 3
 
 
 def test_global_bucket_is_fifteen_times_as_large() -> None:
@@ -34,8 +34,8 @@ def test_global_bucket_is_fifteen_times_as_large() -> None:
 
 def test_subscriptions_have_sizes_by_turns_and_one_is_starved() -> None:
     door = FrontDoor(ArmLimits((SMALL, LARGE), starved=BucketSize(1, 1)), seed=1)
-    third, fourth = (subscription_id(number).encode() for number in (2, 3))
-    counts = [admitted(door, each, 0.0) for each in (FIRST, SECOND, third, fourth)]
+    third, fourth = (make_subscription_id(number).encode() for number in (2, 3))
+    counts = [count_admitted(door, each, 0.0) for each in (FIRST, SECOND, third, fourth)]
     assert counts == [1, 5, 3, 5]
 
 
@@ -54,7 +54,7 @@ def test_limits_that_are_not_enforced_refuse_nothing() -> None:
 
 def test_sizes_and_numbers_survive_their_text() -> None:
     assert BucketSize.parse(str(SMALL)) == SMALL
-    assert subscription_number(subscription_id(48_879).encode()) == 48_879
+    assert parse_subscription_number(make_subscription_id(48_879).encode()) == 48_879
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_targets_are_weighed_by_bucket_and_interleaved() -> None:
     world = World(ArmLimits((SMALL, LARGE)))
     targets = weigh_targets(world, 2, 16)
     ids = [subscription for _, subscription in targets]
-    assert [ids.count(subscription_id(number)) for number in (0, 1)] == [6, 10]
-    assert ids[:4] == [subscription_id(number) for number in (0, 1, 0, 1)]
+    assert [ids.count(make_subscription_id(number)) for number in (0, 1)] == [6, 10]
+    assert ids[:4] == [make_subscription_id(number) for number in (0, 1, 0, 1)]
     assert len({name for name, _ in targets}) == 16
 
 

@@ -8,10 +8,10 @@ from cells import Cell, Metric
 from clients import CLIENTS
 from plan import Block, Scenario, Variant, schedule, takes_part
 from scenarios import SCENARIOS
-from server import parser
+from server import make_parser
 
 
-def scenario(*blocks: Block) -> Scenario:
+def make_scenario(*blocks: Block) -> Scenario:
     return Scenario(
         name="some",
         title="",
@@ -32,7 +32,8 @@ def test_what_has_fewer_rounds_is_spread_over_all_of_them() -> None:
 def test_rounds_have_all_cells_and_the_warm_up_the_least_size() -> None:
     block = Block("v", (1, 10), ("aiomsi", "other"))
     planned = [
-        (number, cell) for number, (cell,) in schedule([scenario(block)], 3, seed=1, quick=False)
+        (number, cell)
+        for number, (cell,) in schedule([make_scenario(block)], 3, seed=1, quick=False)
     ]
     everything = {
         Cell("some", "v", size, client) for size in (1, 10) for client in ("aiomsi", "other")
@@ -48,7 +49,7 @@ def test_what_is_compared_runs_back_to_back_even_from_two_blocks() -> None:
     blocks = Block("v", (1, 10), ("aiomsi", "other")), Block("v", (10,), ("third",))
     planned = [
         cell
-        for number, (cell,) in schedule([scenario(*blocks)], 1, seed=5, quick=False)
+        for number, (cell,) in schedule([make_scenario(*blocks)], 1, seed=5, quick=False)
         if number == 1
     ]
     changes = sum(one.size != other.size for one, other in itertools.pairwise(planned))
@@ -56,7 +57,7 @@ def test_what_is_compared_runs_back_to_back_even_from_two_blocks() -> None:
 
 
 def test_the_seed_gives_the_order_and_rounds_differ() -> None:
-    one = scenario(Block("v", tuple(range(1, 9)), ("aiomsi", "other")))
+    one = make_scenario(Block("v", tuple(range(1, 9)), ("aiomsi", "other")))
     orders = [list(schedule([one], 2, seed, quick=False)) for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     first, second = ([team for at, team in orders[0] if at == number] for number in (1, 2))
@@ -71,7 +72,7 @@ def test_every_scenario_names_clients_and_variants_that_exist(name: str, quick: 
     cells = [cell for _, team in schedule([one], 1, seed=1, quick=quick) for cell in team]
     assert {cell.client for cell in cells} <= set(CLIENTS)
     for cell in cells:
-        parser().parse_args(one.variants[cell.variant].origin)
+        make_parser().parse_args(one.variants[cell.variant].origin)
         block = one.block_of(cell, quick=quick)
         assert not block.turns or block.work // block.turns >= cell.size, (
             "a turn is too short for all callers"
@@ -99,7 +100,7 @@ def test_who_takes_turns_is_one_team() -> None:
     blocks = Block("v", (1, 10), ("aiomsi", "other"), turns=2), Block("v", (1,), ("third",))
     teams = [
         {cell.client for cell in team}
-        for _, team in schedule([scenario(*blocks)], 1, seed=1, quick=False)
+        for _, team in schedule([make_scenario(*blocks)], 1, seed=1, quick=False)
     ]
     assert teams.count({"aiomsi", "other"}) == 3
     assert teams.count({"third"}) == 2

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from cells import Cell
-from report import checks, report
+from report import make_checks, report
 from results import ENOUGH, Measurement, Results
 from scenarios import SCENARIOS
-from scenarios.imports import script
-from scenarios.rollover import merged
-from steady import Call, timeline
+from scenarios.imports import wrap_script
+from scenarios.rollover import merge_spans
+from steady import Call, find_slowest
 
 GOOD: dict[str, dict[str, dict[str, float]]] = {
     "fanout": {
@@ -58,7 +58,7 @@ GOOD: dict[str, dict[str, dict[str, float]]] = {
 }
 
 
-def measurements(
+def make_measurements(
     name: str, values: dict[str, dict[str, float]], rounds: int = ENOUGH
 ) -> Iterator[Measurement]:
     for number in range(1, rounds + 1):
@@ -77,7 +77,7 @@ def measurements(
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenarios_checks_hold_for_good_numbers(name: str) -> None:
-    held = list(checks(SCENARIOS.values(), Results(measurements(name, GOOD[name]))))
+    held = list(make_checks(SCENARIOS.values(), Results(make_measurements(name, GOOD[name]))))
     assert {check.verdict for check in held} == {"holds"}, held
 
 
@@ -117,7 +117,7 @@ def test_every_check_fails_for_a_bad_number(
     name: str, client: str, worse: dict[str, float]
 ) -> None:
     values = {**GOOD[name], client: {**GOOD[name][client], **worse}}
-    held = list(checks(SCENARIOS.values(), Results(measurements(name, values))))
+    held = list(make_checks(SCENARIOS.values(), Results(make_measurements(name, values))))
     assert "FAILS" in {check.verdict for check in held}
 
 
@@ -126,20 +126,20 @@ def test_a_herd_that_takes_too_long_for_its_size_fails() -> None:
         Measurement(
             "a", m.round, m.cell, "measured", {**m.values, "seconds": 0.1 + m.cell.size * 40e-6}
         )
-        for m in measurements("herd", GOOD["herd"])
+        for m in make_measurements("herd", GOOD["herd"])
     ]
-    assert "FAILS" in {check.verdict for check in checks([SCENARIOS["herd"]], Results(slow))}
+    assert "FAILS" in {check.verdict for check in make_checks([SCENARIOS["herd"]], Results(slow))}
 
 
 def test_crawl_whose_memory_grows_with_the_requests_fails() -> None:
     made = [
         Measurement("a", m.round, m.cell, "measured", {**m.values, "rss": rss})
-        for m in measurements("crawl", GOOD["crawl"])
+        for m in make_measurements("crawl", GOOD["crawl"])
         for rss in [113.0 if m.cell.variant == "ten times as many" else 80.0]
     ]
     failed = [
         check.what
-        for check in checks([SCENARIOS["crawl"]], Results(made))
+        for check in make_checks([SCENARIOS["crawl"]], Results(made))
         if check.verdict == "FAILS"
     ]
     assert len(failed) == 1
@@ -150,21 +150,21 @@ def test_crawl_whose_memory_grows_with_the_requests_fails() -> None:
 def test_inventory_whose_rows_become_dearer_fails(cpu: float, verdict: str) -> None:
     made = [
         Measurement("a", m.round, m.cell, "measured", {**m.values, "cpu": own})
-        for m in measurements("inventory", GOOD["inventory"])
+        for m in make_measurements("inventory", GOOD["inventory"])
         # The first rounds of the smaller run were fast.
         for own in [cpu if m.cell.size == 1_000 else 20.0 if m.round < 4 else 30.0]
     ]
     (growth,) = [
         check
-        for check in checks([SCENARIOS["inventory"]], Results(made))
+        for check in make_checks([SCENARIOS["inventory"]], Results(made))
         if "median of 100,000 rows" in check.what
     ]
     assert growth.verdict == verdict
 
 
 def test_fairness_without_an_older_version_leaves_its_check_open() -> None:
-    alone = Results(measurements("fair", {"aiomsi": GOOD["fair"]["aiomsi"]}))
-    verdicts = [check.verdict for check in checks([SCENARIOS["fair"]], alone)]
+    alone = Results(make_measurements("fair", {"aiomsi": GOOD["fair"]["aiomsi"]}))
+    verdicts = [check.verdict for check in make_checks([SCENARIOS["fair"]], alone)]
     assert verdicts == ["holds", "holds", "open"] * 3
 
 
@@ -177,11 +177,11 @@ def test_throughput_that_falls_with_the_callers_fails() -> None:
             "measured",
             {**m.values, "rate": 700.0 if m.cell.size == 4_096 else 1_000.0},
         )
-        for m in measurements("fanout", GOOD["fanout"])
+        for m in make_measurements("fanout", GOOD["fanout"])
     ]
     failed = [
         check.what
-        for check in checks([SCENARIOS["fanout"]], Results(made))
+        for check in make_checks([SCENARIOS["fanout"]], Results(made))
         if check.verdict == "FAILS"
     ]
     assert len(failed) == 1
@@ -189,16 +189,17 @@ def test_throughput_that_falls_with_the_callers_fails() -> None:
 
 
 def test_missing_measurement_fails_unless_the_run_is_partial() -> None:
-    alone = Results(measurements("warm", {"aiomsi": {"ns": 300}}))
+    alone = Results(make_measurements("warm", {"aiomsi": {"ns": 300}}))
     (whole,), (part,) = (
-        checks([SCENARIOS["warm"]], alone),
-        checks([SCENARIOS["warm"]], alone, partial=True),
+        make_checks([SCENARIOS["warm"]], alone),
+        make_checks([SCENARIOS["warm"]], alone, partial=True),
     )
     assert (whole.verdict, part.verdict) == ("FAILS", "open")
     assert (
         list(
-            checks(
-                [SCENARIOS["warm"]], Results(measurements("warm", {"azure_identity": {"ns": 300}}))
+            make_checks(
+                [SCENARIOS["warm"]],
+                Results(make_measurements("warm", {"azure_identity": {"ns": 300}})),
             )
         )
         == []
@@ -211,8 +212,8 @@ def test_who_broke_fails_and_is_told_with_who_is_missing() -> None:
         Measurement("a", 1, cell, "broken", said="boom"),
         Measurement("a", 2, cell, "missing", said="there is no node"),
     ]
-    results = Results([*measurements("warm", GOOD["warm"]), *made])
-    held = list(checks(SCENARIOS.values(), results))
+    results = Results([*make_measurements("warm", GOOD["warm"]), *made])
+    held = list(make_checks(SCENARIOS.values(), results))
     assert [check.what for check in held if check.verdict == "FAILS"] == [
         "node broke in warm (fresh, 1): boom"
     ]
@@ -243,20 +244,20 @@ def test_who_broke_fails_and_is_told_with_who_is_missing() -> None:
 def test_charts_are_made_of_what_there_is(name: str) -> None:
     one = SCENARIOS[name]
     assert list(one.charts(Results([]))) == []
-    for chart in one.charts(Results(measurements(name, GOOD[name]))):
+    for chart in one.charts(Results(make_measurements(name, GOOD[name]))):
         assert chart.name.split("-")[0] == name
         assert all(series.points for series in chart.series)
 
 
 def test_requests_that_overlap_are_one_refresh() -> None:
-    assert merged([[5.0, 6.0], [1.0, 2.0], [1.5, 3.0]]) == [(1.0, 3.0), (5.0, 6.0)]
+    assert merge_spans([[5.0, 6.0], [1.0, 2.0], [1.5, 3.0]]) == [(1.0, 3.0), (5.0, 6.0)]
 
 
 def test_a_time_line_shows_the_slowest_call_of_each_step() -> None:
     calls = [Call(10.00, 0.001, None), Call(10.01, 0.005, None), Call(10.06, 0.002, None)]
-    assert timeline(calls, 10.0) == [[0.0, 5.0], [0.05, 2.0]]
+    assert find_slowest(calls, 10.0) == [[0.0, 5.0], [0.05, 2.0]]
 
 
 def test_what_makes_a_client_ready_runs_in_a_coroutine() -> None:
-    compile(script("import json\nx = 1"), "ready", "exec")
-    compile(script(""), "nothing", "exec")
+    compile(wrap_script("import json\nx = 1"), "ready", "exec")
+    compile(wrap_script(""), "nothing", "exec")

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from aiomsi import TokenRefusedError
 from aiomsi._cli import main as cli
-from aiomsi._cli.demo import crawl, run, sharing
-from aiomsi._cli.demo.report import DemoFailedError, ProgressLevel, show_progress
-from aiomsi._cli.demo.tutorial import tutorial
+from aiomsi._cli.demo import crawl, sharing, steps
+from aiomsi._cli.demo.console import DemoFailedError, ProgressLevel, show_progress
+from aiomsi._cli.demo.tutorial import run_tutorial
 from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
     ArmBucket,
@@ -54,18 +54,18 @@ HOSTS: dict[str, dict[str, str]] = {
 }
 
 
-def paper(*, terminal: bool = False) -> Console:
+def make_console(*, terminal: bool = False) -> Console:
     """Create a console that writes to a buffer."""
     return Console(file=io.StringIO(), force_terminal=terminal, width=80)
 
 
-def written(console: Console) -> str:
+def read_console(console: Console) -> str:
     """Return the text printed to the console so far."""
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the demo in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "aiomsi", "demo", *arguments],
@@ -82,7 +82,7 @@ def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 def test_a_thousand_calls_cost_one_request_to_imds() -> None:
-    done = demo_process()
+    done = run_demo()
 
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -139,9 +139,9 @@ def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[s
 
 
 def test_a_limit_is_obeyed() -> None:
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
-        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 3))
+        shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 3))
 
     assert shared.counts.arm_most_at_once <= 3
     assert shared.counts.arm_requests == 30
@@ -149,7 +149,7 @@ def test_a_limit_is_obeyed() -> None:
 
 @pytest.mark.slow
 def test_output_to_a_file_has_no_colours_even_if_forced() -> None:
-    done = demo_process(
+    done = run_demo(
         "--calls",
         "8",
         FORCE_COLOR="1",
@@ -167,7 +167,7 @@ def test_output_to_a_file_has_no_colours_even_if_forced() -> None:
 
 @pytest.mark.slow
 def test_the_output_can_be_written_in_ascii() -> None:
-    done = demo_process("--calls", "2", "--compare", PYTHONIOENCODING="ascii")
+    done = run_demo("--calls", "2", "--compare", PYTHONIOENCODING="ascii")
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "| off     |" in done.stdout
@@ -244,11 +244,11 @@ def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
 
 
 def test_a_failed_call_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.arm.inject(Fault(403))
         azure.arm.inject(Fault(200, body={"name": "another"}))
-        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 1))
+        shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 1))
 
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"requested {names[1]}, received another"
@@ -260,10 +260,10 @@ def test_a_failed_call_is_a_failed_demo() -> None:
 
 
 def test_a_second_request_to_imds_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.imds.inject(Fault(503))
-        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 4))
+        shared = asyncio.run(sharing.run_shared(make_console(), azure, names, 4))
 
     assert shared.failures == ()
     with pytest.raises(DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"):
@@ -271,17 +271,17 @@ def test_a_second_request_to_imds_is_a_failed_demo() -> None:
 
 
 def test_a_refused_token_ends_the_tutorial() -> None:
-    console = paper()
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    console = make_console()
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         azure.imds.inject(
             Fault(
                 400, body={"error": "invalid_request", "error_description": "Identity not found"}
             ),
         )
         with pytest.raises(TokenRefusedError, match="Identity not found"):
-            asyncio.run(tutorial(console, azure))
+            asyncio.run(run_tutorial(console, azure))
 
-    assert written(console) == ""
+    assert read_console(console) == ""
 
 
 def test_a_failed_demo_is_exit_code_1_and_two_lines(
@@ -292,7 +292,7 @@ def test_a_failed_demo_is_exit_code_1_and_two_lines(
             super().reset_counts()
             self.arm.inject(Fault(403))
 
-    monkeypatch.setattr(run, "EmbeddedAzure", Failing)
+    monkeypatch.setattr(steps, "EmbeddedAzure", Failing)
 
     assert cli.main(["demo", "--calls", "3"]) == 1
 
@@ -310,14 +310,14 @@ SMALL = ArmBucket(20, 100)
 
 def crawl_small(console: Console, *faults: Fault, pacing: bool = True) -> crawl.Crawl:
     """Crawl 40 groups against a bucket of 20 reads."""
-    with EmbeddedAzure() as azure, run.environment(azure.environment):
+    with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
         for fault in faults:
             azure.arm.inject(fault)
         return asyncio.run(crawl.crawl(console, azure, 40, 40, pacing=pacing, bucket=SMALL))
 
 
 def test_crawl_beyond_the_bucket_gets_no_429() -> None:
-    console = paper()
+    console = make_console()
 
     done = crawl_small(console)
     crawl.summarize(console, done)
@@ -325,7 +325,7 @@ def test_crawl_beyond_the_bucket_gets_no_429() -> None:
 
     assert (done.calls, done.failures, done.best) == (40, (), 0.2)
     assert (done.usage.requests, done.usage.refused) == (40, 0)
-    *quarters, calls, failures, seconds, requests = written(console).splitlines()
+    *quarters, calls, failures, seconds, requests = read_console(console).splitlines()
     assert all(
         re.fullmatch(r"  \d0 of 40 calls done, \d+ reads left", quarter) for quarter in quarters
     )
@@ -337,16 +337,16 @@ def test_crawl_beyond_the_bucket_gets_no_429() -> None:
 
 @pytest.mark.slow
 def test_crawl_without_pacing_shows_no_gauge() -> None:
-    console = paper()
+    console = make_console()
 
     done = crawl_small(console, pacing=False)
 
     assert (done.pacing, done.failures) == (False, ())
-    assert "40 of 40 calls done\n" in written(console)
+    assert "40 of 40 calls done\n" in read_console(console)
 
 
 def test_crawl_with_a_failed_call_fails() -> None:
-    done = crawl_small(paper(), Fault(403))
+    done = crawl_small(make_console(), Fault(403))
 
     assert len(done.failures) == 1
     with pytest.raises(
@@ -368,22 +368,22 @@ def test_crawl_with_many_429s_fails(*, refused: int, fails: bool) -> None:
 
 @pytest.mark.parametrize("level", [3, None])
 def test_gauge_is_a_second_bar_on_a_terminal(level: int | None) -> None:
-    console = paper(terminal=True)
+    console = make_console(terminal=True)
 
     with show_progress(console, 2, ProgressLevel("reads", 9, lambda: level)) as advance:
         advance()
 
-    assert "1/2" in written(console)
-    assert f"{level or 0}/9" in written(console)
+    assert "1/2" in read_console(console)
+    assert f"{level or 0}/9" in read_console(console)
 
 
 def test_a_bar_is_drawn_on_a_terminal_only() -> None:
     for terminal in (True, False):
-        console = paper(terminal=terminal)
-        with EmbeddedAzure() as azure, run.environment(azure.environment):
+        console = make_console(terminal=terminal)
+        with EmbeddedAzure() as azure, steps.replace_environment(azure.environment):
             names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-            asyncio.run(sharing.shared_run(console, azure, names, 4))
-        assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (
+            asyncio.run(sharing.run_shared(console, azure, names, 4))
+        assert ("4/4" in read_console(console), "4 of 4 calls done" in read_console(console)) == (
             terminal,
             not terminal,
         )
@@ -398,7 +398,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
     try:
         for wanted in (few - 1, few + 1):
-            with run.open_files(wanted) as files:
+            with steps.open_files(wanted) as files:
                 assert files == wanted
                 assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == max(few, wanted)
             assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == few
@@ -410,7 +410,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
 def test_low_limit_of_open_files_limits_calls_under_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "open_files", lambda _: nullcontext(100))
+    monkeypatch.setattr(steps, "open_files", lambda _: nullcontext(100))
 
     assert cli.main(["demo", "--calls", "50"]) == 0
 
@@ -442,5 +442,5 @@ def test_where_no_such_limit_is_known_the_demo_goes_without(
 ) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
 
-    with run.open_files(10**9) as files:
+    with steps.open_files(10**9) as files:
         assert files == 10**9

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from command_line import Run, kill
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.demo import inventory
-from aiomsi._cli.demo.report import DemoFailedError
-from aiomsi._cli.inventory.run import InventoryRun, RunOptions
+from aiomsi._cli.demo.console import DemoFailedError
+from aiomsi._cli.inventory.inventory_run import InventoryRun, RunOptions
 from aiomsi._cli.inventory.summary import Summary
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi.inventory import Manifest, Plan, Scope, ScopeResult, Subscription

@@ -15,7 +15,7 @@ from aiomsi._cli.doctor.arm import ArmAnswer, check_arm, check_clock
 from aiomsi._cli.doctor.check import FAILED, OK, SKIPPED, WARNING, Check, get_exit_code
 from aiomsi._cli.doctor.environment import check_host, check_proxy, check_variables
 from aiomsi._cli.doctor.report import print_checks
-from aiomsi._cli.doctor.token import (
+from aiomsi._cli.doctor.token_checks import (
     check_endpoint,
     check_identity,
     check_lifetime,

@@ -24,7 +24,7 @@ from aiomsi.testing import ArmBucket, EmbeddedAzure
 pytestmark = pytest.mark.usefixtures("azure_environment")
 
 
-def variables_of(output: str) -> dict[str, str]:
+def parse_variables(output: str) -> dict[str, str]:
     """Return the variables that the emulator printed for a POSIX shell."""
     return dict(re.findall(r"^export (\w+)=(\S+)$", output, re.MULTILINE))
 
@@ -40,7 +40,7 @@ def run_emulator(
 
     def client() -> None:
         try:
-            results.append(use(variables_of(out.getvalue())))
+            results.append(use(parse_variables(out.getvalue())))
         finally:
             kill(end)
 
@@ -70,7 +70,7 @@ def test_emulator_serves_until_interrupted_and_prints_its_counts(
     assert isinstance(results, list)
     assert [len(json.loads(result.out)["value"]) for result in results] == [4]
     assert said.code == 0
-    assert set(variables_of(said.out)) == {
+    assert set(parse_variables(said.out)) == {
         "AZURE_POD_IDENTITY_AUTHORITY_HOST",
         "AIOMSI_RESOURCE_MANAGER",
     }
@@ -95,7 +95,7 @@ def test_emulator_environment_makes_clients_trust_its_ca(
 
     assert isinstance(results, list)
     assert [json.loads(result.out)["name"] for result in results] == ["DevTest"]
-    variables = variables_of(said.out)
+    variables = parse_variables(said.out)
     assert variables["AIOMSI_RESOURCE_MANAGER"].startswith("https://")
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
     assert len({variables[name] for name in names}) == 1
@@ -136,7 +136,7 @@ def test_the_shell_is_the_platforms_own_by_default(
     monkeypatch: pytest.MonkeyPatch, platform: str, beginning: str
 ) -> None:
     assert all(
-        emulator.assignment_writer(None, platform)(name, "x").startswith(beginning)
+        emulator.choose_assignment_writer(None, platform)(name, "x").startswith(beginning)
         for name in ("A", "B")
     )
 
@@ -245,7 +245,7 @@ def test_environment_is_that_of_the_kind(
     said, _ = run_emulator(monkeypatch, "--kind", kind, "--shell", "sh", *directory)
 
     assert said.code == 0
-    assert set(variables_of(said.out)) == names | {"AIOMSI_RESOURCE_MANAGER"}
+    assert set(parse_variables(said.out)) == names | {"AIOMSI_RESOURCE_MANAGER"}
     assert "#" not in said.out
     assert "runs, with 1 resource group. Ctrl-C" in said.err
     assert said.err.count(f"\nRequests of {kind}: 0 (0 tokens)\n") == (kind != "imds")
@@ -310,7 +310,7 @@ def test_certificate_and_authority_are_options(
     for option, name in (("--authority", "ca"), ("--certificate", "server")):
         files = str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key")
         said, _ = run_emulator(monkeypatch, option, *files, "--shell", "sh")
-        assert variables_of(said.out)["AIOMSI_RESOURCE_MANAGER"].startswith("https://")
+        assert parse_variables(said.out)["AIOMSI_RESOURCE_MANAGER"].startswith("https://")
 
     assert created[0].ca_pem == authority.cert_pem.bytes()
     assert created[1].ca_pem == server.cert_chain_pems[0].bytes()
@@ -370,7 +370,7 @@ def test_the_emulator_in_a_process_of_its_own_ends_cleanly(end: signal.Signals) 
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        variables = variables_of(process.stdout.readline() + process.stdout.readline())
+        variables = parse_variables(process.stdout.readline() + process.stdout.readline())
         assert "and try: aiomsi get" in process.stderr.readline() + process.stderr.readline()
         client = run_process("token", **variables)
         process.send_signal(end)

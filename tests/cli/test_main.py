@@ -142,7 +142,7 @@ def test_command_that_calls_arm_imports_no_server() -> None:
 def test_log_of_the_library_is_on_stderr(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("aiomsi")
     command = click.Command("wait", callback=partial(logger.info, "waits for %d s", 9))
-    monkeypatch.setitem(cli.commands.commands, "wait", command)
+    monkeypatch.setitem(cli.run_commands.commands, "wait", command)
     before = logger.level, list(logger.handlers)
 
     assert run("wait") == Said(0, "", "aiomsi: waits for 9 s\n")
@@ -227,10 +227,10 @@ def test_output_without_a_reader_ends_quietly_on_windows(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     error = OSError(errno.EINVAL, "Invalid argument")
-    with pytest.raises(Exit) as caught, cli._ending_quietly("nt"):
+    with pytest.raises(Exit) as caught, cli._exit_quietly("nt"):
         raise error
     assert caught.value.exit_code == 141
-    with pytest.raises(OSError, match="Invalid") as kept, cli._ending_quietly("posix"):
+    with pytest.raises(OSError, match="Invalid") as kept, cli._exit_quietly("posix"):
         raise error
     assert kept.value is error
 
@@ -343,7 +343,7 @@ def test_error_names_the_command_line_and_not_python(
     def fail() -> None:
         raise AiomsiError(summary, help=help_)
 
-    monkeypatch.setitem(cli.commands.commands, "fail", click.Command("fail", callback=fail))
+    monkeypatch.setitem(cli.run_commands.commands, "fail", click.Command("fail", callback=fail))
 
     said = run("fail")
 

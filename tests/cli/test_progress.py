@@ -32,7 +32,7 @@ def show(console: Console, *changes: FakeOperation) -> str:
     return console.file.getvalue()
 
 
-def paper(*, terminal: bool) -> Console:
+def make_console(*, terminal: bool) -> Console:
     return Console(file=io.StringIO(), force_terminal=terminal, width=80)
 
 
@@ -47,7 +47,8 @@ CHANGES = (
 
 def test_changes_are_lines_where_there_is_no_terminal() -> None:
     assert [
-        line.rpartition(",")[0] for line in show(paper(terminal=False), *CHANGES).splitlines()
+        line.rpartition(",")[0]
+        for line in show(make_console(terminal=False), *CHANGES).splitlines()
     ] == [
         "Running",
         "Running, 40 %",
@@ -56,7 +57,7 @@ def test_changes_are_lines_where_there_is_no_terminal() -> None:
 
 
 def test_terminal_has_a_live_line_and_the_end_as_a_line() -> None:
-    text = show(paper(terminal=True), *CHANGES)
+    text = show(make_console(terminal=True), *CHANGES)
 
     assert "Running, 40 %" not in text.replace("\r", "\n").splitlines()
     assert "Done [31m, 100 %, after" in text
@@ -66,12 +67,12 @@ def test_terminal_has_a_live_line_and_the_end_as_a_line() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_operation_that_is_over_is_not_shown(*, terminal: bool) -> None:
-    assert show(paper(terminal=terminal), FakeOperation(done=True)) == ""
+    assert show(make_console(terminal=terminal), FakeOperation(done=True)) == ""
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_count_of_rows_is_shown_on_a_terminal_only(*, terminal: bool) -> None:
-    console = paper(terminal=terminal)
+    console = make_console(terminal=terminal)
 
     with show_count(console) as show_number:
         show_number(7)

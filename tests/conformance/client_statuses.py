@@ -167,11 +167,11 @@ def merge(rows: Iterable[Row]) -> list[Row]:
     # Capital letters sort first, so that "Microsoft.Compute" and not "microsoft.Compute" is kept.
     spellings = {
         name.lower(): name
-        for name in sorted((one for row in given for one in _spell(row)), reverse=True)
+        for name in sorted((one for row in given for one in _name_row(row)), reverse=True)
     }
     found: dict[Row, frozenset[int]] = {}
     for row in given:
-        namespace, kind = (spellings[name.lower()] for name in _spell(row))
+        namespace, kind = (spellings[name.lower()] for name in _name_row(row))
         kept = attrs.evolve(row, namespace=namespace, kind=kind.partition("/")[2])
         known = found.get(kept, row.statuses)
         found[kept] = known & row.statuses or known | row.statuses
@@ -179,7 +179,7 @@ def merge(rows: Iterable[Row]) -> list[Row]:
     return sorted(merged, key=_make_key)
 
 
-def _spell(row: Row) -> tuple[str, str]:
+def _name_row(row: Row) -> tuple[str, str]:
     return row.namespace, f"{row.namespace}/{row.kind}"
 
 

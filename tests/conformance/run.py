@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import aiohttp
 from arm_server import AUDIENCE, Tokens
-from conformance.scenarios import LISTED, SCENARIOS, Scenario, rule
-from conformance.verdicts import Ended, Verdict, never_driven, verdict_of
+from conformance.scenarios import LISTED, SCENARIOS, Scenario, repeat_once
+from conformance.verdicts import Ended, Verdict, find_undriven, judge
 from yarl import URL
 
 from aiomsi import AiomsiError, ArmSession, Cloud
@@ -52,7 +52,7 @@ async def serve(package: Path) -> AsyncIterator[URL]:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(START_UP):
-                port = await port_of(process.stdout)
+                port = await read_port(process.stdout)
             # The server logs every request, and would stop without a reader.
             listening = asyncio.create_task(drain(process.stdout), name="listen to the server")
             try:
@@ -65,7 +65,7 @@ async def serve(package: Path) -> AsyncIterator[URL]:
             await process.wait()
 
 
-async def port_of(output: asyncio.StreamReader) -> int:
+async def read_port(output: asyncio.StreamReader) -> int:
     """Wait for the server's line with its port."""
     said = []
     async for line in output:
@@ -81,7 +81,7 @@ async def drain(output: asyncio.StreamReader) -> None:
         pass
 
 
-async def counted(http: aiohttp.ClientSession, url: URL) -> Counter[str]:
+async def get_counts(http: aiohttp.ClientSession, url: URL) -> Counter[str]:
     """Return the server's counts so far."""
     counts: Counter[str] = Counter()
     for part in ("azure", "optional"):
@@ -90,7 +90,7 @@ async def counted(http: aiohttp.ClientSession, url: URL) -> Counter[str]:
     return counts
 
 
-async def end_of(scenario: Scenario, url: URL) -> Ended:
+async def run_scenario(scenario: Scenario, url: URL) -> Ended:
     """Run a scenario to its end."""
     jar = aiohttp.CookieJar(unsafe=True)
     if scenario.cookie is not None:
@@ -100,7 +100,9 @@ async def end_of(scenario: Scenario, url: URL) -> Ended:
     async with aiohttp.ClientSession(cookie_jar=jar) as http:
         cloud = Cloud("AutoRest", str(url).rstrip("/"), AUDIENCE)
         clock = ManualClock(autoadvance=True).clock
-        async with ArmSession(Tokens(), cloud=cloud, http=http, clock=clock, retry=rule) as arm:
+        async with ArmSession(
+            Tokens(), cloud=cloud, http=http, clock=clock, retry=repeat_once
+        ) as arm:
             try:
                 async with asyncio.timeout(PATIENCE):
                     async for value in scenario.drive(arm):
@@ -114,17 +116,17 @@ async def run_all(url: URL) -> list[Verdict]:
     """Run one scenario after the other, so that the server's counts of each can be told apart."""
     verdicts = []
     async with aiohttp.ClientSession() as http:
-        before = await counted(http, url)
+        before = await get_counts(http, url)
         report = set(before)
         for scenario in SCENARIOS:
-            ended = await end_of(scenario, url)
-            after = await counted(http, url)
-            verdicts.append(verdict_of(scenario, ended, after - before, LISTED.get(scenario.name)))
+            ended = await run_scenario(scenario, url)
+            after = await get_counts(http, url)
+            verdicts.append(judge(scenario, ended, after - before, LISTED.get(scenario.name)))
             before = after
-    return verdicts + never_driven(SCENARIOS, report)
+    return verdicts + find_undriven(SCENARIOS, report)
 
 
-def tell(verdicts: Sequence[Verdict]) -> None:
+def print_verdicts(verdicts: Sequence[Verdict]) -> None:
     """Print the verdict on each scenario, and their numbers."""
     width = max(len(verdict.name) for verdict in verdicts)
     for verdict in verdicts:
@@ -146,7 +148,7 @@ async def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     async with serve(options.server.resolve()) as url:
         verdicts = await run_all(url)
-    tell(verdicts)
+    print_verdicts(verdicts)
     return int(any(verdict.bad for verdict in verdicts))
 
 

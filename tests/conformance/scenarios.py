@@ -57,14 +57,16 @@ class Scenario:
     cookie: str | None = None
 
 
-def failing(name: str, drive: Drive, raises: type[Exception], status: int, *gives: Any) -> Scenario:
+def expect_failure(
+    name: str, drive: Drive, raises: type[Exception], status: int, *gives: Any
+) -> Scenario:
     """Create a scenario that ends with an error after its results."""
     return Scenario(name, drive, gives, raises, status)
 
 
-def unreadable(name: str, drive: Drive, status: int) -> Scenario:
+def expect_unreadable(name: str, drive: Drive, status: int) -> Scenario:
     """Create a scenario whose polls end with a response without a state."""
-    return failing(name, drive, OperationUnreadableError, status)
+    return expect_failure(name, drive, OperationUnreadableError, status)
 
 
 # Calls
@@ -84,7 +86,7 @@ get, put, patch, post, delete = (
 )
 
 
-def operation(via: Any, path: str) -> Drive:
+def run_operation(via: Any, path: str) -> Drive:
     """POST and wait for the end, with the place of the result from the API's definition."""
 
     async def drive(arm: ArmSession) -> AsyncIterator[Any]:
@@ -95,7 +97,7 @@ def operation(via: Any, path: str) -> Drive:
     return drive
 
 
-def items(path: str, **options: Any) -> Drive:
+def list_items(path: str, **options: Any) -> Drive:
     """Read a list, and yield the ids of its items."""
 
     async def drive(arm: ArmSession) -> AsyncIterator[Any]:
@@ -105,7 +107,7 @@ def items(path: str, **options: Any) -> Drive:
     return drive
 
 
-async def only_page(arm: ArmSession) -> AsyncIterator[Any]:
+async def read_only_page(arm: ArmSession) -> AsyncIterator[Any]:
     """Read a list with one page by its definition, even if that page has a link."""
     async for page in arm.pages(
         "/paging/nullnextlink", api_version=VERSION, item_name="values", prefetch=False
@@ -115,7 +117,7 @@ async def only_page(arm: ArmSession) -> AsyncIterator[Any]:
         break
 
 
-async def page_for_a_body(arm: ArmSession) -> AsyncIterator[Any]:
+async def request_page(arm: ArmSession) -> AsyncIterator[Any]:
     """GET a list with a body by `request`: no list of ARM needs one, so `list` sends none."""
     page = await arm.request(
         "GET", "/paging/single/getWithBodyParams", api_version=VERSION, json={"name": "body"}
@@ -124,7 +126,7 @@ async def page_for_a_body(arm: ArmSession) -> AsyncIterator[Any]:
         yield item["properties"]["id"]
 
 
-async def operation_that_makes_a_list(arm: ArmSession) -> AsyncIterator[Any]:
+async def run_operation_with_a_list(arm: ArmSession) -> AsyncIterator[Any]:
     """POST, wait for the list's first page, and read on from there."""
     page = await arm.post("/paging/multiple/lro", api_version=VERSION)
     for item in page["values"]:
@@ -133,7 +135,7 @@ async def operation_that_makes_a_list(arm: ArmSession) -> AsyncIterator[Any]:
         yield item["properties"]["id"]
 
 
-def rule(attempt: ArmAttempt, usual: ArmRetry = ArmRetry()) -> float | None:  # noqa: B008 (a frozen value)
+def repeat_once(attempt: ArmAttempt, usual: ArmRetry = ArmRetry()) -> float | None:  # noqa: B008 (a frozen value)
     """Repeat calls as usual, and a POST once: only its caller knows the effect of a second one."""
     if attempt.method == "POST" and attempt.status == 500:
         return 0.0 if attempt.number == 1 else None
@@ -173,10 +175,10 @@ OPERATIONS = (
     Scenario(
         "LROPutSucceededNoBody", put("/lro/put/200/updating/succeeded/200", json=BODY), (READY,)
     ),
-    failing(
+    expect_failure(
         "LROPutFailed", put("/lro/put/201/created/failed/200", json=BODY), OperationFailedError, 200
     ),
-    failing(
+    expect_failure(
         "LROPutCanceled",
         put("/lro/put/200/accepted/canceled/200", json=BODY),
         OperationCanceledError,
@@ -194,13 +196,13 @@ OPERATIONS = (
     Scenario(
         "LROPutAsyncNoRetrySucceeded", put("/lro/putasync/noretry/succeeded", json=BODY), (READY,)
     ),
-    failing(
+    expect_failure(
         "LROPutAsyncRetryFailed",
         put("/lro/putasync/retry/failed", json=BODY),
         OperationFailedError,
         200,
     ),
-    failing(
+    expect_failure(
         "LROPutAsyncNoRetryCanceled",
         put("/lro/putasync/noretry/canceled", json=BODY),
         OperationCanceledError,
@@ -251,13 +253,13 @@ OPERATIONS = (
     Scenario(
         "LRODeleteAsyncNoRetrySucceeded", delete("/lro/deleteasync/noretry/succeeded"), NOTHING
     ),
-    failing(
+    expect_failure(
         "LRODeleteAsyncRetryFailed",
         delete("/lro/deleteasync/retry/failed"),
         OperationFailedError,
         200,
     ),
-    failing(
+    expect_failure(
         "LRODeleteAsyncRetryCanceled",
         delete("/lro/deleteasync/retry/canceled"),
         OperationCanceledError,
@@ -271,10 +273,10 @@ OPERATIONS = (
     Scenario("LROPostAndGetList", post("/lro/list"), ([FOO],)),
     Scenario("LROPostAsyncRetrySucceeded", post("/lro/postasync/retry/succeeded"), (READY,)),
     Scenario("LROPostAsyncNoRetrySucceeded", post("/lro/postasync/noretry/succeeded"), (READY,)),
-    failing(
+    expect_failure(
         "LROPostAsyncRetryFailed", post("/lro/postasync/retry/failed"), OperationFailedError, 200
     ),
-    failing(
+    expect_failure(
         "LROPostAsyncRetryCanceled",
         post("/lro/postasync/retry/canceled"),
         OperationCanceledError,
@@ -282,13 +284,13 @@ OPERATIONS = (
     ),
     Scenario(
         "LROPostDoubleHeadersFinalLocationGet",
-        operation("location", "/lro/LROPostDoubleHeadersFinalLocationGet"),
+        run_operation("location", "/lro/LROPostDoubleHeadersFinalLocationGet"),
         (FOO,),
         also=("LROPostDoubleHeadersFinalLocationPost", "LROPostDoubleHeadersFinalLocationAsync"),
     ),
     Scenario(
         "LROPostDoubleHeadersFinalAzureHeaderGet",
-        operation("azure-async-operation", "/lro/LROPostDoubleHeadersFinalAzureHeaderGet"),
+        run_operation("azure-async-operation", "/lro/LROPostDoubleHeadersFinalAzureHeaderGet"),
         ({"status": "succeeded", "id": "100"},),
     ),
     Scenario(
@@ -373,35 +375,39 @@ FAILURES_THAT_PASS = (
 )
 
 FAILURES = (
-    failing("LRONonRetryPut400", put("/lro/nonretryerror/put/400", json=BODY), ArmError, 400),
-    unreadable(
+    expect_failure(
+        "LRONonRetryPut400", put("/lro/nonretryerror/put/400", json=BODY), ArmError, 400
+    ),
+    expect_unreadable(
         "LRONonRetryPut201Creating400",
         put("/lro/nonretryerror/put/201/creating/400", json=BODY),
         400,
     ),
-    unreadable(
+    expect_unreadable(
         "LRONonRetryPut201Creating400InvalidJson",
         put("/lro/nonretryerror/put/201/creating/400/invalidjson", json=BODY),
         400,
     ),
-    unreadable(
+    expect_unreadable(
         "LRONonRetryPutAsyncRetry400", put("/lro/nonretryerror/putasync/retry/400", json=BODY), 400
     ),
-    failing("LRONonRetryDelete400", delete("/lro/nonretryerror/delete/400"), ArmError, 400),
-    failing(
+    expect_failure("LRONonRetryDelete400", delete("/lro/nonretryerror/delete/400"), ArmError, 400),
+    expect_failure(
         "LRONonRetryDelete202Retry400",
         delete("/lro/nonretryerror/delete/202/retry/400"),
         OperationFailedError,
         400,
     ),
-    failing("LRONonRetryPost400", post("/lro/nonretryerror/post/400"), ArmError, 400),
-    failing(
+    expect_failure("LRONonRetryPost400", post("/lro/nonretryerror/post/400"), ArmError, 400),
+    expect_failure(
         "LRONonRetryPost202Retry400",
         post("/lro/nonretryerror/post/202/retry/400"),
         OperationFailedError,
         400,
     ),
-    unreadable("LRONonRetryPostAsyncRetry400", post("/lro/nonretryerror/postasync/retry/400"), 400),
+    expect_unreadable(
+        "LRONonRetryPostAsyncRetry400", post("/lro/nonretryerror/postasync/retry/400"), 400
+    ),
     # A service that breaks the contract. Without a provisioningState the resource is
     # there; this one just isn't shown.
     Scenario(
@@ -409,17 +415,21 @@ FAILURES = (
         put("/lro/error/put/201/noprovisioningstatepayload"),
         NOTHING,
     ),
-    failing("LROErrorPut200InvalidJson", put("/lro/error/put/200/invalidjson"), ServiceError, 200),
-    unreadable("LROErrorPutAsyncNoPollingStatus", put("/lro/error/putasync/retry/nostatus"), 200),
-    unreadable(
+    expect_failure(
+        "LROErrorPut200InvalidJson", put("/lro/error/put/200/invalidjson"), ServiceError, 200
+    ),
+    expect_unreadable(
+        "LROErrorPutAsyncNoPollingStatus", put("/lro/error/putasync/retry/nostatus"), 200
+    ),
+    expect_unreadable(
         "LROErrorPutAsyncNoPollingStatusPayload",
         put("/lro/error/putasync/retry/nostatuspayload"),
         200,
     ),
-    unreadable(
+    expect_unreadable(
         "LROErrorPutAsyncInvalidHeader", put("/lro/error/putasync/retry/invalidheader"), 404
     ),
-    unreadable(
+    expect_unreadable(
         "LROErrorPutAsyncInvalidJsonPolling",
         put("/lro/error/putasync/retry/invalidjsonpolling"),
         200,
@@ -454,16 +464,16 @@ FAILURES = (
     # Accepted, without a URL to poll: the call itself succeeded, and more can't be
     # known.
     Scenario("LROErrorPostNoLocation", post("/lro/error/post/202/nolocation"), NOTHING),
-    unreadable(
+    expect_unreadable(
         "LROErrorPost202RetryInvalidHeader", post("/lro/error/post/202/retry/invalidheader"), 404
     ),
-    unreadable(
+    expect_unreadable(
         "LROErrorPostAsyncNoPollingPayload", post("/lro/error/postasync/retry/nopayload"), 200
     ),
-    unreadable(
+    expect_unreadable(
         "LROErrorPostAsyncInvalidHeader", post("/lro/error/postasync/retry/invalidheader"), 404
     ),
-    unreadable(
+    expect_unreadable(
         "LROErrorPostAsyncInvalidJsonPolling",
         post("/lro/error/postasync/retry/invalidjsonpolling"),
         200,
@@ -471,44 +481,56 @@ FAILURES = (
 )
 
 LISTS = (
-    Scenario("PagingNoItemName", items("/paging/noitemname", item_name="value"), (1,)),
-    Scenario("PagingNextLinkNameNull", only_page, (1,)),
-    Scenario("PagingEmptyNextLink", items("/paging/emptynextlink", item_name="value"), (1,)),
-    Scenario("PagingSingle", items("/paging/single"), (1,)),
-    Scenario("PagingSingleWithBodyParams", page_for_a_body, (1,)),
+    Scenario("PagingNoItemName", list_items("/paging/noitemname", item_name="value"), (1,)),
+    Scenario("PagingNextLinkNameNull", read_only_page, (1,)),
+    Scenario("PagingEmptyNextLink", list_items("/paging/emptynextlink", item_name="value"), (1,)),
+    Scenario("PagingSingle", list_items("/paging/single"), (1,)),
+    Scenario("PagingSingleWithBodyParams", request_page, (1,)),
     Scenario(
-        "PagingReturnModelWithXMSClientName", items("/paging/itemNameWithXMSClientName"), (1,)
+        "PagingReturnModelWithXMSClientName", list_items("/paging/itemNameWithXMSClientName"), (1,)
     ),
-    Scenario("PagingDontSendMaxPageSize", items("/paging/maxPageSize"), ()),
+    Scenario("PagingDontSendMaxPageSize", list_items("/paging/maxPageSize"), ()),
     Scenario(
-        "PagingFirstResponseEmpty", items("/paging/firstResponseEmpty/1", item_name="value"), (1,)
-    ),
-    Scenario(
-        "PagingMultiple", items("/paging/multiple", headers={"client-request-id": "client-id"}), TEN
-    ),
-    Scenario("PagingOdataMultiple", items("/paging/multiple/odata"), TEN),
-    Scenario("PagingMultiplePath", items("/paging/multiple/withpath/100"), (1, *range(102, 111))),
-    Scenario(
-        "PagingDuplicateParameters",
-        items("/paging/multiple/duplicateParams/1", params={"$filter": "foo"}),
+        "PagingFirstResponseEmpty",
+        list_items("/paging/firstResponseEmpty/1", item_name="value"),
         (1,),
     ),
-    Scenario("PagingCustomUrlPartialNextLink", items("/paging/customurl/partialnextlink"), (1, 2)),
-    Scenario("PagingMultipleLRO", operation_that_makes_a_list, TEN),
-    Scenario("PagingMultipleRetryFirst", items("/paging/multiple/retryfirst"), TEN),
+    Scenario(
+        "PagingMultiple",
+        list_items("/paging/multiple", headers={"client-request-id": "client-id"}),
+        TEN,
+    ),
+    Scenario("PagingOdataMultiple", list_items("/paging/multiple/odata"), TEN),
+    Scenario(
+        "PagingMultiplePath", list_items("/paging/multiple/withpath/100"), (1, *range(102, 111))
+    ),
+    Scenario(
+        "PagingDuplicateParameters",
+        list_items("/paging/multiple/duplicateParams/1", params={"$filter": "foo"}),
+        (1,),
+    ),
+    Scenario(
+        "PagingCustomUrlPartialNextLink", list_items("/paging/customurl/partialnextlink"), (1, 2)
+    ),
+    Scenario("PagingMultipleLRO", run_operation_with_a_list, TEN),
+    Scenario("PagingMultipleRetryFirst", list_items("/paging/multiple/retryfirst"), TEN),
     # The second page, which follows a 500, has the same item as the first.
     Scenario(
-        "PagingMultipleRetrySecond", items("/paging/multiple/retrysecond"), (1, 1, *range(3, 11))
+        "PagingMultipleRetrySecond",
+        list_items("/paging/multiple/retrysecond"),
+        (1, 1, *range(3, 11)),
     ),
-    failing("PagingSingleFailure", items("/paging/single/failure"), ArmError, 400),
-    failing("PagingMultipleFailure", items("/paging/multiple/failure"), ArmError, 400, 1),
-    failing(
-        "PagingMultipleFailureUri", items("/paging/multiple/failureuri"), NotFoundError, 404, 1
+    expect_failure("PagingSingleFailure", list_items("/paging/single/failure"), ArmError, 400),
+    expect_failure(
+        "PagingMultipleFailure", list_items("/paging/multiple/failure"), ArmError, 400, 1
+    ),
+    expect_failure(
+        "PagingMultipleFailureUri", list_items("/paging/multiple/failureuri"), NotFoundError, 404, 1
     ),
     # Each of the following is listed below.
     Scenario(
         "PagingMultipleWithQueryParameters",
-        items(
+        list_items(
             "/paging/multiple/getWithQueryParams",
             params={"requiredQueryParameter": 100, "queryConstant": True},
         ),
@@ -516,16 +538,16 @@ LISTS = (
     ),
     Scenario(
         "PagingFragment",
-        items("/paging/multiple/fragment/test_user", params={"api_version": "1.6"}),
+        list_items("/paging/multiple/fragment/test_user", params={"api_version": "1.6"}),
         TEN,
     ),
     Scenario(
         "PagingCustomUrlPartialOperationNextLink",
-        items("/paging/customurl/partialnextlinkop"),
+        list_items("/paging/customurl/partialnextlinkop"),
         (1, 2),
     ),
-    Scenario("PagingWithApiVersionAppend", items("/paging/apiVersion/append/1"), (1,)),
-    Scenario("PagingWithApiVersionReplace", items("/paging/apiVersion/replace/1"), (1,)),
+    Scenario("PagingWithApiVersionAppend", list_items("/paging/apiVersion/append/1"), (1,)),
+    Scenario("PagingWithApiVersionReplace", list_items("/paging/apiVersion/replace/1"), (1,)),
 )
 
 SCENARIOS = OPERATIONS + FAILURES_THAT_PASS + FAILURES + LISTS

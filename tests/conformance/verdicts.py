@@ -32,24 +32,24 @@ class Verdict:
         return self.word not in ("passed", "listed")
 
 
-def verdict_of(
+def judge(
     scenario: Scenario, ended: Ended, counts: Mapping[str, int], reason: str | None
 ) -> Verdict:
     """Judge a scenario by the server's `counts`; `reason` is that of a listed exception."""
-    wrong = _wrong(scenario, ended, counts)
+    wrong = _find_deviations(scenario, ended, counts)
     if reason is not None:
         return Verdict(scenario.name, "listed" if wrong else "STALE", reason)
     return Verdict(scenario.name, "FAILED" if wrong else "passed", wrong)
 
 
-def never_driven(scenarios: Iterable[Scenario], report: Iterable[str]) -> list[Verdict]:
+def find_undriven(scenarios: Iterable[Scenario], report: Iterable[str]) -> list[Verdict]:
     """Return the names in the server's report that no scenario runs."""
     driven = {name for scenario in scenarios for name in (scenario.name, *scenario.also)}
     missing = sorted(name for name in report if name.startswith(PREFIXES) and name not in driven)
     return [Verdict(name, "MISSING", "no scenario drives it") for name in missing]
 
 
-def _wrong(scenario: Scenario, ended: Ended, counts: Mapping[str, int]) -> str:
+def _find_deviations(scenario: Scenario, ended: Ended, counts: Mapping[str, int]) -> str:
     """Return the deviations from the expected outcome, as text; empty without any."""
     error = ended.error
     if type(error) is not (scenario.raises or type(None)):

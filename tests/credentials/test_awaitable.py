@@ -18,11 +18,11 @@ from aiomsi._credentials.awaitable import (
 )
 
 
-def forbidden(*_args: object, **_options: object) -> Any:
+def fail_call(*_args: object, **_options: object) -> Any:
     raise AssertionError("it was called")
 
 
-def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def decorate_plainly(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate without `functools.wraps`."""
 
     def inner(*args: Any, **options: Any) -> Any:
@@ -31,24 +31,24 @@ def plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+def decorate_with_wraps(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate with `functools.wraps`."""
-    return functools.wraps(function)(plain(function))
+    return functools.wraps(function)(decorate_plainly(function))
 
 
 class Async:
     async def get_token(self, *scopes: str) -> str:
-        return str(forbidden(self, scopes))
+        return str(fail_call(self, scopes))
 
 
 class Newer:
     async def get_token_info(self, *scopes: str, options: Any = None) -> str:
-        return str(forbidden(self, scopes, options))
+        return str(fail_call(self, scopes, options))
 
 
 class Sync:
     def get_token(self, *scopes: str, **_options: Any) -> Any:
-        return forbidden(scopes)
+        return fail_call(scopes)
 
 
 class Annotated:
@@ -58,7 +58,7 @@ class Annotated:
         return self._fetch(scopes)
 
     def _fetch(self, scopes: tuple[str, ...]) -> str:
-        return str(forbidden(scopes))
+        return str(fail_call(scopes))
 
 
 class Managed(Sync):
@@ -104,7 +104,7 @@ class Proxy:
 
 class Helped:
     async def _fetch(self) -> str:
-        return str(forbidden())
+        return str(fail_call())
 
     def get_token(self, *_scopes: str) -> Any:
         return self._fetch()
@@ -122,17 +122,17 @@ class SuperSync(Sync):
 
 class Promising:
     def get_token(self, *scopes: str) -> Awaitable[str]:
-        return forbidden(scopes)  # type: ignore[no-any-return]  # it raises
+        return fail_call(scopes)  # type: ignore[no-any-return]  # it raises
 
 
 class Quoted:
     def get_token(self, *scopes: str) -> "asyncio.Future[str]":
-        return forbidden(scopes)  # type: ignore[no-any-return]  # it raises
+        return fail_call(scopes)  # type: ignore[no-any-return]  # it raises
 
 
 class Tasks:
     def get_token(self, *scopes: str) -> Any:
-        return asyncio.ensure_future(forbidden(scopes))
+        return asyncio.ensure_future(fail_call(scopes))
 
 
 class Counting:
@@ -140,7 +140,7 @@ class Counting:
 
     @property
     def helper(self) -> Any:
-        return forbidden(self)
+        return fail_call(self)
 
     def get_token(self, *_scopes: str) -> Any:
         return self.helper
@@ -159,21 +159,21 @@ class Waiting:
 class Nesting:
     def get_token(self, *_scopes: str) -> Any:
         async def nested() -> str:
-            return str(forbidden())
+            return str(fail_call())
 
         return nested()
 
 
 class Client:
     async def acquire(self) -> str:
-        return str(forbidden(self))
+        return str(fail_call(self))
 
     @staticmethod
     async def fetch() -> str:
-        return str(forbidden())
+        return str(fail_call())
 
     async def __call__(self) -> str:
-        return str(forbidden(self))
+        return str(fail_call(self))
 
 
 class UsesClient:
@@ -204,15 +204,15 @@ loops_module.returning_soon = Client.fetch  # type: ignore[attr-defined]  # made
 
 
 class Decorated:
-    get_token = wrapped(Async.get_token)
+    get_token = decorate_with_wraps(Async.get_token)
 
 
 class Twice:
-    get_token = plain(plain(Async.get_token))
+    get_token = decorate_plainly(decorate_plainly(Async.get_token))
 
 
 class DecoratedSync:
-    get_token = plain(Sync.get_token)
+    get_token = decorate_plainly(Sync.get_token)
 
 
 class Partial:
@@ -224,7 +224,7 @@ class Callable_:  # noqa: N801 (not the one of typing)
         return Async().get_token(*scopes)
 
 
-def slotted() -> object:
+def make_slotted() -> object:
     class Bare:
         __slots__ = ("inner",)
 
@@ -260,7 +260,7 @@ def test_coroutine_function_is_certain(credential: object) -> None:
     [
         Delegating(Async()),
         Slotted(Async()),
-        slotted(),
+        make_slotted(),
         Hidden(Async()),
         Helped(),
         Super(),
@@ -357,9 +357,9 @@ def test_recursion_ends() -> None:
     def third(*scopes: str) -> Any:
         return other(*scopes)
 
-    endless: Any = functools.partial(forbidden)
+    endless: Any = functools.partial(fail_call)
     for _ in range(30):
-        endless = wrapped(endless)
+        endless = decorate_with_wraps(endless)
     assert {classify(function), classify(other)} == {Returns.VALUE}
     assert classify(endless) is not Returns.AWAITABLE
     assert classify(len) is Returns.UNKNOWN
@@ -386,4 +386,4 @@ def test_callable_that_takes_scopes_is_known(function: Any, *, takes: bool) -> N
 def test_partial_of_a_class_is_a_class() -> None:
     assert is_class(Sync)
     assert is_class(functools.partial(functools.partial(Delegating), 7))
-    assert not is_class(functools.partial(plain))
+    assert not is_class(functools.partial(decorate_plainly))

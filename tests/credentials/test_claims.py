@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from arm_server import VAULT, VERSION, Asked, Says, canned, error
-from host_places import CLIENT, MARKS, Place, challenge, open_place
-from hostile_server import Certificate, Reply, reply
+from arm_server import VAULT, VERSION, Asked, Says, make_error_body, serve_canned
+from host_places import CLIENT, MARKS, Place, make_challenge, open_place
+from hostile_server import Certificate, Reply, make_reply
 
 from aiomsi import (
     ArmSession,
@@ -50,7 +50,7 @@ def open_host(
 
         def respond(request: bytes) -> Reply:
             if kind == "Azure Arc" and b"Authorization:" not in request:
-                return challenge(tmp_path / "1.key")
+                return make_challenge(tmp_path / "1.key")
             return issue(f"token-{next(numbers)}")
 
         place.server.respond = respond
@@ -62,7 +62,7 @@ def open_host(
 
 
 def issue(token: str) -> bytes:
-    return reply(200, {"access_token": token, "expires_in": 86_400, "client_id": CLIENT})
+    return make_reply(200, {"access_token": token, "expires_in": 86_400, "client_id": CLIENT})
 
 
 def list_fields(place: Place) -> list[dict[str, str]]:
@@ -77,11 +77,11 @@ def list_fields(place: Place) -> list[dict[str, str]]:
     return fields
 
 
-def sha256(token: str) -> str:
+def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-async def herd(credential: ManagedIdentityCredential, claims: str | None) -> set[str]:
+async def get_tokens(credential: ManagedIdentityCredential, claims: str | None) -> set[str]:
     tokens = await asyncio.gather(
         *(credential.get_token(SCOPE, claims=claims) for _ in range(COUNT))
     )
@@ -96,11 +96,11 @@ def test_concurrent_callers_with_claims_make_one_refresh(
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            assert await herd(credential, None) == {"token-0"}
-            assert await herd(credential, CLAIMS) == {"token-1"}
+            assert await get_tokens(credential, None) == {"token-0"}
+            assert await get_tokens(credential, CLAIMS) == {"token-1"}
             # A caller whose challenge arrives after the refresh gets the new token as well.
-            assert await herd(credential, CLAIMS) == {"token-1"}
-            assert await herd(credential, None) == {"token-1"}
+            assert await get_tokens(credential, CLAIMS) == {"token-1"}
+            assert await get_tokens(credential, None) == {"token-1"}
 
     asyncio.run(main())
     assert place.count_marks() == 2
@@ -111,17 +111,17 @@ def test_service_fabric_names_the_rejected_token(open_host: Callable[[str], Plac
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            await herd(credential, None)
-            await herd(credential, CLAIMS)
-            await herd(credential, json.dumps({"access_token": {"acrs": {"value": "c1"}}}))
+            await get_tokens(credential, None)
+            await get_tokens(credential, CLAIMS)
+            await get_tokens(credential, json.dumps({"access_token": {"acrs": {"value": "c1"}}}))
 
     asyncio.run(main())
     first, *others = list_fields(place)
     assert first.keys() == {"api-version", "resource"}
     assert [one["xms_cc"] for one in others] == ["cp1", "cp1"]
     assert [one["token_sha256_to_refresh"] for one in others] == [
-        sha256("token-0"),
-        sha256("token-1"),
+        hash_token("token-0"),
+        hash_token("token-1"),
     ]
 
 
@@ -130,7 +130,7 @@ def test_claims_without_a_token_name_no_token(open_host: Callable[[str], Place])
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            assert await herd(credential, CLAIMS) == {"token-0"}
+            assert await get_tokens(credential, CLAIMS) == {"token-0"}
 
     asyncio.run(main())
     (fields,) = list_fields(place)
@@ -144,10 +144,10 @@ def test_rejected_token_is_named_after_a_rejection_too(open_host: Callable[[str]
         async with ManagedIdentityCredential() as credential:
             token = await credential.get_token(SCOPE)
             assert credential.reject(token)
-            assert await herd(credential, CLAIMS) == {"token-1"}
+            assert await get_tokens(credential, CLAIMS) == {"token-1"}
 
     asyncio.run(main())
-    assert list_fields(place)[1]["token_sha256_to_refresh"] == sha256("token-0")
+    assert list_fields(place)[1]["token_sha256_to_refresh"] == hash_token("token-0")
 
 
 def test_rejected_token_is_named_until_a_new_one_came(open_host: Callable[[str], Place]) -> None:
@@ -158,7 +158,7 @@ def test_rejected_token_is_named_until_a_new_one_came(open_host: Callable[[str],
     async def main() -> None:
         async with ManagedIdentityCredential(clock=manual.clock) as credential:
             await credential.get_token(SCOPE)
-            place.server.respond = lambda _: reply(503)
+            place.server.respond = lambda _: make_reply(503)
             with pytest.raises(TokenUnavailableError):
                 await credential.get_token(SCOPE, claims=CLAIMS)
             place.server.respond = issue_next
@@ -169,7 +169,7 @@ def test_rejected_token_is_named_until_a_new_one_came(open_host: Callable[[str],
     first, *others = list_fields(place)
     assert "xms_cc" not in first
     assert len(others) == 6
-    assert {one["token_sha256_to_refresh"] for one in others} == {sha256("token-0")}
+    assert {one["token_sha256_to_refresh"] for one in others} == {hash_token("token-0")}
     assert {one["xms_cc"] for one in others} == {"cp1"}
 
 
@@ -178,8 +178,8 @@ def test_claims_of_workload_identity_are_in_its_form(open_host: Callable[[str], 
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            await herd(credential, None)
-            await herd(credential, CLAIMS)
+            await get_tokens(credential, None)
+            await get_tokens(credential, CLAIMS)
 
     asyncio.run(main())
     assert [one.get("claims") for one in list_fields(place)] == [None, CLAIMS]
@@ -193,8 +193,8 @@ def test_host_without_claims_gets_no_parameter(
 
     async def main() -> None:
         async with ManagedIdentityCredential() as credential:
-            await herd(credential, None)
-            await herd(credential, CLAIMS)
+            await get_tokens(credential, None)
+            await get_tokens(credential, CLAIMS)
 
     asyncio.run(main())
     first, second = list_fields(place)
@@ -213,9 +213,9 @@ def test_token_that_comes_again_is_reported_once(
 
     async def main() -> None:
         async with ManagedIdentityCredential(clock=clock) as credential:
-            await herd(credential, None)
+            await get_tokens(credential, None)
             for claims in (CLAIMS, CLAIMS, LATER, CLAIMS):
-                assert await herd(credential, claims) == {"token-0"}
+                assert await get_tokens(credential, claims) == {"token-0"}
 
     with caplog.at_level(logging.WARNING, "aiomsi"):
         asyncio.run(main())
@@ -253,10 +253,10 @@ def test_shared_credential_refreshes_once_too(open_host: Callable[[str], Place])
             return {one.token for one in await asyncio.gather(*calls)}
 
     assert asyncio.run(main()) == {"token-1"}
-    assert list_fields(place)[1]["token_sha256_to_refresh"] == sha256("token-0")
+    assert list_fields(place)[1]["token_sha256_to_refresh"] == hash_token("token-0")
 
 
-def make_challenge() -> str:
+def make_arm_challenge() -> str:
     encoded = base64.urlsafe_b64encode(CLAIMS.encode()).decode().rstrip("=")
     return f'Bearer error="insufficient_claims", claims="{encoded}"'
 
@@ -264,14 +264,14 @@ def make_challenge() -> str:
 def challenge_first_token(asked: Asked) -> Says:
     """Respond as an ARM that wants a token with other claims than the first one has."""
     if asked.headers["Authorization"] == "Bearer token-0":
-        body = error("InvalidAuthenticationToken", "The token is revoked")
-        return Says(401, body, {"WWW-Authenticate": make_challenge()})
+        body = make_error_body("InvalidAuthenticationToken", "The token is revoked")
+        return Says(401, body, {"WWW-Authenticate": make_arm_challenge()})
     return Says(200, {"name": "kv"})
 
 
 async def get_all(usual: Callable[[Asked], Says]) -> tuple[list[object], int]:
     """Return the results of many calls at once, and the number of requests to ARM."""
-    async with canned() as arm_server, ManagedIdentityCredential() as credential:
+    async with serve_canned() as arm_server, ManagedIdentityCredential() as credential:
         arm_server.usual = usual
         async with ArmSession(credential, cloud=arm_server.cloud) as arm:
             calls = (arm.get(VAULT, api_version=VERSION) for _ in range(COUNT))
@@ -284,7 +284,7 @@ def test_concurrent_calls_of_arm_make_one_refresh(open_host: Callable[[str], Pla
     results, _ = asyncio.run(get_all(challenge_first_token))
     assert [one for one in results if one != {"name": "kv"}] == []
     assert place.count_marks() == 2
-    assert list_fields(place)[1]["token_sha256_to_refresh"] == sha256("token-0")
+    assert list_fields(place)[1]["token_sha256_to_refresh"] == hash_token("token-0")
 
 
 @pytest.mark.slow

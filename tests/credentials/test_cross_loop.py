@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import attrs
 import pytest
-from inner import CLOCK, HASTY, SCOPES, Inner, failed
-from loops import BlockedLoop, until
+from inner import CLOCK, HASTY, SCOPES, Inner, require_failure
+from loops import BlockedLoop, wait_until
 
 from aiomsi import RefreshPolicy
 from aiomsi._credentials import cross_loop
@@ -70,7 +70,7 @@ def test_instance_is_called_in_the_loop_of_its_wrapping(home: Home) -> None:
     bound = home.adopt(inner)
     assert isinstance(ask(bound), TokenResponse)
     inner.answer = ValueError("said so")
-    assert "ValueError: said so" in failed(ask(bound)).summary
+    assert "ValueError: said so" in require_failure(ask(bound)).summary
     assert inner.loops == [home.loop] * 2
 
 
@@ -78,7 +78,7 @@ def test_instance_wrapped_outside_a_loop_uses_its_first_loop() -> None:
     inner = Inner()
     bound = WrappedInstance(inner)
     assert isinstance(ask(bound), TokenResponse)
-    failure = failed(ask(bound))
+    failure = require_failure(ask(bound))
     assert failure.kind == "loop gone"
     assert "closed" in failure.summary
     assert "SharedCredential(Inner)" in failure.help
@@ -91,7 +91,7 @@ def test_instance_used_before_a_fork_is_not_used_in_the_child(
     inner = Inner()
     bound = home.adopt(inner)
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert failed(ask(bound)).kind == "loop gone"
+    assert require_failure(ask(bound)).kind == "loop gone"
     assert inner.asked == []
 
 
@@ -99,7 +99,7 @@ def test_instance_whose_loop_does_not_run_fails(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     home.stop()
-    assert failed(ask(bound, QUICK)).kind == "loop gone"
+    assert require_failure(ask(bound, QUICK)).kind == "loop gone"
     home.close()
     assert inner.asked == []
 
@@ -115,7 +115,7 @@ def test_instance_whose_loop_closes_during_the_call_fails(home: Home) -> None:
 
     ender = threading.Thread(target=end)
     ender.start()
-    assert failed(ask(bound, QUICK)).kind == "loop gone"
+    assert require_failure(ask(bound, QUICK)).kind == "loop gone"
     ender.join()
     home.close()
     assert inner.ends == ["left"]
@@ -165,7 +165,7 @@ def test_blocked_loop_sends_the_credentials_loop_another_ping(
                 FetchRequest()
             )
         )
-        await until(lambda: bool(pings))
+        await wait_until(lambda: bool(pings))
         await asyncio.sleep(0)
         here.block(60.0)
         return await fetch
@@ -180,7 +180,7 @@ def test_dropped_call_is_cancelled_in_its_loop(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
-    assert "no result" in failed(ask(bound, HASTY)).summary
+    assert "no result" in require_failure(ask(bound, HASTY)).summary
 
     home.close()
     assert inner.ends == ["left"]
@@ -213,7 +213,7 @@ def test_call_cancelled_in_its_loop_is_lost_unless_it_ends(home: Home, ends: boo
         if ends:
             await asyncio.to_thread(home.close)
             seen.set()
-            assert failed(await question).kind == "loop gone"
+            assert require_failure(await question).kind == "loop gone"
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(saboteur(), home.loop))
             seen.set()
@@ -246,7 +246,7 @@ def test_result_that_comes_after_its_call_was_dropped_is_ignored(
         return result
 
     with caplog.at_level(logging.ERROR):
-        assert "loop" in failed(asyncio.run(main())).kind
+        assert "loop" in require_failure(asyncio.run(main())).kind
     assert caplog.records == []
 
 

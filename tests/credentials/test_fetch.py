@@ -30,9 +30,9 @@ from aiomsi._clock import Clock
 from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
 from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.base import FileRequest, TokenRequest
-from aiomsi._hosts.body import MAX_BODY
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.imds import Imds
+from aiomsi._hosts.response_body import MAX_BODY
 from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.host_backoff import HostBackoff, HostTurn
 from aiomsi._tokens.host_limits import LEASE
@@ -609,7 +609,7 @@ def test_request_held_off_for_too_long_shows_no_text_of_another(
 # With a host-wide gate
 
 
-def ahead(manual: ManualClock, directory: Path, seconds: float) -> HostGate:
+def make_later_gate(manual: ManualClock, directory: Path, seconds: float) -> HostGate:
     """Create a gate whose next turns come so many seconds from now."""
     directory.mkdir(0o700, exist_ok=True)
     at = manual.clock.wall() + seconds
@@ -621,7 +621,7 @@ def test_each_request_waits_for_its_turn_without_using_up_tries(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
     azure.imds.inject(Fault(500), times=3)
-    gate = ahead(manual, tmp_path / "gate", 5)
+    gate = make_later_gate(manual, tmp_path / "gate", 5)
     began = manual.clock.monotonic()
     assert isinstance(fetch(azure.imds.url, manual.clock, gate=gate), TokenResponse)
     assert azure.counts.imds_requests == 4
@@ -631,7 +631,7 @@ def test_each_request_waits_for_its_turn_without_using_up_tries(
 def test_life_of_a_token_counts_from_sending_not_from_waiting(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
-    grant = fetch(azure.imds.url, manual.clock, gate=ahead(manual, tmp_path / "gate", 15))
+    grant = fetch(azure.imds.url, manual.clock, gate=make_later_gate(manual, tmp_path / "gate", 15))
     assert isinstance(grant, TokenResponse)
     assert grant.life == pytest.approx(86_400, abs=2)
 
@@ -674,7 +674,7 @@ def test_request_that_needs_a_file_takes_one_turn_at_the_gate(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
     (tmp_path / "key").write_bytes(b"content")
-    gate = ahead(manual, tmp_path / "gate", 5)
+    gate = make_later_gate(manual, tmp_path / "gate", 5)
     began, host = manual.clock.monotonic(), WithFile(azure.imds.url)
     results = []
     for path in map(str, (tmp_path / "key", tmp_path / "none")):
@@ -708,7 +708,7 @@ def test_gate_without_a_turn_costs_a_share_of_the_deadline_once(
 ) -> None:
     """The first request waits for 20 s and 5 s of spreading; the second one doesn't wait again."""
     azure.imds.inject(Fault(500))
-    gate = ahead(manual, tmp_path / "gate", 59)
+    gate = make_later_gate(manual, tmp_path / "gate", 59)
     began = manual.clock.monotonic()
     assert isinstance(fetch(azure.imds.url, manual.clock, gate=gate), TokenResponse)
     assert azure.counts.imds_requests == 2
@@ -722,7 +722,10 @@ def test_the_gate_is_given_its_share_of_a_short_deadline_too(
     policy = RefreshPolicy(fetch_deadline=3, gate_share=1 / 3)
     assert isinstance(
         fetch(
-            azure.imds.url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)
+            azure.imds.url,
+            manual.clock,
+            policy=policy,
+            gate=make_later_gate(manual, tmp_path / "gate", 59),
         ),
         TokenResponse,
     )
@@ -732,7 +735,7 @@ def test_the_gate_is_given_its_share_of_a_short_deadline_too(
 def test_wait_for_other_processes_makes_no_host_unreachable(
     nowhere: str, manual: ManualClock, tmp_path: Path
 ) -> None:
-    failure = fetch(nowhere, manual.clock, gate=ahead(manual, tmp_path / "gate", 12))
+    failure = fetch(nowhere, manual.clock, gate=make_later_gate(manual, tmp_path / "gate", 12))
     assert isinstance(failure, Failure)
     assert failure.error is HostUnreachableError
     assert failure.details["attempts"] == 3
@@ -744,7 +747,7 @@ def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(
 ) -> None:
     from filelock import FileLock
 
-    gate = ahead(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)
+    gate = make_later_gate(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)
     failure = fetch(
         azure.imds.url,
         Clock(),

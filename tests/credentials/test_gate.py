@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_host import middle
+from fake_host import return_middle
 from filelock import BaseFileLock
-from gates import free, hold, hold_all, release_all, store, stored
+from gates import count_free, hold, hold_all, read_stored, release_all, store
 from virtual_loop import EPOCH, VirtualLoop, run
 
 from aiomsi import Clock, ConfigurationError, HostGate
@@ -33,7 +33,7 @@ from aiomsi._credentials.gate_schedule import (
     parse_state,
 )
 from aiomsi.testing import EmbeddedAzure, ImdsLimits
-from aiomsi.testing._server.limits import SlidingWindow
+from aiomsi.testing._server.imds_limits import SlidingWindow
 
 HERE = Path(__file__).parents[1] / "support"
 PATIENCE = 20.0
@@ -65,7 +65,7 @@ def loop() -> Iterator[VirtualLoop]:
     loop.close()
 
 
-def strict(clock: Clock) -> Clock:
+def make_strict_clock(clock: Clock) -> Clock:
     """Return a clock that rejects a negative sleep, as the real one does."""
 
     async def sleep(seconds: float) -> None:
@@ -75,7 +75,7 @@ def strict(clock: Clock) -> Clock:
     return Clock(wall=clock.wall, monotonic=clock.monotonic, sleep=sleep)
 
 
-async def passes(
+async def pass_gate(
     gate: HostGate,
     loop: VirtualLoop,
     took: float = 0.0,
@@ -83,13 +83,13 @@ async def passes(
     clock: Clock | None = None,
 ) -> float:
     """Send a request through the gate, and return the time of its sending."""
-    async with gate.admission(strict(clock or loop.clock), patience, middle):
+    async with gate.admission(make_strict_clock(clock or loop.clock), patience, return_middle):
         at = loop.time()
         await asyncio.sleep(took)
     return at
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
@@ -176,8 +176,8 @@ def test_a_gate_can_be_pickled(gate: HostGate) -> None:
 def test_single_request_does_not_wait_and_stores_two_times(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
-    assert run(passes(gate, loop), loop) == 0
-    assert stored(directory) == parse_state(
+    assert run(pass_gate(gate, loop), loop) == 0
+    assert read_stored(directory) == parse_state(
         GateState(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored()
     )
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -194,7 +194,7 @@ def test_many_at_once_are_sent_one_after_another_in_order(
     gate: HostGate, loop: VirtualLoop
 ) -> None:
     async def main() -> list[float]:
-        return await asyncio.gather(*(passes(gate, loop) for _ in range(60)))
+        return await asyncio.gather(*(pass_gate(gate, loop) for _ in range(60)))
 
     sent = run(main(), loop)
     assert sent == pytest.approx([number * QUEUE_SPACING for number in range(60)], abs=1e-3)
@@ -204,16 +204,16 @@ def test_a_place_is_kept_until_the_answer_is_there(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     async def main() -> list[float]:
-        tasks = [asyncio.create_task(passes(gate, loop, 1.0)) for _ in range(6)]
+        tasks = [asyncio.create_task(pass_gate(gate, loop, 1.0)) for _ in range(6)]
         await asyncio.sleep(0.9)
-        assert free(directory) == 0
+        assert count_free(directory) == 0
         return await asyncio.gather(*tasks)
 
     sent = sorted(run(main(), loop))
     assert sent[:4] == pytest.approx([number * QUEUE_SPACING for number in range(4)], abs=1e-3)
     assert 1.0 <= sent[4] <= 1.0 + 2 * QUEUE_SPACING
     assert sent[5] >= 1.0 + QUEUE_SPACING
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_without_a_place_it_tries_again_once_in_the_next_turn(
@@ -228,7 +228,7 @@ def test_without_a_place_it_tries_again_once_in_the_next_turn(
     async def main() -> None:
         places = hold_all(directory)
         asyncio.get_running_loop().call_later(1.0, release_all, places)
-        async with gate.admission(clock, PATIENCE, middle):
+        async with gate.admission(clock, PATIENCE, return_middle):
             assert 1.0 <= loop.time() <= 1.0 + QUEUE_SPACING + 1e-3
 
     loop = VirtualLoop()
@@ -280,7 +280,7 @@ def test_a_machine_that_stood_still_does_not_send_all_at_once(
     gate: HostGate, loop: VirtualLoop
 ) -> None:
     async def main() -> list[float]:
-        tasks = [asyncio.create_task(passes(gate, loop, 0.01)) for _ in range(40)]
+        tasks = [asyncio.create_task(pass_gate(gate, loop, 0.01)) for _ in range(40)]
         await asyncio.sleep(0.01)
         loop.now += 10.0
         return sorted(await asyncio.gather(*tasks))
@@ -292,10 +292,10 @@ def test_a_machine_that_stood_still_does_not_send_all_at_once(
 
 def test_holding_off_stops_everybody(gate: HostGate, loop: VirtualLoop) -> None:
     async def main() -> list[float]:
-        first = asyncio.create_task(passes(gate, loop, 3.0))
+        first = asyncio.create_task(pass_gate(gate, loop, 3.0))
         await asyncio.sleep(1)
-        await gate.hold_off(5, loop.clock, middle)
-        return [await passes(gate, loop), await first]
+        await gate.hold_off(5, loop.clock, return_middle)
+        return [await pass_gate(gate, loop), await first]
 
     assert run(main(), loop) == pytest.approx([6, 0], abs=1e-3)
 
@@ -305,7 +305,7 @@ def test_holding_off_is_given_up_when_it_can_not_be_stored(
 ) -> None:
     async def main() -> None:
         with hold(directory / "turns.lock"):
-            await gate.hold_off(5, loop.clock, middle)
+            await gate.hold_off(5, loop.clock, return_middle)
 
     run(main(), loop)
     assert loop.now <= 0.5
@@ -320,18 +320,18 @@ def test_nonsense_that_is_stored_is_replaced(
 ) -> None:
     directory.mkdir(0o700)
     (directory / "turns").write_bytes(text)
-    assert run(passes(gate, loop), loop) == 0
-    assert (directory / "turns").read_bytes() == stored(directory).stored()
-    assert stored(directory).queue == pytest.approx(EPOCH + QUEUE_SPACING)
+    assert run(pass_gate(gate, loop), loop) == 0
+    assert (directory / "turns").read_bytes() == read_stored(directory).stored()
+    assert read_stored(directory).queue == pytest.approx(EPOCH + QUEUE_SPACING)
 
 
 def test_wall_clock_that_is_put_back_costs_at_most_the_jump(
     gate: HostGate, loop: VirtualLoop
 ) -> None:
     async def main() -> float:
-        await passes(gate, loop)
+        await pass_gate(gate, loop)
         loop.skew -= 7
-        return await passes(gate, loop)
+        return await pass_gate(gate, loop)
 
     assert run(main(), loop) == pytest.approx(7 + QUEUE_SPACING, abs=1e-3)
 
@@ -349,15 +349,15 @@ def test_a_cancelled_request_leaves_nothing_held(
     store(directory, turns)
 
     async def main() -> None:
-        task = asyncio.create_task(passes(gate, loop, 5.0))
+        task = asyncio.create_task(pass_gate(gate, loop, 5.0))
         await asyncio.sleep(1)
-        assert free(directory) == MAX_IN_FLIGHT - (not turns.queue)
+        assert count_free(directory) == MAX_IN_FLIGHT - (not turns.queue)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     run(main(), loop)
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
     hold(directory / "turns.lock").release()
 
 
@@ -367,24 +367,24 @@ def test_cancelled_while_the_turns_are_another_processs(
     async def main() -> None:
         with hold(directory / "turns.lock"), pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                await passes(gate, loop)
-        assert await passes(gate, loop) == pytest.approx(0.1)
+                await pass_gate(gate, loop)
+        assert await pass_gate(gate, loop) == pytest.approx(0.1)
 
     run(main(), loop)
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_error_of_the_request_releases_its_place_and_is_raised(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     async def main() -> None:
-        async with gate.admission(loop.clock, PATIENCE, middle):
-            assert free(directory) == MAX_IN_FLIGHT - 1
+        async with gate.admission(loop.clock, PATIENCE, return_middle):
+            assert count_free(directory) == MAX_IN_FLIGHT - 1
             raise OSError("the request's own")
 
     with pytest.raises(OSError, match="the request's own"):
         run(main(), loop)
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
@@ -398,16 +398,16 @@ def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
             yield
 
     async def request() -> None:
-        async with gate.admission(Clock(), PATIENCE, middle):
+        async with gate.admission(Clock(), PATIENCE, return_middle):
             await for_ever()
 
     abandoned = request()
     thread = threading.Thread(target=abandoned.send, args=(None,))
     thread.start()
     thread.join()
-    assert free(directory) == MAX_IN_FLIGHT - 1
+    assert count_free(directory) == MAX_IN_FLIGHT - 1
     abandoned.close()
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_lock_that_can_not_be_released_is_nobodys_error(
@@ -422,9 +422,9 @@ def test_a_lock_that_can_not_be_released_is_nobodys_error(
 
     with monkeypatch.context() as patch:
         patch.setattr(BaseFileLock, "release", fail)
-        assert run(passes(gate, loop), loop) == 0
+        assert run(pass_gate(gate, loop), loop) == 0
     assert {Path(name).name for name in calls} == {"turns.lock", "place-0.lock"}
-    assert free(directory) == MAX_IN_FLIGHT
+    assert count_free(directory) == MAX_IN_FLIGHT
 
 
 # When the gate can't be used
@@ -485,14 +485,14 @@ def test_file_with_another_hard_link_is_never_changed(
     before = victim.stat()
 
     async def main() -> None:
-        await gate.hold_off(5, loop.clock, middle)
-        await passes(gate, loop)
+        await gate.hold_off(5, loop.clock, return_middle)
+        await pass_gate(gate, loop)
 
     run(main(), loop)
     after = victim.stat()
     assert victim.read_text() == "precious " * 20
     assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
-    assert warnings(caplog)[0].startswith(
+    assert list_warnings(caplog)[0].startswith(
         f"the gate in {directory} is not used: {name}: it has other hard links. "
     )
 
@@ -504,8 +504,8 @@ def test_file_that_is_a_pipe_is_not_used(
 ) -> None:
     directory.mkdir(0o700)
     os.mkfifo(directory / name, 0o600)
-    run(passes(gate, loop), loop)
-    assert warnings(caplog)[0].startswith(
+    run(pass_gate(gate, loop), loop)
+    assert list_warnings(caplog)[0].startswith(
         f"the gate in {directory} is not used: {name}: it is not a regular file. "
     )
 
@@ -516,8 +516,8 @@ def test_turn_is_waited_for_longer_by_a_coarse_clock(
     monkeypatch.setattr(_gate, "_RESOLUTION", 1 / 64)
 
     async def main() -> float:
-        await passes(gate, loop)
-        return await passes(gate, loop)
+        await pass_gate(gate, loop)
+        return await pass_gate(gate, loop)
 
     # For the queue, and for the turn to send.
     assert run(main(), loop) >= QUEUE_SPACING + 2 / 64
@@ -529,7 +529,7 @@ def test_giant_file_is_read_in_part_and_replaced(
     directory.mkdir(0o700)
     with (directory / "turns").open("wb") as file:
         file.truncate(1 << 40)
-    assert run(passes(gate, loop), loop) == 0
+    assert run(pass_gate(gate, loop), loop) == 0
     assert (directory / "turns").stat().st_size == len(GateState().stored())
 
 
@@ -545,10 +545,10 @@ def test_blocked_loop_uses_up_no_patience(
 
     async def main() -> float:
         loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + block))
-        return await passes(gate, loop)
+        return await pass_gate(gate, loop)
 
     assert run(main(), loop) == pytest.approx(max(15.0, 1.0 + block), abs=0.1)
-    assert warnings(caplog) == []
+    assert list_warnings(caplog) == []
 
 
 @pytest.mark.skipif(
@@ -576,11 +576,11 @@ def test_unusable_gate_is_not_used_and_warns_once(
     spoil(directory)
 
     async def main() -> list[float]:
-        await gate.hold_off(5, loop.clock, middle)
-        return [await passes(gate, loop) for _ in range(3)]
+        await gate.hold_off(5, loop.clock, return_middle)
+        return [await pass_gate(gate, loop) for _ in range(3)]
 
     assert run(main(), loop)[0] in (0, 5)
-    (warning,) = warnings(caplog)
+    (warning,) = list_warnings(caplog)
     assert warning.startswith(f"the gate in {directory} is not used: {reason}. ")
     assert not (directory.parent / "elsewhere").is_file()
     assert list(directory.parent.glob("elsewhere/*")) == []
@@ -589,8 +589,8 @@ def test_unusable_gate_is_not_used_and_warns_once(
 def test_a_directory_whose_parent_is_missing_is_not_made_up(
     tmp_path: Path, loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert run(passes(HostGate(tmp_path / "no" / "gate"), loop), loop) == 0
-    assert "FileNotFoundError: No such file or directory" in warnings(caplog)[0]
+    assert run(pass_gate(HostGate(tmp_path / "no" / "gate"), loop), loop) == 0
+    assert "FileNotFoundError: No such file or directory" in list_warnings(caplog)[0]
     assert not (tmp_path / "no").exists()
 
 
@@ -599,15 +599,15 @@ def test_each_reason_and_each_directory_is_warned_of(
 ) -> None:
     async def main() -> None:
         for name in ("a", "b", "a"):
-            await passes(HostGate(tmp_path / name), loop)
+            await pass_gate(HostGate(tmp_path / name), loop)
         (tmp_path / "a").unlink()
         (tmp_path / "a").symlink_to(tmp_path)
-        await passes(HostGate(tmp_path / "a"), loop)
+        await pass_gate(HostGate(tmp_path / "a"), loop)
 
     for name in ("a", "b"):
         (tmp_path / name).touch()
     run(main(), loop)
-    assert len(warnings(caplog)) == 3
+    assert len(list_warnings(caplog)) == 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no groups there")
@@ -618,7 +618,7 @@ def test_directory_shared_with_a_group_gets_files_for_the_group(
     directory.chmod(0o2770)
     before = os.umask(0o077)
     try:
-        run(passes(gate, loop), loop)
+        run(pass_gate(gate, loop), loop)
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o660}
@@ -637,8 +637,8 @@ def test_files_of_another_member_of_the_group_keep_their_mode(
     directory.mkdir()
     directory.chmod(0o2770)
     monkeypatch.setattr(os, "fchmod", refuse)
-    assert run(passes(gate, loop), loop) == 0
-    assert warnings(caplog) == []
+    assert run(pass_gate(gate, loop), loop) == 0
+    assert list_warnings(caplog) == []
 
 
 @pytest.mark.slow
@@ -660,14 +660,14 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
         store(directory, GateState(queue=EPOCH + 20.01, send=EPOCH))
 
     async def main() -> list[float]:
-        both = asyncio.gather(passes(gate, loop), passes(gate, loop))
+        both = asyncio.gather(pass_gate(gate, loop), pass_gate(gate, loop))
         await asyncio.sleep(1)
         # A task that gave up, or has no turn to send yet, locks no place.
-        assert free(directory) == MAX_IN_FLIGHT - (len(held) if what == "places" else 0)
+        assert count_free(directory) == MAX_IN_FLIGHT - (len(held) if what == "places" else 0)
         return [*await both]
 
     assert run(main(), loop) == pytest.approx([22.5, 22.5])
-    (warning,) = warnings(caplog)
+    (warning,) = list_warnings(caplog)
     assert "no turn came in time" in warning
     release_all(held)
 
@@ -684,7 +684,9 @@ def test_a_lock_that_others_keep_is_tried_less_and_less_often(
     loop = VirtualLoop()
     with hold(directory / "turns.lock"):
         run(
-            passes(gate, loop, clock=Clock(wall=loop.clock.wall, monotonic=loop.time, sleep=sleep)),
+            pass_gate(
+                gate, loop, clock=Clock(wall=loop.clock.wall, monotonic=loop.time, sleep=sleep)
+            ),
             loop,
         )
     assert pauses[:6] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.25]
@@ -706,16 +708,16 @@ def test_a_system_without_kernel_locks_has_no_gate(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    assert run(passes(gate, loop), loop) == 0
-    assert "OSError: Function not implemented" in warnings(caplog)[0]
+    assert run(pass_gate(gate, loop), loop) == 0
+    assert "OSError: Function not implemented" in list_warnings(caplog)[0]
 
 
 def test_without_patience_left_there_is_no_wait(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     store(directory, GateState(queue=EPOCH + 5))
-    assert run(passes(gate, loop, patience=0.0), loop) == 0
-    assert run(passes(gate, loop, patience=-3.0), VirtualLoop()) == 0
+    assert run(pass_gate(gate, loop, patience=0.0), loop) == 0
+    assert run(pass_gate(gate, loop, patience=-3.0), VirtualLoop()) == 0
 
 
 # Processes
@@ -762,19 +764,19 @@ def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: b
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
-            assert free(directory) == 0
+            assert count_free(directory) == 0
             process.kill()
             process.wait(30)
             # By SIGKILL, or on Windows by TerminateProcess.
             assert process.returncode in (-9, 1)
-            assert free(directory) == MAX_IN_FLIGHT
+            assert count_free(directory) == MAX_IN_FLIGHT
         finally:
             process.kill()
             process.stdin.close()
             assert process.stdout.read() == ""
 
 
-def crowd(azure: EmbeddedAzure, number: int, *directory: str) -> list[float | None]:
+def run_crowd(azure: EmbeddedAzure, number: int, *directory: str) -> list[float | None]:
     """Return the seconds that each of so many processes waited for a token, or None without one."""
     command = [sys.executable, str(HERE / "crowd.py"), str(number), *directory]
     environment = {**os.environ, **azure.environment}
@@ -791,7 +793,7 @@ def crowd(azure: EmbeddedAzure, number: int, *directory: str) -> list[float | No
 @pytest.mark.parametrize("number", [60, pytest.param(200, marks=pytest.mark.crowd)])
 def test_many_processes_with_the_gate_are_never_throttled(directory: Path, number: int) -> None:
     with EmbeddedAzure(imds_latency=0.02) as azure:
-        waited = crowd(azure, number, str(directory))
+        waited = run_crowd(azure, number, str(directory))
         counts = azure.counts
     assert None not in waited
     assert (counts.imds_requests, counts.imds_throttled) == (number, 0)
@@ -801,6 +803,6 @@ def test_many_processes_with_the_gate_are_never_throttled(directory: Path, numbe
 @forks
 def test_many_processes_without_it_are(directory: Path) -> None:
     with EmbeddedAzure(imds_latency=0.2) as azure:
-        crowd(azure, 60)
+        run_crowd(azure, 60)
         counts = azure.counts
     assert counts.imds_throttled > 0

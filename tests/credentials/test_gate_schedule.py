@@ -31,7 +31,7 @@ NOW = 1_700_000_000.0
 ME = 1000
 
 
-def status(mode: int, owner: int = ME, links: int = 1, group: int = 0) -> os.stat_result:
+def make_status(mode: int, owner: int = ME, links: int = 1, group: int = 0) -> os.stat_result:
     return os.stat_result((mode, 0, 0, links, owner, group, 0, 0, 0, 0))
 
 
@@ -199,20 +199,21 @@ def test_on_windows_they_meet_in_the_users_profile(
 def test_a_directory_that_others_may_change_is_objected_to(
     mode: int, owner: int, reason: str | None
 ) -> None:
-    assert find_distrust_reason(status(mode, owner), platform="linux", user=ME) == reason
+    assert find_distrust_reason(make_status(mode, owner), platform="linux", user=ME) == reason
 
 
 def test_on_windows_only_the_kind_of_thing_counts() -> None:
     # On Windows, Python reports each directory as owned by 0 and writable for all users.
     assert (
-        find_distrust_reason(status(stat.S_IFDIR | 0o777, 0), platform="win32", user=None) is None
+        find_distrust_reason(make_status(stat.S_IFDIR | 0o777, 0), platform="win32", user=None)
+        is None
     )
     assert (
-        find_distrust_reason(status(stat.S_IFLNK | 0o777, 0), platform="win32", user=None)
+        find_distrust_reason(make_status(stat.S_IFLNK | 0o777, 0), platform="win32", user=None)
         == "it is a symbolic link"
     )
     assert (
-        find_distrust_reason(status(stat.S_IFREG | 0o666, 0), platform="win32", user=None)
+        find_distrust_reason(make_status(stat.S_IFREG | 0o666, 0), platform="win32", user=None)
         == "it is not a directory"
     )
 
@@ -228,9 +229,9 @@ def test_junction_on_windows_is_objected_to(tag: int, reason: str | None) -> Non
 
 
 def test_files_are_for_the_same_people_as_the_directory() -> None:
-    assert get_file_mode(status(stat.S_IFDIR | 0o755), platform="linux") == 0o600
-    assert get_file_mode(status(stat.S_IFDIR | 0o2770), platform="linux") == 0o660
-    assert get_file_mode(status(stat.S_IFDIR | 0o777), platform="win32") == -1
+    assert get_file_mode(make_status(stat.S_IFDIR | 0o755), platform="linux") == 0o600
+    assert get_file_mode(make_status(stat.S_IFDIR | 0o2770), platform="linux") == 0o660
+    assert get_file_mode(make_status(stat.S_IFDIR | 0o777), platform="win32") == -1
 
 
 OTHERS = "it belongs to user 1001, who is neither this one nor root"
@@ -239,23 +240,39 @@ OTHERS = "it belongs to user 1001, who is neither this one nor root"
 @pytest.mark.parametrize(
     ("file", "directory", "reason"),
     [
-        (status(stat.S_IFREG | 0o600), status(stat.S_IFDIR | 0o700), None),
-        (status(stat.S_IFREG | 0o600, 0), status(stat.S_IFDIR | 0o700), None),
-        (status(stat.S_IFREG | 0o600, 1001), status(stat.S_IFDIR | 0o700), OTHERS),
-        (status(stat.S_IFREG | 0o660, 1001, group=5), status(stat.S_IFDIR | 0o2770, group=5), None),
+        (make_status(stat.S_IFREG | 0o600), make_status(stat.S_IFDIR | 0o700), None),
+        (make_status(stat.S_IFREG | 0o600, 0), make_status(stat.S_IFDIR | 0o700), None),
+        (make_status(stat.S_IFREG | 0o600, 1001), make_status(stat.S_IFDIR | 0o700), OTHERS),
         (
-            status(stat.S_IFREG | 0o660, 1001, group=6),
-            status(stat.S_IFDIR | 0o2770, group=5),
+            make_status(stat.S_IFREG | 0o660, 1001, group=5),
+            make_status(stat.S_IFDIR | 0o2770, group=5),
+            None,
+        ),
+        (
+            make_status(stat.S_IFREG | 0o660, 1001, group=6),
+            make_status(stat.S_IFDIR | 0o2770, group=5),
             OTHERS,
         ),
         (
-            status(stat.S_IFREG | 0o600, links=2),
-            status(stat.S_IFDIR | 0o700),
+            make_status(stat.S_IFREG | 0o600, links=2),
+            make_status(stat.S_IFDIR | 0o700),
             "it has other hard links",
         ),
-        (status(stat.S_IFIFO | 0o600), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
-        (status(stat.S_IFCHR | 0o600), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
-        (status(stat.S_IFDIR | 0o700), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
+        (
+            make_status(stat.S_IFIFO | 0o600),
+            make_status(stat.S_IFDIR | 0o700),
+            "it is not a regular file",
+        ),
+        (
+            make_status(stat.S_IFCHR | 0o600),
+            make_status(stat.S_IFDIR | 0o700),
+            "it is not a regular file",
+        ),
+        (
+            make_status(stat.S_IFDIR | 0o700),
+            make_status(stat.S_IFDIR | 0o700),
+            "it is not a regular file",
+        ),
     ],
 )
 def test_file_that_is_not_the_gates_own_is_objected_to(
@@ -265,14 +282,14 @@ def test_file_that_is_not_the_gates_own_is_objected_to(
 
 
 def test_file_on_windows_is_distrusted_for_kind_and_links_only() -> None:
-    directory = status(stat.S_IFDIR | 0o777, 0)
+    directory = make_status(stat.S_IFDIR | 0o777, 0)
     assert (
         find_file_distrust_reason(
-            status(stat.S_IFREG | 0o666), directory, platform="win32", user=None
+            make_status(stat.S_IFREG | 0o666), directory, platform="win32", user=None
         )
         is None
     )
-    linked = status(stat.S_IFREG | 0o666, links=2)
+    linked = make_status(stat.S_IFREG | 0o666, links=2)
     assert (
         find_file_distrust_reason(linked, directory, platform="win32", user=None)
         == "it has other hard links"

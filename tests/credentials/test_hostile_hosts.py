@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hidden import check_frames, shown
+from hidden import check_frames, iter_shown
 from host_places import (
     ASSERTION,
     CLIENT,
@@ -31,10 +31,10 @@ from host_places import (
     SECRETS,
     TOKEN,
     Place,
-    challenge,
+    make_challenge,
     open_place,
 )
-from hostile_server import Certificate, Drip, HostileServer, Reply, Silence, reply
+from hostile_server import Certificate, Drip, HostileServer, Reply, Silence, make_reply
 from loops import KINDS
 
 from aiomsi import (
@@ -48,7 +48,7 @@ from aiomsi import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts.body import MAX_BODY
+from aiomsi._hosts.response_body import MAX_BODY
 from aiomsi.testing import ManualClock
 
 QUICK = RefreshPolicy(read_timeout=0.05, fetch_deadline=0.3)
@@ -155,42 +155,42 @@ def test_good_answer_is_a_token_in_every_loop(any_place: Place, name: str) -> No
         assert runner.run(main()).token == TOKEN
 
 
-def http_200(body: Any) -> bytes:
-    return reply(200, body)
+def make_200(body: Any) -> bytes:
+    return make_reply(200, body)
 
 
 BOMB = gzip.compress(b" " * 10_000_000)
 REFUSED: dict[str, tuple[bytes, str]] = {
     "no http": (b"nonsense\r\n\r\n", "its response is not valid HTTP"),
     "bad header": (b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "its response is not valid HTTP"),
-    "10 MB": (http_200(b"x" * 10_000_000), f"a response of more than {MAX_BODY} bytes"),
+    "10 MB": (make_200(b"x" * 10_000_000), f"a response of more than {MAX_BODY} bytes"),
     "gzip bomb": (
-        reply(200, BOMB, Content_Encoding="gzip"),
+        make_reply(200, BOMB, Content_Encoding="gzip"),
         f"a response of more than {MAX_BODY} bytes",
     ),
-    "unknown coding": (reply(200, b"x", Content_Encoding="br"), "compressed with 'br'"),
-    "token type": (http_200({**GRANT, "token_type": "pop"}), "the token is of the type 'pop'"),
-    "token type's type": (http_200({**GRANT, "token_type": 5}), "the token is of the type '5'"),
-    "expiry's type": (http_200({**GRANT, "expires_in": [1]}), "can't be read as a time"),
-    "expiry": (http_200({**GRANT, "expires_in": "soon"}), "can't be read as a time"),
-    "no header's token": (http_200({**GRANT, "access_token": "a\nb"}), "no header accepts: U+000A"),
-    "204": (reply(204), "the response has no body"),
-    "400": (reply(400, b"[1]"), "[1]"),
-    "403": (reply(403, b'"x"'), '"x"'),
+    "unknown coding": (make_reply(200, b"x", Content_Encoding="br"), "compressed with 'br'"),
+    "token type": (make_200({**GRANT, "token_type": "pop"}), "the token is of the type 'pop'"),
+    "token type's type": (make_200({**GRANT, "token_type": 5}), "the token is of the type '5'"),
+    "expiry's type": (make_200({**GRANT, "expires_in": [1]}), "can't be read as a time"),
+    "expiry": (make_200({**GRANT, "expires_in": "soon"}), "can't be read as a time"),
+    "no header's token": (make_200({**GRANT, "access_token": "a\nb"}), "no header accepts: U+000A"),
+    "204": (make_reply(204), "the response has no body"),
+    "400": (make_reply(400, b"[1]"), "[1]"),
+    "403": (make_reply(403, b'"x"'), '"x"'),
 }
 TRANSIENT: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "ServerDisconnectedError"),
     "truncated head": (b"HTTP/1.1 200 OK\r\nContent-", "ServerDisconnectedError"),
-    "truncated body": (reply(200, b"{", Content_Length="100"), "ClientPayloadError"),
-    "truncated JSON": (http_200(b'{"access_token": "t", "exp'), "not a JSON object"),
-    "garbage": (http_200(b"\x00\xff garbage"), "not a JSON object"),
-    "bad gzip": (reply(200, b"no gzip at all", Content_Encoding="gzip"), "is not the gzip"),
-    "list": (http_200([GRANT]), "not a JSON object"),
-    "no token": (http_200({"expires_in": 1}), "no access_token"),
-    "token's type": (http_200({**GRANT, "access_token": 5}), "no access_token"),
-    "no expiry": (http_200({"access_token": TOKEN}), "neither expires_in nor expires_on"),
-    "page": (reply(502, b"<html>Bad gateway</html>"), "Bad gateway"),
-    "429": (reply(429, {"error": {"code": "Busy", "message": "Later"}}), "429 Busy: Later"),
+    "truncated body": (make_reply(200, b"{", Content_Length="100"), "ClientPayloadError"),
+    "truncated JSON": (make_200(b'{"access_token": "t", "exp'), "not a JSON object"),
+    "garbage": (make_200(b"\x00\xff garbage"), "not a JSON object"),
+    "bad gzip": (make_reply(200, b"no gzip at all", Content_Encoding="gzip"), "is not the gzip"),
+    "list": (make_200([GRANT]), "not a JSON object"),
+    "no token": (make_200({"expires_in": 1}), "no access_token"),
+    "token's type": (make_200({**GRANT, "access_token": 5}), "no access_token"),
+    "no expiry": (make_200({"access_token": TOKEN}), "neither expires_in nor expires_on"),
+    "page": (make_reply(502, b"<html>Bad gateway</html>"), "Bad gateway"),
+    "429": (make_reply(429, {"error": {"code": "Busy", "message": "Later"}}), "429 Busy: Later"),
 }
 
 
@@ -240,7 +240,7 @@ def test_answer_that_never_ends_is_given_up(any_place: Place, said: Reply) -> No
 
 
 def test_token_that_has_expired_is_an_error(any_place: Place) -> None:
-    any_place.said = http_200({**GRANT, "client_id": CLIENT, "expires_in": 0})
+    any_place.said = make_200({**GRANT, "client_id": CLIENT, "expires_in": 0})
     with pytest.raises(TokenUnavailableError, match="0 s left to live") as raised:
         ask()
     check_frames(raised.value, *SECRETS)
@@ -250,7 +250,7 @@ def test_token_that_has_expired_is_an_error(any_place: Place) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_is_not_followed(any_place: Place, status: int) -> None:
     with HostileServer(lambda _: GOOD, any_place.server.tls) as other:
-        any_place.said = reply(status, Location=f"{other.url}/x?key={KEY}")
+        any_place.said = make_reply(status, Location=f"{other.url}/x?key={KEY}")
         error = fail(any_place)
         if any_place.kind == "Azure Arc":
             any_place.first = any_place.said
@@ -262,7 +262,7 @@ def test_redirect_is_not_followed(any_place: Place, status: int) -> None:
 
 @pytest.mark.parametrize("place", WITH_CLIENT_ID, indirect=True)
 def test_token_of_another_client_is_refused(place: Place) -> None:
-    place.said = http_200({**GRANT, "client_id": OTHER})
+    place.said = make_200({**GRANT, "client_id": OTHER})
     error = fail(place, client_id=CLIENT)
     assert isinstance(error, TokenRefusedError)
     assert f"the token is for client_id {OTHER}, not for {CLIENT}" in str(error)
@@ -273,9 +273,9 @@ def test_token_of_another_client_is_refused(place: Place) -> None:
 def test_agent_must_confirm_the_identity(arc: Place, kind: str, body: dict[str, Any]) -> None:
     wanted = OTHER if kind == "object_id" else f"/subscriptions/1/resourceGroups/g/{'x/' * 3}me"
     named: Any = {kind: wanted}
-    arc.said = http_200(body)
+    arc.said = make_200(body)
     assert "does not confirm" in str(fail(arc, **named))
-    arc.said = http_200({**body, "object_id" if kind == "object_id" else "msi_res_id": wanted})
+    arc.said = make_200({**body, "object_id" if kind == "object_id" else "msi_res_id": wanted})
     assert ask(**named).token == TOKEN
 
 
@@ -350,7 +350,7 @@ def test_authority_of_the_system_is_the_default(
 
 
 def refuse_file(place: Place, path: Path | str) -> str:
-    place.first = challenge(path)
+    place.first = make_challenge(path)
     error = fail(place)
     assert isinstance(error, CredentialError)
     assert place.count_marks() == 0
@@ -388,14 +388,14 @@ def test_key_file_that_is_none_is_not_sent(arc: Place) -> None:
 
 
 def test_401_without_a_challenge_is_an_error(arc: Place) -> None:
-    for first in (reply(401), reply(401, WWW_Authenticate="Bearer realm=x")):
+    for first in (make_reply(401), make_reply(401, WWW_Authenticate="Bearer realm=x")):
         arc.first = first
         assert "names no key file" in str(fail(arc))
     assert arc.count_marks() == 0
 
 
 def test_endless_401_is_an_error(place: Place) -> None:
-    place.said = challenge(place.files / "1.key")
+    place.said = make_challenge(place.files / "1.key")
     error = fail(place)
     assert isinstance(error, TokenRefusedError)
     assert error.status == 401
@@ -405,7 +405,7 @@ def test_endless_401_is_an_error(place: Place) -> None:
 
 def test_agents_text_about_the_key_is_shown(arc: Place) -> None:
     said = {"error": "unauthorized", "error_description": f"{KEY} has expired"}
-    arc.said = reply(401, said, WWW_Authenticate=f"Basic realm={arc.files / '1.key'}")
+    arc.said = make_reply(401, said, WWW_Authenticate=f"Basic realm={arc.files / '1.key'}")
     error = fail(arc)
     assert (error.status, error.code) == (401, "unauthorized")
     assert error.message.endswith("1.key: *** has expired")
@@ -430,7 +430,7 @@ def test_assertion_is_read_for_every_fetch(entra: Place) -> None:
 def test_assertion_that_is_replaced_is_read_again_for_a_retry(entra: Place) -> None:
     def respond(request: bytes) -> Reply:
         (entra.files / "assertion").write_text("newer")
-        return GOOD if b"client_assertion=newer" in request else reply(503)
+        return GOOD if b"client_assertion=newer" in request else make_reply(503)
 
     entra.server.respond = respond
     assert ask().token == TOKEN
@@ -461,7 +461,7 @@ def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: i
     def echo(request: bytes) -> bytes:
         said = place.mark if place.mark.encode() in request else "nothing"
         padding = "x" * 280
-        return reply(
+        return make_reply(
             status,
             {
                 "error": f"{padding}{said}",
@@ -482,9 +482,9 @@ def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: i
     place.server.respond = respond
     assert "***" in str(fail(place)) or status != 400
     for respond in (
-        lambda request: reply(status, request),
-        lambda _: reply(status, Content_Encoding=place.mark),
-        lambda _: reply(status, Content_Type=place.mark, Server=place.mark),
+        lambda request: make_reply(status, request),
+        lambda _: make_reply(status, Content_Encoding=place.mark),
+        lambda _: make_reply(status, Content_Type=place.mark, Server=place.mark),
     ):
         place.server.respond = respond
         fail(place)
@@ -493,7 +493,7 @@ def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: i
 @pytest.mark.parametrize("place", ["App Service"], indirect=True)
 def test_token_in_the_header_with_an_id_is_masked(place: Place) -> None:
     token = "eyJhbGciOiJSUzI1NiJ9.opaque.signature"
-    place.said = reply(400, b"{}", x_ms_request_id=f"id {token} {'x' * 100}")
+    place.said = make_reply(400, b"{}", x_ms_request_id=f"id {token} {'x' * 100}")
     error = fail(place)
     assert (error.request_id or "").startswith("id *** xxx")
     assert len(error.request_id or "") == 60
@@ -509,7 +509,7 @@ def test_secret_that_comes_back_in_another_form_is_masked(
     (place.files / "1.key").write_text(secret)
     for escaped in ("se\\/cr\\u002bet\\u003D", "se%2Fcr%2Bet%3D"):
         body = f'{{"error": "{escaped}", "error_description": "You sent {escaped}!"}}'.encode()
-        place.said = reply(400, body)
+        place.said = make_reply(400, body)
         error = fail(place)
         assert (error.code, error.message) == ("***", "You sent ***!")
         check_frames(error, secret, "cr%2Bet", "cr+et")
@@ -520,7 +520,7 @@ def test_answer_that_is_only_fit_without_the_secret_is_read(
 ) -> None:
     monkeypatch.setenv("IDENTITY_HEADER", 'quote"d-header')
     body = b'{"echo": "quote"d-header", "access_token": "%s", "expires_in": 90000}' % TOKEN.encode()
-    fabric.said = reply(200, body)
+    fabric.said = make_reply(200, body)
     assert ask().token == TOKEN
 
 
@@ -529,7 +529,7 @@ def test_no_secret_is_logged_or_shown(
     any_place: Place, caplog: pytest.LogCaptureFixture, good: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
-    any_place.said = GOOD if good else reply(400, b"no")
+    any_place.said = GOOD if good else make_reply(400, b"no")
     shown: list[str] = []
 
     async def main() -> None:
@@ -620,6 +620,6 @@ def test_error_of_the_constructor_shows_no_secret(
         with pytest.raises(ConfigurationError) as raised:
             make()
         check_frames(raised.value, *SECRETS)
-        texts = [text for _, name, text in shown(raised.value) if name == "self"]
+        texts = [text for _, name, text in iter_shown(raised.value) if name == "self"]
         assert make is ArmSession or "<ManagedIdentityCredential, not created>" in texts
         assert HEADER.encode() not in pickle.dumps(raised.value)

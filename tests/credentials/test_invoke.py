@@ -55,7 +55,7 @@ class NeedsTheLoop(Wrapper):
         return asyncio.ensure_future(super().get_token(*scopes, **options))
 
 
-def later(*_scopes: str, **_options: Any) -> Any:
+def make_future(*_scopes: str, **_options: Any) -> Any:
     """Return a future, which requires a running loop."""
     future = asyncio.get_running_loop().create_future()
     future.set_result((TOKEN, LATER))
@@ -66,7 +66,7 @@ class Indirect:
     """A credential whose need of a running loop is not visible."""
 
     def __init__(self) -> None:
-        self.all = [SimpleNamespace(get_token=later)]
+        self.all = [SimpleNamespace(get_token=make_future)]
 
     def get_token(self, *scopes: str) -> Any:
         return self.all[0].get_token(*scopes)
@@ -105,7 +105,7 @@ async def make() -> Inner:
     return Inner()
 
 
-def swallows(*_scopes: str, **_options: Any) -> Inner:
+def make_inner(*_scopes: str, **_options: Any) -> Inner:
     return Inner()
 
 
@@ -128,7 +128,7 @@ ASYNC_MOCK.get_token.return_value = (TOKEN, LATER)
         functools.partial(Inner().get_token),
         lambda *scopes, **options: Inner().get_token(*scopes, **options),
         make,
-        swallows,
+        make_inner,
         Inner,
         lambda: Inner(),  # noqa: PLW0108 (a factory that is no class)
         lambda: make(),  # noqa: PLW0108 (one that returns a coroutine)
@@ -279,7 +279,7 @@ class OverriddenInfo(ManagedIdentityCredential):
         return await super().get_token_info(*scopes, options=options)
 
 
-def as_pair(token: Any) -> tuple[str, int]:
+def convert_to_pair(token: Any) -> tuple[str, int]:
     return token.token, token.expires_on
 
 
@@ -294,7 +294,7 @@ async def test_session_calls_an_overridden_newer_method() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
-@pytest.mark.parametrize("answer", [None, as_pair])
+@pytest.mark.parametrize("answer", [None, convert_to_pair])
 async def test_session_calls_an_overridden_method(
     embedded_azure: EmbeddedAzure, answer: Callable[[Any], Any] | None
 ) -> None:

@@ -20,7 +20,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 KEY = b"a-very-secret-key"
 
 
-def wanted(path: Path | str, directory: Path | None = None, suffix: str = "") -> FileRequest:
+def make_request(path: Path | str, directory: Path | None = None, suffix: str = "") -> FileRequest:
     where = None if directory is None else str(directory)
     return FileRequest(str(path), where, suffix, 100, "the key of a test", "Ask the owner")
 
@@ -35,8 +35,8 @@ def keys(tmp_path: Path) -> Path:
     return directory
 
 
-def refused(path: Path | str, directory: Path | None = None, suffix: str = ".key") -> str:
-    found = read_checked(wanted(path, directory, suffix))
+def read_refusal(path: Path | str, directory: Path | None = None, suffix: str = ".key") -> str:
+    found = read_checked(make_request(path, directory, suffix))
     assert isinstance(found, TokenError)
     assert not found.transient
     assert KEY.decode() not in f"{found.message} {found.help}"
@@ -57,7 +57,7 @@ async def test_file_is_read_in_another_thread(keys: Path, monkeypatch: pytest.Mo
         return read(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(key_file, "_read", note)
-    content = await read_file(wanted(keys / "1.key", keys, ".key"))
+    content = await read_file(make_request(keys / "1.key", keys, ".key"))
     assert content == KEY
     assert isinstance(content, SecretBytes)
     assert threads != [threading.get_ident()]
@@ -66,7 +66,7 @@ async def test_file_is_read_in_another_thread(keys: Path, monkeypatch: pytest.Mo
 def test_executor_that_is_shut_down_is_an_error(keys: Path) -> None:
     async def read() -> SecretBytes | TokenError:
         await asyncio.get_running_loop().shutdown_default_executor()
-        return await read_file(wanted(keys / "1.key"))
+        return await read_file(make_request(keys / "1.key"))
 
     found = asyncio.run(read())
     assert isinstance(found, TokenError)
@@ -78,39 +78,39 @@ def test_executor_that_is_shut_down_is_an_error(keys: Path) -> None:
 def test_directory_may_be_a_link_itself(keys: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(keys)
-    assert read_checked(wanted(link / "1.key", link, ".key")) == KEY
-    assert read_checked(wanted(keys / "1.key", link, ".key")) == KEY
+    assert read_checked(make_request(link / "1.key", link, ".key")) == KEY
+    assert read_checked(make_request(keys / "1.key", link, ".key")) == KEY
 
 
 @posix
 def test_link_within_the_directory_is_followed(keys: Path) -> None:
     (keys / "2.key").symlink_to(keys / "1.key")
-    assert read_checked(wanted(keys / "2.key", keys, ".key")) == KEY
+    assert read_checked(make_request(keys / "2.key", keys, ".key")) == KEY
 
 
 def test_file_outside_of_the_directory_is_refused(keys: Path, tmp_path: Path) -> None:
-    assert "does not lie in" in refused(tmp_path / "other.key", keys)
-    assert "does not lie in" in refused(keys / ".." / "other.key", keys)
+    assert "does not lie in" in read_refusal(tmp_path / "other.key", keys)
+    assert "does not lie in" in read_refusal(keys / ".." / "other.key", keys)
     beside = tmp_path / "keys2"
     beside.mkdir()
     (beside / "1.key").write_bytes(KEY)
-    assert "does not lie in" in refused(beside / "1.key", keys)
+    assert "does not lie in" in read_refusal(beside / "1.key", keys)
 
 
 @posix
 def test_link_out_of_the_directory_is_refused(keys: Path, tmp_path: Path) -> None:
     (keys / "out.key").symlink_to(tmp_path / "other.key")
-    assert "does not lie in" in refused(keys / "out.key", keys)
+    assert "does not lie in" in read_refusal(keys / "out.key", keys)
     (keys / "folder").symlink_to(tmp_path)
-    assert "does not lie in" in refused(keys / "folder" / "other.key", keys)
+    assert "does not lie in" in read_refusal(keys / "folder" / "other.key", keys)
 
 
 @posix
 def test_suffix_of_the_resolved_path_counts(keys: Path) -> None:
     (keys / "secret.pem").write_bytes(KEY)
-    assert "does not end in .key" in refused(keys / "secret.pem", keys)
+    assert "does not end in .key" in read_refusal(keys / "secret.pem", keys)
     (keys / "link.key").symlink_to(keys / "secret.pem")
-    assert "does not end in .key" in refused(keys / "link.key", keys)
+    assert "does not end in .key" in read_refusal(keys / "link.key", keys)
 
 
 @posix
@@ -126,7 +126,7 @@ def test_link_that_replaces_the_file_is_not_followed(
         return find(*arguments)
 
     monkeypatch.setattr(key_file, "find_path_defect", replace)
-    assert "OSError" in refused(keys / "1.key", keys)
+    assert "OSError" in read_refusal(keys / "1.key", keys)
 
 
 @linux
@@ -138,7 +138,7 @@ def test_link_that_replaces_a_folder_is_not_followed(
     folder.mkdir(parents=True)
     (folder / "other.key").write_bytes(KEY)
     before = count_descriptors()
-    assert read_checked(wanted(folder / "other.key", keys, ".key")) == KEY
+    assert read_checked(make_request(folder / "other.key", keys, ".key")) == KEY
     find = key_file.find_path_defect
 
     def replace(*arguments: str) -> str | None:
@@ -147,7 +147,7 @@ def test_link_that_replaces_a_folder_is_not_followed(
         return find(*arguments)
 
     monkeypatch.setattr(key_file, "find_path_defect", replace)
-    assert "NotADirectoryError" in refused(folder / "other.key", keys)
+    assert "NotADirectoryError" in read_refusal(folder / "other.key", keys)
     assert count_descriptors() == before
 
 
@@ -167,44 +167,44 @@ def test_pipe_that_replaces_the_file_blocks_nothing(
 
     monkeypatch.setattr(os, "open", replace)
     monkeypatch.setattr(os, "supports_dir_fd", {replace} if walks else set())
-    assert "not a regular file" in refused(path, keys)
+    assert "not a regular file" in read_refusal(path, keys)
 
 
 @posix
 @pytest.mark.parametrize("in_directory", [False, True])
 def test_pipe_is_not_opened(keys: Path, in_directory: bool) -> None:
     os.mkfifo(keys / "pipe.key")
-    assert "not a regular file" in refused(keys / "pipe.key", keys if in_directory else None)
+    assert "not a regular file" in read_refusal(keys / "pipe.key", keys if in_directory else None)
 
 
 @posix
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/tty", "/"])
 def test_device_and_directory_are_refused(path: str) -> None:
-    assert refused(path, None, "")
+    assert read_refusal(path, None, "")
 
 
 def test_size_is_limited(keys: Path) -> None:
     (keys / "1.key").write_bytes(b"x" * 100)
-    assert read_checked(wanted(keys / "1.key", keys, ".key")) == b"x" * 100
+    assert read_checked(make_request(keys / "1.key", keys, ".key")) == b"x" * 100
     (keys / "1.key").write_bytes(b"x" * 101)
-    assert "more than 100 bytes" in refused(keys / "1.key", keys)
+    assert "more than 100 bytes" in read_refusal(keys / "1.key", keys)
 
 
 @linux
 def test_size_counts_what_is_read() -> None:
     assert Path("/proc/self/status").stat().st_size == 0
-    assert "more than 100 bytes" in refused("/proc/self/status", None, "")
+    assert "more than 100 bytes" in read_refusal("/proc/self/status", None, "")
 
 
 @posix
 def test_missing_file_is_named(keys: Path) -> None:
-    found = read_checked(wanted(keys / "2.key", keys, ".key"))
+    found = read_checked(make_request(keys / "2.key", keys, ".key"))
     assert isinstance(found, TokenError)
     assert f"{keys / '2.key'}, can't be read: FileNotFoundError" in found.message
     assert "does not exist" in found.help
     (keys / "loop.key").symlink_to(keys / "loop.key")
-    refused(keys / "loop.key", keys)
-    refused(keys / "nul\0.key", keys)
+    read_refusal(keys / "loop.key", keys)
+    read_refusal(keys / "nul\0.key", keys)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_error_of_the_system_has_its_remedy(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "open", fail)
-    found = read_checked(wanted(keys / "1.key"))
+    found = read_checked(make_request(keys / "1.key"))
     assert isinstance(found, TokenError)
     assert found.transient is transient
     assert hint in found.help
@@ -231,14 +231,14 @@ def test_error_of_the_system_has_its_remedy(
 
 @posix
 def test_path_of_a_response_is_shown_on_one_line(keys: Path) -> None:
-    message = refused(keys / "a\n\x1b[31m.key", keys)
+    message = read_refusal(keys / "a\n\x1b[31m.key", keys)
     assert message.isprintable()
 
 
 @linux
 def test_descriptor_is_closed(keys: Path) -> None:
     before = count_descriptors()
-    read_checked(wanted(keys / "1.key", keys, ".key"))
+    read_checked(make_request(keys / "1.key", keys, ".key"))
     assert count_descriptors() == before
 
 
@@ -280,6 +280,6 @@ def test_file_in_use_on_windows_passes(
         raise error
 
     monkeypatch.setattr(key_file, "_open", refuse)
-    problem = read_checked(wanted(keys / "1.key", keys, ".key"))
+    problem = read_checked(make_request(keys / "1.key", keys, ".key"))
     assert isinstance(problem, TokenError)
     assert problem.transient is transient

@@ -44,7 +44,7 @@ DAY = 86_400.0
 IMDS = "IMDS (AZURE_POD_IDENTITY_AUTHORITY_HOST is set; host= chooses another)"
 
 
-async def herd(
+async def get_tokens(
     credential: ManagedIdentityCredential, count: int
 ) -> list[AccessToken | BaseException]:
     return await asyncio.gather(
@@ -57,7 +57,7 @@ async def herd(
 async def test_cold_callers_make_one_request_with_the_limits_on(
     embedded_azure: EmbeddedAzure, count: int
 ) -> None:
-    tokens = await herd(ManagedIdentityCredential(), count)
+    tokens = await get_tokens(ManagedIdentityCredential(), count)
     assert all(isinstance(token, AccessToken) for token in tokens)
     assert embedded_azure.counts.imds_requests == 1
 
@@ -130,7 +130,7 @@ async def test_an_anyio_scope_that_is_cancelled_hurts_nobody_outside(
 async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.imds.inject(Fault(500), times=3)
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
-    tokens = await herd(credential, 1_000)
+    tokens = await get_tokens(credential, 1_000)
     assert all(isinstance(token, AccessToken) for token in tokens)
     assert embedded_azure.counts.imds_requests == 4
     assert credential.stats()[ARM].fetches == 1
@@ -142,7 +142,9 @@ async def test_callers_of_a_failing_endpoint_raise_separate_exceptions(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     embedded_azure.imds.inject(Fault(500), times=None)
-    errors = await herd(ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock), 1_000)
+    errors = await get_tokens(
+        ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock), 1_000
+    )
     assert {type(error) for error in errors} == {TokenUnavailableError}
     assert len(set(map(id, errors))) == 1_000
     assert all(
@@ -172,7 +174,7 @@ async def test_while_imds_is_down_a_stale_token_serves_every_caller() -> None:
         first = await credential.get_token(SCOPE)
         azure.imds.inject(Fault(503), times=None)
         manual.advance(DAY / 2 + 60)
-        assert set(map(id, await herd(credential, 1_000))) == {id(first)}
+        assert set(map(id, await get_tokens(credential, 1_000))) == {id(first)}
         assert credential.stats()[ARM].state == "stale"
         azure.clear_faults()
 
@@ -191,14 +193,14 @@ async def test_the_same_token_at_half_life_makes_no_loop() -> None:
         with azure.imds.hold() as hold:
             await credential.get_token(SCOPE)
             await hold.arrived(1)
-        await _landed(credential)
+        await _wait_for_flight(credential)
         for _ in range(100):
             assert (await credential.get_token(SCOPE)).token == first.token
         assert azure.counts.imds_requests == 2
         assert credential.stats()[ARM].state == "fresh"
 
 
-async def _landed(credential: ManagedIdentityCredential) -> None:
+async def _wait_for_flight(credential: ManagedIdentityCredential) -> None:
     """Wait until the fetch under way has ended."""
     await asyncio.gather(
         *(task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi "))
@@ -333,7 +335,7 @@ async def test_warming_up_leaves_nothing_to_fetch(embedded_azure: EmbeddedAzure)
 def test_eight_threads_with_a_loop_each_make_one_request(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential()
     with embedded_azure.imds.hold() as hold, ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(asyncio.run, herd(credential, 1_250)) for _ in range(8)]
+        futures = [pool.submit(asyncio.run, get_tokens(credential, 1_250)) for _ in range(8)]
         hold.wait_arrived(1)
         hold.release()
         tokens = [token for future in futures for token in future.result(60)]
@@ -712,7 +714,7 @@ async def test_closing_leaves_the_refresh_to_those_who_come_later(
         await hold.arrived(1)
     credential = ManagedIdentityCredential(clock=manual.clock)
     credential._hold((SCOPE,))
-    await _landed(credential)
+    await _wait_for_flight(credential)
     assert await credential.get_token(SCOPE) is not old
     assert embedded_azure.counts.imds_requests == 2
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from hostile_server import Certificate, HostileServer, Silence, reply
+from hostile_server import Certificate, HostileServer, Silence, make_reply
 from loops import KINDS
 
 from aiomsi._credentials.pinned_tls import (
@@ -33,7 +33,7 @@ def certificate(request: pytest.FixtureRequest) -> Certificate:
 
 
 def serve(certificate: Certificate) -> HostileServer:
-    return HostileServer(lambda _: reply(200, b"{}"), certificate.context)
+    return HostileServer(lambda _: make_reply(200, b"{}"), certificate.context)
 
 
 async def send(server: HostileServer, context: ssl.SSLContext) -> str:

@@ -12,7 +12,7 @@ class NotResentError(Exception):
     """An error after which aiohttp resends no request."""
 
 
-def failing(error: Exception) -> Any:
+def make_failing_middleware(error: Exception) -> Any:
     async def handler(_: object) -> aiohttp.ClientResponse:
         raise error
 
@@ -27,7 +27,7 @@ RESENT = [aiohttp.ClientOSError(104, "reset"), aiohttp.ServerDisconnectedError()
 async def test_error_that_causes_a_resend_is_converted(error: Exception) -> None:
     request: Any = None
     with pytest.raises(NotResentError) as raised:
-        await make_send_once(lambda _: NotResentError())(request, failing(error))
+        await make_send_once(lambda _: NotResentError())(request, make_failing_middleware(error))
     assert raised.value.__cause__ is error
 
 
@@ -36,5 +36,5 @@ async def test_error_that_causes_a_resend_is_converted(error: Exception) -> None
 async def test_error_that_is_not_converted_is_raised(error: Exception) -> None:
     request: Any = None
     with pytest.raises(type(error)) as raised:
-        await make_send_once(lambda _: None)(request, failing(error))
+        await make_send_once(lambda _: None)(request, make_failing_middleware(error))
     assert raised.value is error

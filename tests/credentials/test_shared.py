@@ -63,7 +63,9 @@ class Inner:
         self.closed = True
 
 
-async def herd(credential: SharedCredential, count: int) -> Sequence[AccessToken | BaseException]:
+async def get_tokens(
+    credential: SharedCredential, count: int
+) -> Sequence[AccessToken | BaseException]:
     return await asyncio.gather(
         *(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True
     )
@@ -74,7 +76,7 @@ async def herd(credential: SharedCredential, count: int) -> Sequence[AccessToken
 async def test_a_thousand_cold_callers_ask_the_inner_credential_once() -> None:
     inner = Inner()
     credential = SharedCredential(inner, clock=inner.clock.clock)
-    tokens = await herd(credential, 1_000)
+    tokens = await get_tokens(credential, 1_000)
     assert len(set(map(id, tokens))) == 1
     assert len(inner.asked) == 1
     assert credential.stats()[SCOPE].joined == 999
@@ -188,7 +190,9 @@ def test_callers_in_other_loops_use_the_loop_of_the_instance() -> None:
 
     async def callers(credential: SharedCredential) -> set[str]:
         return {
-            token.token for token in await herd(credential, 50) if isinstance(token, AccessToken)
+            token.token
+            for token in await get_tokens(credential, 50)
+            if isinstance(token, AccessToken)
         }
 
     async def main() -> None:
@@ -248,7 +252,7 @@ async def test_a_function_is_shared_as_well() -> None:
         return "token", manual.clock.wall() + DAY
 
     credential = SharedCredential(fetch, clock=manual.clock)
-    assert len(set(map(id, await herd(credential, 100)))) == 1
+    assert len(set(map(id, await get_tokens(credential, 100)))) == 1
     assert calls == [SCOPE]
 
 
@@ -390,7 +394,7 @@ async def test_a_rejection_is_for_nobody_else(kind: str) -> None:
 # Under sessions
 
 
-def sessions_credential(inner: object, clock: ManualClock) -> SessionCredential:
+def make_session_credential(inner: object, clock: ManualClock) -> SessionCredential:
     return SessionCredential(inner, clock.clock)
 
 
@@ -398,11 +402,13 @@ def sessions_credential(inner: object, clock: ManualClock) -> SessionCredential:
 async def test_sessions_of_one_loop_share_the_tokens_of_one_credential() -> None:
     clock = ManualClock()
     inner, other = Inner(clock), Inner(clock)
-    one, two, third = (sessions_credential(given, clock) for given in (inner, inner, other))
+    one, two, third = (make_session_credential(given, clock) for given in (inner, inner, other))
     assert await one.get_token(SCOPE) is await two.get_token(SCOPE)
     assert await third.get_token(SCOPE) is not await one.get_token(SCOPE)
     await one.close()
-    assert await two.get_token(SCOPE) is await sessions_credential(inner, clock).get_token(SCOPE)
+    assert await two.get_token(SCOPE) is await make_session_credential(inner, clock).get_token(
+        SCOPE
+    )
     assert (len(inner.asked), len(other.asked)) == (1, 1)
 
 
@@ -410,7 +416,7 @@ async def test_sessions_of_one_loop_share_the_tokens_of_one_credential() -> None
 async def test_closing_one_session_does_not_disturb_the_other() -> None:
     clock = ManualClock()
     inner = Inner(clock, held=True)
-    one, two = sessions_credential(inner, clock), sessions_credential(inner, clock)
+    one, two = make_session_credential(inner, clock), make_session_credential(inner, clock)
     calls = [asyncio.ensure_future(credential.get_token(SCOPE)) for credential in (one, two)]
     await asyncio.to_thread(inner.begun.wait, 10)
     await one.close()
@@ -435,7 +441,7 @@ def test_in_another_loop_a_credential_is_asked_anew() -> None:
     inner = Anywhere()
 
     async def ask() -> AccessToken:
-        return await sessions_credential(inner, clock).get_token(SCOPE)
+        return await make_session_credential(inner, clock).get_token(SCOPE)
 
     assert asyncio.run(ask()).token == asyncio.run(ask()).token == "token"
     assert len(asked) == 2
@@ -444,7 +450,7 @@ def test_in_another_loop_a_credential_is_asked_anew() -> None:
 @pytest.mark.anyio
 async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
     inner = Inner()
-    credential = sessions_credential(inner, inner.clock)
+    credential = make_session_credential(inner, inner.clock)
     await credential.get_token(SCOPE)
     assert id(inner) in {key[0] for key in _shared._SESSION_SLOTS}
     await credential.close()
@@ -461,7 +467,7 @@ async def test_sessions_of_one_loop_one_after_another_share_tokens() -> None:
     inner = Inner()
     tokens = set()
     for _ in range(20):
-        async with sessions_credential(inner, inner.clock) as credential:
+        async with make_session_credential(inner, inner.clock) as credential:
             tokens.add(await credential.get_token(SCOPE))
     assert len(tokens) == len(inner.asked) == 1
 
@@ -469,7 +475,7 @@ async def test_sessions_of_one_loop_one_after_another_share_tokens() -> None:
 @pytest.mark.anyio
 async def test_the_slots_of_an_inner_credential_end_with_it() -> None:
     inner = Inner()
-    async with sessions_credential(inner, inner.clock) as credential:
+    async with make_session_credential(inner, inner.clock) as credential:
         await credential.get_token(SCOPE)
     tables, key = _shared._KEPT[asyncio.get_running_loop()], (id(inner), inner.clock.clock)
     reference: weakref.ref[object] = weakref.ref(inner)
@@ -507,7 +513,7 @@ async def test_credential_without_weak_references_is_shared_in_use() -> None:
             return "token", clock.clock.wall() + DAY
 
     inner, clock = Slotted(), ManualClock()
-    one, two = sessions_credential(inner, clock), sessions_credential(inner, clock)
+    one, two = make_session_credential(inner, clock), make_session_credential(inner, clock)
     assert await one.get_token(SCOPE) is await two.get_token(SCOPE)
     assert inner.asked == 1
 
@@ -517,7 +523,7 @@ async def test_credential_without_weak_references_is_shared_in_use() -> None:
 async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure) -> None:
     azure = pytest.importorskip("azure.identity.aio")
     credential = SharedCredential(azure.ManagedIdentityCredential)
-    tokens = await herd(credential, 1_000)
+    tokens = await get_tokens(credential, 1_000)
     assert len(set(map(id, tokens))) == 1
     assert embedded_azure.counts.imds_requests == 1
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import attrs
 import pytest
-from inner import HASTY, NOW, SCOPES, Inner, failed, fetch
+from inner import HASTY, NOW, SCOPES, Inner, fetch, require_failure
 
 from aiomsi import (
     ConfigurationError,
@@ -65,7 +65,7 @@ class Forwarding:
     async def __aexit__(self, *_: object) -> None: ...
 
 
-async def function(*scopes: str, **options: Any) -> Any:
+async def return_pair(*scopes: str, **options: Any) -> Any:
     return f"{scopes} {options}", 4_600
 
 
@@ -73,7 +73,7 @@ class Callable:
     """An object whose `__call__` is a coroutine function."""
 
     async def __call__(self, *scopes: str) -> Any:
-        return await function(*scopes)
+        return await return_pair(*scopes)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ class Callable:
         (Forwarding(), WrappedInstance, "Forwarding"),
         (Inner, WrappedFactory, "Inner"),
         (functools.partial(Inner), WrappedFactory, "Inner"),
-        (function, WrappedFunction, "function"),
-        (functools.partial(function, claims="x"), WrappedFunction, "function"),
+        (return_pair, WrappedFunction, "return_pair"),
+        (functools.partial(return_pair, claims="x"), WrappedFunction, "return_pair"),
         (Callable(), WrappedFunction, "Callable"),
     ],
 )
@@ -123,7 +123,7 @@ async def test_options_and_claims_reach_credentials_of_both_protocols(
 
 @pytest.mark.anyio
 async def test_a_function_is_asked_with_scopes_and_what_was_given() -> None:
-    result = await fetch(function, tenant_id="t")(FetchRequest())
+    result = await fetch(return_pair, tenant_id="t")(FetchRequest())
     assert isinstance(result, TokenResponse)
     assert str(result.secret) == f"{SCOPES} {{'tenant_id': 't'}}"
 
@@ -175,7 +175,9 @@ async def test_token_is_not_lost_if_its_credential_fails_to_close(
     assert "could not be closed: OSError: not now" in caplog.text
     stuck = Stuck()
     stuck.answer = ValueError("said so")
-    assert "ValueError: said so" in failed(await fetch(lambda: stuck)(FetchRequest())).summary
+    assert (
+        "ValueError: said so" in require_failure(await fetch(lambda: stuck)(FetchRequest())).summary
+    )
 
 
 @pytest.mark.anyio
@@ -196,14 +198,14 @@ async def test_token_waits_a_limited_time_for_its_credential_to_close(
 async def test_factory_of_a_synchronous_credential_fails() -> None:
     assert (
         "Synchronous is a synchronous credential"
-        in failed(await fetch(lambda: Synchronous())(FetchRequest())).summary  # noqa: PLW0108
+        in require_failure(await fetch(lambda: Synchronous())(FetchRequest())).summary  # noqa: PLW0108
     )
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("make", [lambda: None, lambda: function("scope")])
+@pytest.mark.parametrize("make", [lambda: None, lambda: return_pair("scope")])
 async def test_factory_of_something_else_fails(make: Any) -> None:
-    assert "which is not a credential" in failed(await fetch(make)(FetchRequest())).summary
+    assert "which is not a credential" in require_failure(await fetch(make)(FetchRequest())).summary
 
 
 @attrs.define
@@ -249,7 +251,7 @@ def test_a_token_is_read_whatever_class_it_is_of(
 async def test_what_is_no_token_is_a_failure() -> None:
     inner = Inner()
     inner.answer = "text"
-    assert "returned a str" in failed(await fetch(inner)(FetchRequest())).summary
+    assert "returned a str" in require_failure(await fetch(inner)(FetchRequest())).summary
 
 
 class ServiceError(Exception):
@@ -295,7 +297,7 @@ async def test_an_error_becomes_a_value_that_keeps_what_it_says(
 ) -> None:
     inner = Inner()
     inner.answer = error
-    failure = failed(await fetch(inner)(FetchRequest()))
+    failure = require_failure(await fetch(inner)(FetchRequest()))
     assert (failure.error, failure.kind, failure.permanent, failure.retry_after) == (
         cls,
         kind,
@@ -315,14 +317,17 @@ async def test_an_error_becomes_a_value_that_keeps_what_it_says(
 async def test_an_error_keeps_its_code() -> None:
     inner = Inner()
     inner.answer = ServiceError(401, "invalid_client")
-    assert failed(await fetch(inner)(FetchRequest())).exception().code == "invalid_client"
+    assert require_failure(await fetch(inner)(FetchRequest())).exception().code == "invalid_client"
 
 
 @pytest.mark.anyio
 async def test_a_credential_that_never_answers_is_given_up() -> None:
     inner = Inner()
     inner.answer = asyncio.Event()
-    assert "no result within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
+    assert (
+        "no result within 0.05 s"
+        in require_failure(await fetch(inner, HASTY)(FetchRequest())).summary
+    )
     assert inner.ends == ["left"]
 
 
@@ -341,7 +346,7 @@ async def test_own_error_keeps_its_class_but_a_users_subclass_does_not() -> None
         (CredentialClosedError("said so"), TokenUnavailableError),
     ):
         inner.answer = error
-        failure = failed(await fetch(inner)(FetchRequest()))
+        failure = require_failure(await fetch(inner)(FetchRequest()))
         assert type(failure.exception()) is kept
         assert failure.retry_after == error.retry_after
 
@@ -355,5 +360,5 @@ class Holder(Inner):
 
 def test_no_repr_shows_what_a_credential_is_made_with() -> None:
     secret: Any = functools.partial(Holder, "S3CRET")
-    for inner in (secret, functools.partial(function, "S3CRET"), lambda: "S3CRET"):
+    for inner in (secret, functools.partial(return_pair, "S3CRET"), lambda: "S3CRET"):
         assert "S3CRET" not in repr(fetch(inner))

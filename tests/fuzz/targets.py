@@ -25,12 +25,12 @@ from aiomsi._arm.protocol.api_versions import choose_version, find_resource_type
 from aiomsi._arm.protocol.encoding import CutBodyError, decode_content
 from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
 from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
+from aiomsi._arm.protocol.graph_queries import parse_shape, read_rows
 from aiomsi._arm.protocol.limits import read_remaining
 from aiomsi._arm.protocol.links import resolve_link
+from aiomsi._arm.protocol.operations.operation_state import FinalStateVia, Progress
 from aiomsi._arm.protocol.operations.polling import advance, begin
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress
 from aiomsi._arm.protocol.paging import read_page
-from aiomsi._arm.protocol.queries import parse_shape, read_rows
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.protocol.resource_ids import ResourceId
 from aiomsi._arm.protocol.response import ArmResponse
@@ -39,11 +39,11 @@ from aiomsi._arm.protocol.write_check import compare
 from aiomsi._clouds import PUBLIC
 from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest
-from aiomsi._hosts.body import decompress_body, mask_echo
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.instance import INSTANCE, TENANT, MetadataHost, make_instance_metadata
+from aiomsi._hosts.response_body import decompress_body, mask_echo
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
@@ -53,9 +53,9 @@ from aiomsi.inventory import Manifest, Plan, Scope
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._plan.subscriptions import parse_subscription
 from aiomsi.inventory._row import RowContext, make_row
-from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
+from aiomsi.testing._kql.query_error import QueryError
 from aiomsi.testing._kql.tables import Table
 
 CLOUD = PUBLIC

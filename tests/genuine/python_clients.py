@@ -79,7 +79,7 @@ async def finish(begun: Any) -> Any:
     return await get((await get(begun)).result())
 
 
-async def names(pager: Any) -> list[str]:
+async def list_names(pager: Any) -> list[str]:
     """Return the names of a list's items."""
     if hasattr(pager, "__aiter__"):
         return [item.name async for item in pager]
@@ -100,20 +100,20 @@ async def run(kind: str) -> dict[str, Any]:
     said["default"] = bool((await get(clients.default.get_token(scope))).token)
     made = await get(resource.resource_groups.create_or_update(GROUP, {"location": PLACE}))
     said["group"] = made.properties.provisioning_state
-    said["groups"] = GROUP in await names(resource.resource_groups.list())
+    said["groups"] = GROUP in await list_names(resource.resource_groups.list())
 
     vnet = await finish(network.virtual_networks.begin_create_or_update(GROUP, "net", NETWORK))
     said["network"] = vnet.provisioning_state
     subnet = {"properties": {"addressPrefix": "10.0.1.0/24"}}
     await finish(network.subnets.begin_create_or_update(GROUP, "net", "own", subnet))
-    said["subnets"] = await names(network.subnets.list(GROUP, "net"))
+    said["subnets"] = await list_names(network.subnets.list(GROUP, "net"))
     vnet = await get(network.virtual_networks.get(GROUP, "net"))
     said["inline"] = [one.name for one in vnet.subnets]
 
     vm = await finish(compute.virtual_machines.begin_create_or_update(GROUP, "one", VM))
     said["vm"] = vm.provisioning_state
     disk = vm.storage_profile.os_disk.name
-    said["os disk"] = disk in await names(compute.disks.list_by_resource_group(GROUP))
+    said["os disk"] = disk in await list_names(compute.disks.list_by_resource_group(GROUP))
     view = await get(compute.virtual_machines.instance_view(GROUP, "one"))
     said["power"] = [status.code for status in view.statuses][-1]
     await finish(compute.virtual_machines.begin_deallocate(GROUP, "one"))
@@ -123,12 +123,12 @@ async def run(kind: str) -> dict[str, Any]:
     script = {"commandId": "RunShellScript", "script": ["echo 1"]}
     ran = await finish(compute.virtual_machines.begin_run_command(GROUP, "one", script))
     said["ran"] = ran.value[0].code
-    said["skus"] = "Standard_B1s" in await names(
+    said["skus"] = "Standard_B1s" in await list_names(
         compute.resource_skus.list(filter=f"location eq '{PLACE}'")
     )
-    said["vms"] = await names(compute.virtual_machines.list(GROUP))
+    said["vms"] = await list_names(compute.virtual_machines.list(GROUP))
     await finish(compute.virtual_machines.begin_delete(GROUP, "one"))
-    said["no vms"] = await names(compute.virtual_machines.list(GROUP))
+    said["no vms"] = await list_names(compute.virtual_machines.list(GROUP))
 
     account = f"embedded{kind}"
     check = {"name": account, "type": "Microsoft.Storage/storageAccounts"}
@@ -139,13 +139,13 @@ async def run(kind: str) -> dict[str, Any]:
     services = await get(storage.blob_services.get_service_properties(GROUP, account))
     said["blobs"] = services.name
     await get(storage.blob_containers.create(GROUP, account, "box", {}))
-    said["containers"] = await names(storage.blob_containers.list(GROUP, account))
+    said["containers"] = await list_names(storage.blob_containers.list(GROUP, account))
     keys = await get(storage.storage_accounts.list_keys(GROUP, account))
     said["keys"] = len(keys.keys_property if hasattr(keys, "keys_property") else keys.keys)
-    said["accounts"] = await names(storage.storage_accounts.list_by_resource_group(GROUP))
+    said["accounts"] = await list_names(storage.storage_accounts.list_by_resource_group(GROUP))
     await get(storage.storage_accounts.delete(GROUP, account))
 
-    said["resources"] = sorted(await names(resource.resources.list_by_resource_group(GROUP)))
+    said["resources"] = sorted(await list_names(resource.resources.list_by_resource_group(GROUP)))
     await finish(network.virtual_networks.begin_delete(GROUP, "net"))
     await finish(resource.resource_groups.begin_delete(GROUP))
     said["gone"] = await get(resource.resource_groups.check_existence(GROUP))

@@ -29,7 +29,7 @@ GOOD = {
 }
 
 
-def app(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> AppService:
+def make_host(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> AppService:
     return make(
         HostSetting(
             {"IDENTITY_ENDPOINT": ENDPOINT, "IDENTITY_HEADER": HEADER, **variables},
@@ -46,7 +46,7 @@ def parse(
 ) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     now = Now(1_700_000_000.0, 1.0)
-    return app(identity).parse(
+    return make_host(identity).parse(
         TokenHttpResponse(status, CIMultiDict(headers), SecretBytes(raw), now, 0.0)
     )
 
@@ -64,7 +64,7 @@ def parse(
     ],
 )
 def test_request_is_that_of_2019_08_01(identity: RequestedIdentity, addition: str) -> None:
-    request = app(identity).build_request(ARM, FetchRequest("claims", "rejected"))
+    request = make_host(identity).build_request(ARM, FetchRequest("claims", "rejected"))
     assert (request.method, request.body, request.thumbprint) == ("GET", None, None)
     assert request.headers == {"X-IDENTITY-HEADER": HEADER, "Metadata": "true"}
     assert request.url == (
@@ -75,7 +75,7 @@ def test_request_is_that_of_2019_08_01(identity: RequestedIdentity, addition: st
 
 
 def test_query_of_the_endpoint_is_kept_and_not_shown() -> None:
-    host = app(IDENTITY_ENDPOINT="http://h/token?code=7")
+    host = make_host(IDENTITY_ENDPOINT="http://h/token?code=7")
     assert host.build_request("r", FetchRequest()).url == (
         "http://h/token?code=7&api-version=2019-08-01&resource=r"
     )
@@ -84,11 +84,11 @@ def test_query_of_the_endpoint_is_kept_and_not_shown() -> None:
 
 def test_keys_tell_identities_apart_but_not_their_spelling() -> None:
     first, same = (
-        app(RequestedIdentity("client_id", GUID)),
-        app(RequestedIdentity("client_id", GUID.lower())),
+        make_host(RequestedIdentity("client_id", GUID)),
+        make_host(RequestedIdentity("client_id", GUID.lower())),
     )
-    assert first.cache_key == same.cache_key != app().cache_key
-    assert first.throttle_key == app().throttle_key
+    assert first.cache_key == same.cache_key != make_host().cache_key
+    assert first.throttle_key == make_host().throttle_key
     assert first.limits is None
     assert HEADER not in repr(first.cache_key)
 
@@ -165,7 +165,7 @@ def test_redirect_names_its_target_without_the_query() -> None:
 
 
 def test_other_server_is_named_by_its_response() -> None:
-    error = app().make_impostor_error("a page")
+    error = make_host().make_impostor_error("a page")
     assert (
         error.message == "a server other than the token endpoint of App Service responded: a page"
     )
@@ -191,6 +191,6 @@ def test_other_server_is_named_by_its_response() -> None:
 )
 def test_malformed_variable_is_an_error(variables: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        app(SYSTEM_ASSIGNED, **variables)
+        make_host(SYSTEM_ASSIGNED, **variables)
     assert said in raised.value.args[0]
     assert "pa55" not in str(raised.value)

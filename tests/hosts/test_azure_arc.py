@@ -25,7 +25,7 @@ NOW = Now(1_700_000_000.0, 1.0)
 GRANT = {"access_token": "t", "expires_in": "86400", "token_type": "Bearer"}
 
 
-def arc(
+def make_host(
     identity: RequestedIdentity = SYSTEM_ASSIGNED, platform: str = "linux", **environment: str
 ) -> AzureArc:
     return make(
@@ -35,15 +35,15 @@ def arc(
     )
 
 
-def says(
+def respond(
     status: int = 200, body: Any = None, headers: dict[str, str] | None = None
 ) -> TokenHttpResponse:
     text = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
     return TokenHttpResponse(status, CIMultiDict(headers or {}), SecretBytes(text), NOW, 0.1)
 
 
-def challenge(value: str | None) -> TokenHttpResponse:
-    return says(401, headers={} if value is None else {"WWW-Authenticate": value})
+def respond_challenge(value: str | None) -> TokenHttpResponse:
+    return respond(401, headers={} if value is None else {"WWW-Authenticate": value})
 
 
 def request(host: AzureArc, content: bytes | None = None) -> TokenRequest:
@@ -55,7 +55,7 @@ def request(host: AzureArc, content: bytes | None = None) -> TokenRequest:
 
 
 def test_first_request_has_no_secret() -> None:
-    made = request(arc(IDENTITY_ENDPOINT="http://127.0.0.1:40342/token"))
+    made = request(make_host(IDENTITY_ENDPOINT="http://127.0.0.1:40342/token"))
     assert made.method == "GET"
     assert made.url == (
         "http://127.0.0.1:40342/token?api-version=2020-06-01"
@@ -66,7 +66,7 @@ def test_first_request_has_no_secret() -> None:
 
 
 def test_agent_without_variables_has_the_known_endpoint() -> None:
-    host = arc()
+    host = make_host()
     assert host.endpoint == DEFAULT_ENDPOINT
     assert request(host).url.startswith(f"{DEFAULT_ENDPOINT}?")
     assert host.unreachable_help.endswith("Around")
@@ -86,9 +86,9 @@ def test_agent_without_variables_has_the_known_endpoint() -> None:
     ],
 )
 def test_identity_is_named_as_imds_does(identity: RequestedIdentity, query: str) -> None:
-    assert request(arc(identity)).url.endswith(query)
-    assert arc(identity).cache_key != arc().cache_key
-    assert arc(identity).throttle_key == arc().throttle_key
+    assert request(make_host(identity)).url.endswith(query)
+    assert make_host(identity).cache_key != make_host().cache_key
+    assert make_host(identity).throttle_key == make_host().throttle_key
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_identity_is_named_as_imds_does(identity: RequestedIdentity, query: str)
 )
 def test_malformed_endpoint_is_an_error(endpoint: str) -> None:
     with pytest.raises(ConfigurationError, match="IDENTITY_ENDPOINT must look like"):
-        arc(IDENTITY_ENDPOINT=endpoint)
+        make_host(IDENTITY_ENDPOINT=endpoint)
 
 
 @pytest.mark.parametrize("content", [b"key-1", b"key-1\n", b"\xef\xbb\xbfkey-1\r\n"])
 def test_second_request_has_the_key_as_a_secret(content: bytes) -> None:
-    made = request(arc(), content)
+    made = request(make_host(), content)
     assert made.headers["Authorization"] == "Basic key-1"
     assert "key-1" not in repr(dict(made.headers))
 
@@ -110,7 +110,7 @@ def test_second_request_has_the_key_as_a_secret(content: bytes) -> None:
     ("content", "said"), [(b"", "is empty"), (b"\xff\xfe", "U+FFFD"), (b"a\nb", "U+000A")]
 )
 def test_key_that_no_header_accepts_is_an_error(content: bytes, said: str) -> None:
-    made = arc().build_request(ARM, FetchRequest(), SecretBytes(content))
+    made = make_host().build_request(ARM, FetchRequest(), SecretBytes(content))
     assert isinstance(made, TokenError)
     assert said in made.message
     assert not made.transient
@@ -125,7 +125,7 @@ def test_key_that_no_header_accepts_is_an_error(content: bytes, said: str) -> No
     ],
 )
 def test_challenge_asks_for_the_key_file(header: str) -> None:
-    wanted = arc().parse(challenge(header))
+    wanted = make_host().parse(respond_challenge(header))
     assert isinstance(wanted, FileRequest)
     assert (wanted.path, wanted.directory) == (f"{KEYS}/1.key", KEYS)
     assert (wanted.suffix, wanted.most_bytes) == (".key", 4096)
@@ -144,8 +144,8 @@ WINDOWS = r"C:\ProgramData\AzureConnectedMachineAgent\Tokens"
     ],
 )
 def test_windows_has_a_directory_of_keys(environment: dict[str, str], directory: str) -> None:
-    host = arc(SYSTEM_ASSIGNED, "win32", **environment)
-    wanted = host.parse(challenge(rf"Basic realm={directory.upper()}\1.KEY"))
+    host = make_host(SYSTEM_ASSIGNED, "win32", **environment)
+    wanted = host.parse(respond_challenge(rf"Basic realm={directory.upper()}\1.KEY"))
     assert isinstance(wanted, FileRequest)
     assert (wanted.path, wanted.directory) == (rf"{directory.upper()}\1.KEY", directory)
 
@@ -169,7 +169,7 @@ def test_windows_has_a_directory_of_keys(environment: dict[str, str], directory:
     ],
 )
 def test_key_file_elsewhere_is_refused(platform: str, path: str, defect: str) -> None:
-    found = arc(platform=platform).parse(challenge(f"Basic realm={path}"))
+    found = make_host(platform=platform).parse(respond_challenge(f"Basic realm={path}"))
     assert isinstance(found, TokenError)
     assert defect in found.message
     assert "not read" in found.message
@@ -193,26 +193,26 @@ def test_key_file_elsewhere_is_refused(platform: str, path: str, defect: str) ->
     ],
 )
 def test_other_challenge_is_refused(header: str) -> None:
-    found = arc().parse(challenge(header))
+    found = make_host().parse(respond_challenge(header))
     assert isinstance(found, TokenError)
     assert "names no key file" in found.message
 
 
 def test_401_without_a_challenge_is_refused() -> None:
-    found = arc().parse(challenge(None))
+    found = make_host().parse(respond_challenge(None))
     assert isinstance(found, TokenError)
     assert "without WWW-Authenticate" in found.message
 
 
 def test_401_for_the_key_shows_the_agents_text() -> None:
     body = {"error": "unauthorized", "error_description": "The key has expired"}
-    found = arc().parse(says(401, body))
+    found = make_host().parse(respond(401, body))
     assert isinstance(found, TokenError)
     assert (found.code, "The key has expired" in found.message) == ("unauthorized", True)
 
 
 def test_answer_for_the_system_identity_is_a_grant() -> None:
-    grant = arc().parse(says(body={**GRANT, "client_id": GUID}))
+    grant = make_host().parse(respond(body={**GRANT, "client_id": GUID}))
     assert isinstance(grant, TokenResponse)
     assert (grant.secret, grant.client_id) == ("t", GUID)
 
@@ -229,10 +229,10 @@ def test_answer_for_the_system_identity_is_a_grant() -> None:
 def test_answer_for_the_wanted_identity_is_a_grant(
     identity: RequestedIdentity, echo: dict[str, str]
 ) -> None:
-    assert isinstance(arc(identity).parse(says(body={**GRANT, **echo})), TokenResponse)
+    assert isinstance(make_host(identity).parse(respond(body={**GRANT, **echo})), TokenResponse)
     # A system-assigned identity's token has a client id as well.
     for other in ({}, {"client_id": "other", "object_id": "other", "msi_res_id": "other"}):
-        found = arc(identity).parse(says(body={**GRANT, **other}))
+        found = make_host(identity).parse(respond(body={**GRANT, **other}))
         assert isinstance(found, TokenError)
         assert not found.transient
         assert identity.value in found.message
@@ -243,7 +243,7 @@ def test_answer_for_the_wanted_identity_is_a_grant(
 @pytest.mark.parametrize(("status", "transient"), [(400, False), (404, False), (410, False)])
 def test_error_has_code_and_text_of_the_body(status: int, transient: bool) -> None:
     body = {"error": "invalid_request", "error_description": "no such resource"}
-    found = arc().parse(says(status, body))
+    found = make_host().parse(respond(status, body))
     assert isinstance(found, TokenError)
     assert (found.code, found.message) == ("invalid_request", "no such resource")
     assert found.transient is transient
@@ -251,12 +251,12 @@ def test_error_has_code_and_text_of_the_body(status: int, transient: bool) -> No
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_throttling_and_failures_are_temporary(status: int) -> None:
-    found = arc().parse(says(status, b"oops"))
+    found = make_host().parse(respond(status, b"oops"))
     assert isinstance(found, TokenError)
     assert (found.transient, found.message) == (True, "oops")
 
 
 def test_another_server_is_named() -> None:
-    found = arc().make_impostor_error("an apple pie")
+    found = make_host().make_impostor_error("an apple pie")
     assert "an apple pie" in found.message
     assert found.help.endswith("Around")

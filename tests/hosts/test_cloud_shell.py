@@ -18,7 +18,7 @@ GUID = "98F51385-2edc-4b79-bed9-7718de4cb861"
 ENDPOINT = "http://localhost:50342/oauth2/token"
 
 
-def shell(identity: RequestedIdentity = SYSTEM_ASSIGNED) -> CloudShell:
+def make_host(identity: RequestedIdentity = SYSTEM_ASSIGNED) -> CloudShell:
     return make(
         HostSetting(
             {"MSI_ENDPOINT": ENDPOINT},
@@ -33,11 +33,11 @@ def shell(identity: RequestedIdentity = SYSTEM_ASSIGNED) -> CloudShell:
 def parse(status: int, body: Any) -> Any:
     now = Now(1_700_000_000.0, 1.0)
     raw = SecretBytes(json.dumps(body).encode())
-    return shell().parse(TokenHttpResponse(status, CIMultiDict(), raw, now, 0.0))
+    return make_host().parse(TokenHttpResponse(status, CIMultiDict(), raw, now, 0.0))
 
 
 def test_request_is_a_form_without_a_version() -> None:
-    request = shell().build_request("https://graph.microsoft.com/ü&a=b", FetchRequest("claims"))
+    request = make_host().build_request("https://graph.microsoft.com/ü&a=b", FetchRequest("claims"))
     assert (request.method, request.url) == ("POST", ENDPOINT)
     assert request.headers == {
         "Metadata": "true",
@@ -49,7 +49,7 @@ def test_request_is_a_form_without_a_version() -> None:
 @pytest.mark.parametrize("kind", ["client_id", "object_id", "resource_id"])
 def test_every_id_is_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=f"for an identity by its {kind}") as raised:
-        shell(RequestedIdentity(kind, GUID))
+        make_host(RequestedIdentity(kind, GUID))
     assert (
         raised.value.help == "Leave the id out: Cloud Shell has tokens of its signed-in user only"
     )

@@ -13,7 +13,7 @@ from aiomsi._hosts.identity import SYSTEM_ASSIGNED
 AUTHORITY = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
 
 
-def never(path: str) -> bool:
+def find_no_file(path: str) -> bool:
     return False
 
 
@@ -71,7 +71,7 @@ def never(path: str) -> bool:
 def test_environment_chooses_the_kind_of_host(
     environment: dict[str, str], name: str, chosen_by: str
 ) -> None:
-    choice = detect(environment, platform="linux", exists=never)
+    choice = detect(environment, platform="linux", exists=find_no_file)
     assert choice.name == name
     assert choice.chosen_by.startswith(chosen_by)
 
@@ -117,18 +117,18 @@ def test_agent_that_was_left_behind_is_explained() -> None:
 
 def test_identity_endpoint_alone_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="IDENTITY_ENDPOINT is set, but neither") as raised:
-        detect({"IDENTITY_ENDPOINT": "x"}, platform="linux", exists=never)
+        detect({"IDENTITY_ENDPOINT": "x"}, platform="linux", exists=find_no_file)
     assert "host=" in raised.value.help
 
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_each_kind_is_detected_or_named(name: str) -> None:
     environment = ENVIRONMENTS[name]
-    found = make_host(environment, SYSTEM_ASSIGNED, platform="linux", exists=never)
+    found = make_host(environment, SYSTEM_ASSIGNED, platform="linux", exists=find_no_file)
     assert (found.kind, found.chosen_by) == (HOSTS[name].title, HOSTS[name].why)
     crowd = {key: value for each in ENVIRONMENTS.values() for key, value in each.items()}
     named = make_host(
-        {**crowd, **environment}, SYSTEM_ASSIGNED, host=name, platform="linux", exists=never
+        {**crowd, **environment}, SYSTEM_ASSIGNED, host=name, platform="linux", exists=find_no_file
     )
     assert (named.kind, named.chosen_by) == (HOSTS[name].title, f"host={name!r}")
     assert named.cache_key == found.cache_key
@@ -137,7 +137,7 @@ def test_each_kind_is_detected_or_named(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(HOSTS) - {"imds", "azure-arc"}))
 def test_named_host_without_its_variables_is_an_error(name: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        make_host({}, SYSTEM_ASSIGNED, host=name, platform="linux", exists=never)
+        make_host({}, SYSTEM_ASSIGNED, host=name, platform="linux", exists=find_no_file)
     assert any(variable in raised.value.args[0] for variable in ENVIRONMENTS[name])
     assert raised.value.help.endswith(
         f"{HOSTS[name].title} was chosen: host={name!r} (host= chooses another)"
@@ -167,8 +167,8 @@ def test_unknown_name_of_a_host_is_an_error(name: object) -> None:
     ],
 )
 def test_unreachable_host_says_what_had_no_effect(environment: dict[str, str], said: str) -> None:
-    host = make_host(environment, SYSTEM_ASSIGNED, exists=never)
-    plain = make_host({}, SYSTEM_ASSIGNED, exists=never)
+    host = make_host(environment, SYSTEM_ASSIGNED, exists=find_no_file)
+    plain = make_host({}, SYSTEM_ASSIGNED, exists=find_no_file)
     assert host.cache_key == plain.cache_key
     assert "does not look like an Azure VM" in plain.unreachable_help
     assert host.unreachable_help == plain.unreachable_help + said

@@ -19,7 +19,7 @@ from aiomsi._hosts.base import (
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
 from aiomsi._hosts.imds import Imds
-from aiomsi._hosts.times import parse_http_date, parse_number
+from aiomsi._hosts.token_times import parse_http_date, parse_number
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
@@ -32,7 +32,7 @@ RESOURCE_ID = (
 ARM = "https://management.azure.com/"
 
 
-def never(path: str) -> bool:
+def find_no_file(path: str) -> bool:
     return False
 
 
@@ -46,7 +46,7 @@ def never(path: str) -> bool:
 )
 def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
     host = make_host(
-        {"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never
+        {"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=find_no_file
     )
     assert host.endpoint == endpoint
 
@@ -68,7 +68,9 @@ def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
 )
 def test_a_malformed_authority_is_an_error(authority: str, shown: str) -> None:
     with pytest.raises(ConfigurationError, match="AZURE_POD_IDENTITY_AUTHORITY_HOST") as raised:
-        make_host({"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never)
+        make_host(
+            {"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=find_no_file
+        )
     assert f"and is '{shown}'." in str(raised.value)
     assert "pa55" not in str(raised.value)
 
@@ -150,11 +152,11 @@ def answer(
     return TokenHttpResponse(status, named, SecretBytes(raw), Now(wall, 10.0 + took), took)
 
 
-def understood(body: object, **options: object) -> TokenResponse | TokenError:
+def parse_body(body: object, **options: object) -> TokenResponse | TokenError:
     return Imds().parse(answer(200, body, **options))  # type: ignore[arg-type]  # passed through
 
 
-def fields_of(found: TokenResponse | TokenError) -> tuple[object, ...]:
+def list_fields(found: TokenResponse | TokenError) -> tuple[object, ...]:
     assert isinstance(found, TokenResponse)
     return attrs.astuple(found)
 
@@ -180,7 +182,7 @@ GOOD = {
     ],
 )
 def test_numbers_may_be_strings_and_most_fields_may_be_missing(changes: dict[str, object]) -> None:
-    grant = understood(
+    grant = parse_body(
         {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
     )
     assert isinstance(grant, TokenResponse)
@@ -189,31 +191,31 @@ def test_numbers_may_be_strings_and_most_fields_may_be_missing(changes: dict[str
 
 
 def test_life_is_counted_from_sending() -> None:
-    assert fields_of(understood(GOOD, took=5.0)) == attrs.astuple(
+    assert list_fields(parse_body(GOOD, took=5.0)) == attrs.astuple(
         TokenResponse(Secret("secret"), 95.0, 1100)
     )
 
 
 def test_the_smaller_of_both_lives_counts() -> None:
-    assert fields_of(understood({**GOOD, "expires_on": "1050"})) == attrs.astuple(
+    assert list_fields(parse_body({**GOOD, "expires_on": "1050"})) == attrs.astuple(
         TokenResponse(Secret("secret"), 50.0, 1050)
     )
 
 
 def test_clock_that_runs_ahead_is_corrected_by_the_date_header() -> None:
     date = "Thu, 01 Jan 1970 00:16:40 GMT"
-    ahead = understood(GOOD, wall=9_000.0, Date=date)
-    assert fields_of(ahead) == attrs.astuple(TokenResponse(Secret("secret"), 100.0, None))
-    without = understood(GOOD, wall=9_000.0)
+    ahead = parse_body(GOOD, wall=9_000.0, Date=date)
+    assert list_fields(ahead) == attrs.astuple(TokenResponse(Secret("secret"), 100.0, None))
+    without = parse_body(GOOD, wall=9_000.0)
     assert isinstance(without, TokenResponse)
     assert without.life < 0
-    behind = understood(GOOD, wall=1_200.0, Date="Thu, 01 Jan 1970 01:00:00 GMT")
+    behind = parse_body(GOOD, wall=1_200.0, Date="Thu, 01 Jan 1970 01:00:00 GMT")
     assert isinstance(behind, TokenResponse)
     assert behind.life == -100
 
 
 def test_refresh_in_is_read_as_a_string_too() -> None:
-    grant = understood({**GOOD, "refresh_in": "50"})
+    grant = parse_body({**GOOD, "refresh_in": "50"})
     assert isinstance(grant, TokenResponse)
     assert grant.refresh_in == 50
 
@@ -229,7 +231,7 @@ def test_refresh_in_is_read_as_a_string_too() -> None:
     ],
 )
 def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: str) -> None:
-    problem = understood(body)
+    problem = parse_body(body)
     assert isinstance(problem, TokenError)
     assert said in problem.message
     assert problem.transient
@@ -237,7 +239,7 @@ def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: s
 
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"[" * 100_000, b"", b"OK"])
 def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
-    problem = understood(body)
+    problem = parse_body(body)
     assert isinstance(problem, TokenError)
     assert "a server other than Azure's IMDS" in problem.message
     assert "not a JSON object" in problem.message
@@ -259,7 +261,7 @@ def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
     ],
 )
 def test_expires_on_may_be_a_date_text(expires_on: object, seconds_left: float) -> None:
-    grant = understood({"access_token": "secret", "expires_on": expires_on})
+    grant = parse_body({"access_token": "secret", "expires_on": expires_on})
     assert isinstance(grant, TokenResponse)
     assert grant.life == seconds_left
 
@@ -279,7 +281,7 @@ def test_expires_on_may_be_a_date_text(expires_on: object, seconds_left: float) 
     ],
 )
 def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted: str) -> None:
-    problem = understood({"access_token": "very-secret", **fields})
+    problem = parse_body({"access_token": "very-secret", **fields})
     assert isinstance(problem, TokenError)
     assert f"the response's {quoted} can't be read" in problem.message
     assert not problem.transient
@@ -287,7 +289,7 @@ def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted:
 
 
 def test_expiry_that_cannot_be_read_beside_a_good_one_is_ignored() -> None:
-    assert fields_of(understood({**GOOD, "expires_in": "soon"})) == attrs.astuple(
+    assert list_fields(parse_body({**GOOD, "expires_in": "soon"})) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
 
@@ -295,13 +297,13 @@ def test_expiry_that_cannot_be_read_beside_a_good_one_is_ignored() -> None:
 @pytest.mark.parametrize("left", [-3_000, 5, 500])
 def test_clock_ahead_by_nearly_a_life_is_corrected(left: int) -> None:
     body = {"access_token": "secret", "expires_on": 90_000}
-    grant = understood(body, wall=90_000.0 - left, Date="Thu, 01 Jan 1970 01:00:00 GMT")
-    assert fields_of(grant) == attrs.astuple(TokenResponse(Secret("secret"), 86_400.0, None))
+    grant = parse_body(body, wall=90_000.0 - left, Date="Thu, 01 Jan 1970 01:00:00 GMT")
+    assert list_fields(grant) == attrs.astuple(TokenResponse(Secret("secret"), 86_400.0, None))
 
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:01 GMT", "nonsense"])
 def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
-    grant = understood({"access_token": "secret", "expires_on": 190_000}, wall=189_995.0, Date=date)
+    grant = parse_body({"access_token": "secret", "expires_on": 190_000}, wall=189_995.0, Date=date)
     assert isinstance(grant, TokenResponse)
     assert grant.life == 5
 
@@ -320,7 +322,7 @@ def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
     ],
 )
 def test_token_that_no_header_takes_is_refused(changes: dict[str, object], said: str) -> None:
-    problem = understood({**GOOD, **changes})
+    problem = parse_body({**GOOD, **changes})
     assert isinstance(problem, TokenError)
     assert said in problem.message
     assert "very" not in problem.message
@@ -330,16 +332,16 @@ def test_token_that_no_header_takes_is_refused(changes: dict[str, object], said:
     "changes", [{"access_token": "secret\r\n"}, {"token_type": "bearer"}, {"token_type": None}]
 )
 def test_white_space_and_spelling_of_the_type_do_not_matter(changes: dict[str, object]) -> None:
-    assert fields_of(understood({**GOOD, **changes})) == attrs.astuple(
+    assert list_fields(parse_body({**GOOD, **changes})) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
 
 
 def test_byte_order_mark_does_not_matter() -> None:
-    assert fields_of(understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())) == attrs.astuple(
+    assert list_fields(parse_body(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
-    assert fields_of(understood(json.dumps(GOOD).encode("utf-16"))) == attrs.astuple(
+    assert list_fields(parse_body(json.dumps(GOOD).encode("utf-16"))) == attrs.astuple(
         TokenResponse(Secret("secret"), 100.0, 1100)
     )
 

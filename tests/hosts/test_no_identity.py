@@ -20,25 +20,30 @@ FABRIC = {
 LEARNING = {"MSI_ENDPOINT": "http://127.0.0.1:1/msi", "MSI_SECRET": "x"}
 
 
-def imds_error(text: str) -> object:
+def make_imds_error(text: str) -> object:
     return {"error": "invalid_request", "error_description": text}
 
 
-def app_error(text: str) -> object:
+def make_app_error(text: str) -> object:
     return {"statusCode": 400, "message": text}
 
 
 @pytest.mark.parametrize(
     ("environment", "status", "body", "absent"),
     [
-        ({}, 400, imds_error("Identity not found"), True),
-        ({}, 400, imds_error("AADSTS500011: The resource principal was not found"), False),
-        ({}, 400, imds_error("Multiple user assigned identities exist"), False),
-        ({}, 404, imds_error("Identity not found"), False),
+        ({}, 400, make_imds_error("Identity not found"), True),
+        ({}, 400, make_imds_error("AADSTS500011: The resource principal was not found"), False),
+        ({}, 400, make_imds_error("Multiple user assigned identities exist"), False),
+        ({}, 404, make_imds_error("Identity not found"), False),
         ({}, 403, "<html>Sign in</html>", True),
-        (APP_SERVICE, 400, app_error("No User Assigned or Delegated Managed Identity found"), True),
-        (APP_SERVICE, 400, app_error("Bad audience"), False),
-        (APP_SERVICE, 500, app_error("No Managed Identity found"), False),
+        (
+            APP_SERVICE,
+            400,
+            make_app_error("No User Assigned or Delegated Managed Identity found"),
+            True,
+        ),
+        (APP_SERVICE, 400, make_app_error("Bad audience"), False),
+        (APP_SERVICE, 500, make_app_error("No Managed Identity found"), False),
         (LEARNING, 400, {"Message": "Identity not found"}, True),
         (FABRIC, 404, {"error": {"code": "ManagedIdentityNotFound", "message": "-"}}, True),
         (FABRIC, 404, "", True),

@@ -27,7 +27,7 @@ VARIABLES = {
 }
 
 
-def fabric(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> ServiceFabric:
+def make_host(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> ServiceFabric:
     return make(
         HostSetting(
             {**VARIABLES, **variables},
@@ -42,13 +42,13 @@ def fabric(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> S
 def parse(status: int, body: Any, headers: dict[str, str] | None = None) -> Any:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     now = Now(1_700_000_000.0, 1.0)
-    return fabric().parse(
+    return make_host().parse(
         TokenHttpResponse(status, CIMultiDict(headers or {}), SecretBytes(text), now, 0.1)
     )
 
 
 def test_request_pins_the_certificate_and_masks_the_header() -> None:
-    made = fabric().build_request(ARM, FetchRequest(rejected=Secret("test_token")))
+    made = make_host().build_request(ARM, FetchRequest(rejected=Secret("test_token")))
     assert (made.method, made.url) == (
         "GET",
         f"{ENDPOINT}?api-version=2019-07-01-preview&resource=https%3A%2F%2Fmanagement.azure.com%2F",
@@ -60,17 +60,17 @@ def test_request_pins_the_certificate_and_masks_the_header() -> None:
 
 
 def test_claims_name_the_rejected_token_by_its_hash() -> None:
-    made = fabric().build_request(ARM, FetchRequest("{}", Secret("test_token")))
+    made = make_host().build_request(ARM, FetchRequest("{}", Secret("test_token")))
     assert made.url.endswith(
         "&xms_cc=cp1&token_sha256_to_refresh="
         "cc0af97287543b65da2c7e1476426021826cab166f1e063ed012b855ff819656"
     )
-    made = fabric().build_request(ARM, FetchRequest("{}", None))
+    made = make_host().build_request(ARM, FetchRequest("{}", None))
     assert made.url.endswith("&xms_cc=cp1")
 
 
 def test_query_of_the_endpoint_is_kept() -> None:
-    made = fabric(IDENTITY_ENDPOINT="https://x/token?y=1").build_request(ARM, FetchRequest())
+    made = make_host(IDENTITY_ENDPOINT="https://x/token?y=1").build_request(ARM, FetchRequest())
     assert made.url.startswith("https://x/token?y=1&api-version=")
 
 
@@ -84,7 +84,7 @@ def test_query_of_the_endpoint_is_kept() -> None:
 )
 def test_any_id_is_refused(identity: RequestedIdentity) -> None:
     with pytest.raises(ConfigurationError, match=f"by its {identity.kind}") as raised:
-        fabric(identity)
+        make_host(identity)
     assert "manifest" in raised.value.help
 
 
@@ -93,31 +93,31 @@ def test_any_id_is_refused(identity: RequestedIdentity) -> None:
 )
 def test_endpoint_must_be_https(endpoint: str) -> None:
     with pytest.raises(ConfigurationError, match="look like 'https://"):
-        fabric(IDENTITY_ENDPOINT=endpoint)
+        make_host(IDENTITY_ENDPOINT=endpoint)
 
 
 @pytest.mark.parametrize("header", ["", "  ", "a\nb", "é"])
 def test_header_must_be_a_header(header: str) -> None:
     with pytest.raises(ConfigurationError, match="IDENTITY_HEADER"):
-        fabric(IDENTITY_HEADER=header)
+        make_host(IDENTITY_HEADER=header)
 
 
 @pytest.mark.parametrize("thumbprint", ["", "ab", THUMBPRINT[:-1] + "x", THUMBPRINT + "0"])
 def test_malformed_thumbprint_is_an_error(thumbprint: str) -> None:
     with pytest.raises(ConfigurationError, match="IDENTITY_SERVER_THUMBPRINT must be"):
-        fabric(IDENTITY_SERVER_THUMBPRINT=thumbprint)
+        make_host(IDENTITY_SERVER_THUMBPRINT=thumbprint)
 
 
 def test_thumbprint_may_have_separators() -> None:
     pairs = [THUMBPRINT[at : at + 2] for at in range(0, 40, 2)]
-    assert fabric(IDENTITY_SERVER_THUMBPRINT=":".join(pairs)).thumbprint == THUMBPRINT.lower()
-    assert fabric(IDENTITY_SERVER_THUMBPRINT=" ".join(pairs)).thumbprint == THUMBPRINT.lower()
+    assert make_host(IDENTITY_SERVER_THUMBPRINT=":".join(pairs)).thumbprint == THUMBPRINT.lower()
+    assert make_host(IDENTITY_SERVER_THUMBPRINT=" ".join(pairs)).thumbprint == THUMBPRINT.lower()
 
 
 def test_keys_hold_no_secret() -> None:
-    host = fabric()
+    host = make_host()
     assert HEADER not in f"{host!r} {host.cache_key} {host.throttle_key}"
-    other = fabric(IDENTITY_SERVER_THUMBPRINT="0" * 40)
+    other = make_host(IDENTITY_SERVER_THUMBPRINT="0" * 40)
     assert host.cache_key != other.cache_key
     assert host.throttle_key == other.throttle_key
     assert host.limits is None
@@ -161,6 +161,6 @@ def test_redirect_is_refused_without_its_query() -> None:
 
 
 def test_another_server_is_named() -> None:
-    found = fabric().make_impostor_error("an apple pie")
+    found = make_host().make_impostor_error("an apple pie")
     assert "an apple pie" in found.message
     assert found.help.endswith("Around")

@@ -30,7 +30,7 @@ VARIABLES = {
 GRANT = {"token_type": "Bearer", "expires_in": 86_399, "ext_expires_in": 86_399}
 
 
-def entra(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> WorkloadIdentity:
+def make_host(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> WorkloadIdentity:
     return make(
         HostSetting(
             {**VARIABLES, **variables},
@@ -45,10 +45,12 @@ def entra(identity: RequestedIdentity = SYSTEM_ASSIGNED, **variables: str) -> Wo
 def parse(status: int, body: Any) -> Any:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     now = Now(1_700_000_000.0, 1.0)
-    return entra().parse(TokenHttpResponse(status, CIMultiDict(), SecretBytes(text), now, 0.1))
+    return make_host().parse(TokenHttpResponse(status, CIMultiDict(), SecretBytes(text), now, 0.1))
 
 
-def form(host: WorkloadIdentity, order: FetchRequest, resource: str = ARM) -> dict[str, list[str]]:
+def parse_form(
+    host: WorkloadIdentity, order: FetchRequest, resource: str = ARM
+) -> dict[str, list[str]]:
     made = host.build_request(resource, order, SecretBytes(f"{ASSERTION}\n".encode()))
     assert isinstance(made, TokenRequest)
     assert made.body is not None
@@ -56,7 +58,7 @@ def form(host: WorkloadIdentity, order: FetchRequest, resource: str = ARM) -> di
 
 
 def test_every_fetch_begins_with_the_file() -> None:
-    host = entra()
+    host = make_host()
     for _ in range(2):
         wanted = host.build_request(ARM, FetchRequest())
         assert isinstance(wanted, FileRequest)
@@ -66,7 +68,7 @@ def test_every_fetch_begins_with_the_file() -> None:
 
 
 def test_request_is_a_form_with_the_assertion() -> None:
-    made = entra().build_request(ARM, FetchRequest(), SecretBytes(ASSERTION.encode()))
+    made = make_host().build_request(ARM, FetchRequest(), SecretBytes(ASSERTION.encode()))
     assert isinstance(made, TokenRequest)
     assert (made.method, made.url) == (
         "POST",
@@ -74,7 +76,7 @@ def test_request_is_a_form_with_the_assertion() -> None:
     )
     assert made.headers["Content-Type"] == "application/x-www-form-urlencoded"
     assert ASSERTION not in f"{made.headers} {made.body!r} {made.url}"
-    assert form(entra(), FetchRequest()) == {
+    assert parse_form(make_host(), FetchRequest()) == {
         "grant_type": ["client_credentials"],
         "client_id": [CLIENT],
         "scope": ["https://management.azure.com/.default"],
@@ -84,7 +86,7 @@ def test_request_is_a_form_with_the_assertion() -> None:
 
 
 def test_claims_are_a_field_of_the_form() -> None:
-    assert form(entra(), FetchRequest('{"a": "b"}'))["claims"] == ['{"a": "b"}']
+    assert parse_form(make_host(), FetchRequest('{"a": "b"}'))["claims"] == ['{"a": "b"}']
 
 
 @pytest.mark.parametrize(
@@ -108,10 +110,10 @@ def test_scope_is_as_entra_expects_it(scope: str, sent: str) -> None:
 
 def test_argument_precedes_the_variable() -> None:
     other = "00000000-0000-0000-0000-000000000007"
-    host = entra(RequestedIdentity("client_id", other))
-    assert form(host, FetchRequest())["client_id"] == [other]
-    assert host.cache_key != entra().cache_key
-    assert host.throttle_key == entra().throttle_key
+    host = make_host(RequestedIdentity("client_id", other))
+    assert parse_form(host, FetchRequest())["client_id"] == [other]
+    assert host.cache_key != make_host().cache_key
+    assert host.throttle_key == make_host().throttle_key
     assert host.limits is None
     assert host.unreachable_help.endswith("Around")
     assert host.chosen_by == "a test"
@@ -120,7 +122,7 @@ def test_argument_precedes_the_variable() -> None:
 @pytest.mark.parametrize("kind", ["object_id", "resource_id"])
 def test_other_id_than_the_client_id_is_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=f"by its {kind}") as raised:
-        entra(RequestedIdentity(kind, CLIENT))
+        make_host(RequestedIdentity(kind, CLIENT))
     assert "client_id=" in raised.value.help
 
 
@@ -138,7 +140,7 @@ def test_other_id_than_the_client_id_is_refused(kind: str) -> None:
 )
 def test_missing_variable_is_an_error(variables: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        entra(SYSTEM_ASSIGNED, **variables)
+        make_host(SYSTEM_ASSIGNED, **variables)
 
 
 @pytest.mark.parametrize(
@@ -146,11 +148,11 @@ def test_missing_variable_is_an_error(variables: dict[str, str], said: str) -> N
 )
 def test_malformed_tenant_is_an_error(tenant: str) -> None:
     with pytest.raises(ConfigurationError, match="AZURE_TENANT_ID must be"):
-        entra(AZURE_TENANT_ID=tenant)
+        make_host(AZURE_TENANT_ID=tenant)
 
 
 def test_tenant_may_be_a_domain() -> None:
-    assert entra(AZURE_TENANT_ID="contoso.example").endpoint.endswith(
+    assert make_host(AZURE_TENANT_ID="contoso.example").endpoint.endswith(
         "/contoso.example/oauth2/v2.0/token"
     )
 
@@ -169,11 +171,11 @@ def test_tenant_may_be_a_domain() -> None:
 )
 def test_authority_must_be_https_without_a_path(authority: str) -> None:
     with pytest.raises(ConfigurationError, match="AZURE_AUTHORITY_HOST must"):
-        entra(AZURE_AUTHORITY_HOST=authority)
+        make_host(AZURE_AUTHORITY_HOST=authority)
 
 
 def test_authority_may_be_a_name() -> None:
-    host = entra(AZURE_AUTHORITY_HOST="login.microsoftonline.us")
+    host = make_host(AZURE_AUTHORITY_HOST="login.microsoftonline.us")
     assert host.endpoint.startswith("https://login.microsoftonline.us/")
 
 
@@ -181,7 +183,7 @@ def test_authority_may_be_a_name() -> None:
     ("content", "said"), [(b" \n", "is empty"), (b"a\xffb", "U+FFFD"), (b"a\0b", "U+0000")]
 )
 def test_file_without_a_token_is_an_error(content: bytes, said: str) -> None:
-    made = entra().build_request(ARM, FetchRequest(), SecretBytes(content))
+    made = make_host().build_request(ARM, FetchRequest(), SecretBytes(content))
     assert isinstance(made, TokenError)
     assert said in made.message
     assert FILE in made.message
@@ -240,6 +242,6 @@ def test_only_throttling_and_failures_are_temporary(status: int) -> None:
 
 
 def test_another_server_is_named() -> None:
-    found = entra().make_impostor_error("an apple pie")
+    found = make_host().make_impostor_error("an apple pie")
     assert "an apple pie" in found.message
     assert found.help.endswith("Around")

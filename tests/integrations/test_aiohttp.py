@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from azure.identity import DefaultAzureCredential as SynchronousCredential
-from loops import until
+from loops import wait_until
 from recorder import Issuer, Recorder, Seen, accept_only, redirect, refuse
 
 from aiomsi import ConfigurationError, CredentialError, ManagedIdentityCredential, SharedCredential
@@ -26,7 +26,7 @@ CLAIMS_CHALLENGE = f'Bearer realm="", error="insufficient_claims", {DEMAND}'
 
 
 @asynccontextmanager
-async def session(
+async def open_session(
     credential: Any,
     respond: Callable[[Seen], web.StreamResponse | Awaitable[web.StreamResponse]],
     **options: Any,
@@ -58,7 +58,7 @@ def test_many_refused_requests_share_one_refresh(
         def respond(seen: Seen) -> web.StreamResponse:
             return refuse() if seen.token == first else web.Response(text="ok")
 
-        async with session(credential, respond) as (http, recorder, url):
+        async with open_session(credential, respond) as (http, recorder, url):
             results = await asyncio.gather(*(get(http, url) for _ in range(30)))
         assert set(results) == {(200, "ok")}
         assert recorder.tokens.count(first) == 30
@@ -98,7 +98,7 @@ def test_many_claims_challenges_share_one_refresh() -> None:
                 return refuse(WWW_Authenticate=CLAIMS_CHALLENGE)
             return web.Response(text="ok")
 
-        async with session(issuer, respond) as (http, recorder, url):
+        async with open_session(issuer, respond) as (http, recorder, url):
             results = await asyncio.gather(*(get(http, url) for _ in range(30)))
         assert set(results) == {(200, "ok")}
         assert recorder.tokens.count("token-1") == 30
@@ -119,9 +119,9 @@ def test_late_refusal_of_an_old_token_starts_no_refresh(challenge: str) -> None:
                 return refuse(WWW_Authenticate=challenge)
             return web.Response(text="ok")
 
-        async with session(issuer, respond) as (http, recorder, url):
+        async with open_session(issuer, respond) as (http, recorder, url):
             late = asyncio.ensure_future(get(http, f"{url}/late"))
-            await until(lambda: bool(recorder.seen))
+            await wait_until(lambda: bool(recorder.seen))
             assert await get(http, url) == (200, "ok")
             over.set()
             assert await late == (200, "ok")
@@ -136,7 +136,7 @@ def test_middlewares_over_one_shared_credential_share_its_token() -> None:
         issuer = Issuer()
         shared = SharedCredential(issuer)
         for _ in range(2):
-            async with session(shared, lambda _: web.Response()) as (http, recorder, url):
+            async with open_session(shared, lambda _: web.Response()) as (http, recorder, url):
                 await get(http, url)
             assert recorder.tokens == ["token-1"]
         assert issuer.claims == [None]
@@ -170,7 +170,7 @@ def test_subclass_that_overrides_get_token_is_called(azure_environment: object) 
             return await Issuer().get_token()
 
     async def main() -> None:
-        async with session(Fixed(), lambda _: web.Response()) as (http, recorder, url):
+        async with open_session(Fixed(), lambda _: web.Response()) as (http, recorder, url):
             await get(http, url)
         assert recorder.tokens == ["token-1"]
 
@@ -181,7 +181,7 @@ def test_error_of_the_credential_is_raised_before_the_request() -> None:
     async def main() -> None:
         issuer = Issuer()
         issuer.error = OSError("no network")
-        async with session(issuer, lambda _: web.Response()) as (http, recorder, url):
+        async with open_session(issuer, lambda _: web.Response()) as (http, recorder, url):
             with pytest.raises(CredentialError, match="no network"):
                 await get(http, url)
         assert recorder.seen == []
@@ -193,7 +193,7 @@ def test_wait_for_a_token_counts_in_the_total_timeout() -> None:
     async def main() -> None:
         issuer = Issuer()
         issuer.gate = asyncio.Event()
-        async with session(issuer, lambda _: web.Response(text="ok")) as (http, recorder, url):
+        async with open_session(issuer, lambda _: web.Response(text="ok")) as (http, recorder, url):
             with pytest.raises(TimeoutError):
                 await get(http, url, timeout=aiohttp.ClientTimeout(total=0.02))
             assert (recorder.seen, issuer.claims) == ([], [None])
@@ -211,7 +211,7 @@ def test_wait_for_a_token_counts_in_the_total_timeout() -> None:
 def test_authorization_of_the_caller_is_sent_as_it_is() -> None:
     async def main() -> None:
         issuer = Issuer()
-        async with session(issuer, lambda _: refuse()) as (http, recorder, url):
+        async with open_session(issuer, lambda _: refuse()) as (http, recorder, url):
             status, _ = await get(http, url, headers={"authorization": "Bearer mine"})
             user = url.replace("://", "://user:password@")
             assert (await get(http, user))[0] == status == 401
@@ -225,7 +225,7 @@ def test_authorization_of_the_caller_is_sent_as_it_is() -> None:
 
 def test_request_without_middlewares_has_no_token() -> None:
     async def main() -> None:
-        async with session(Issuer(), lambda _: refuse()) as (http, recorder, url):
+        async with open_session(Issuer(), lambda _: refuse()) as (http, recorder, url):
             assert (await get(http, url, middlewares=()))[0] == 401
         assert recorder.tokens == [None]
 
@@ -284,7 +284,7 @@ def test_response_that_no_token_would_change_is_returned(
 ) -> None:
     async def main() -> None:
         issuer = Issuer()
-        async with session(issuer, respond) as (http, recorder, url):
+        async with open_session(issuer, respond) as (http, recorder, url):
             status, text = await get(http, url)
         assert status == respond(recorder.seen[0]).status
         assert text or status == 403
@@ -296,7 +296,7 @@ def test_response_that_no_token_would_change_is_returned(
 
 def test_second_refusal_is_returned_with_its_body() -> None:
     async def main() -> None:
-        async with session(Issuer(), lambda _: refuse()) as (http, recorder, url):
+        async with open_session(Issuer(), lambda _: refuse()) as (http, recorder, url):
             assert await get(http, url) == (401, "refused")
         assert recorder.tokens == ["token-1", "token-2"]
 
@@ -305,7 +305,7 @@ def test_second_refusal_is_returned_with_its_body() -> None:
 
 def test_refusal_is_returned_if_the_token_stays_the_same() -> None:
     async def main() -> None:
-        async with session(Issuer(fixed=True), lambda _: refuse()) as (http, recorder, url):
+        async with open_session(Issuer(fixed=True), lambda _: refuse()) as (http, recorder, url):
             assert await get(http, url) == (401, "refused")
         assert recorder.tokens == ["token-1"]
 
@@ -321,7 +321,7 @@ def test_error_of_the_refresh_is_raised() -> None:
             return refuse()
 
         # A connection that was left open would be reported.
-        async with session(issuer, respond) as (http, recorder, url):
+        async with open_session(issuer, respond) as (http, recorder, url):
             with pytest.raises(CredentialError, match="no network"):
                 await get(http, url)
         assert recorder.tokens == ["token-1"]
@@ -335,12 +335,12 @@ def test_connection_is_closed_after_a_cancelled_refresh() -> None:
 
         def respond(seen: Seen) -> web.StreamResponse:
             issuer.gate = asyncio.Event()
-            return long_refusal(3_000_000, chunked=True)
+            return refuse_at_length(3_000_000, chunked=True)
 
         connector = aiohttp.TCPConnector(limit=1)
-        async with session(issuer, respond, connector=connector) as (http, recorder, url):
+        async with open_session(issuer, respond, connector=connector) as (http, recorder, url):
             call = asyncio.ensure_future(get(http, url))
-            await until(lambda: len(issuer.claims) == 2)
+            await wait_until(lambda: len(issuer.claims) == 2)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
@@ -356,10 +356,10 @@ def test_connection_is_closed_after_an_error_of_the_refresh() -> None:
 
         def respond(seen: Seen) -> web.StreamResponse:
             issuer.error = OSError("no network")
-            return long_refusal(3_000_000, chunked=True)
+            return refuse_at_length(3_000_000, chunked=True)
 
         connector = aiohttp.TCPConnector(limit=1)
-        async with session(issuer, respond, connector=connector) as (http, _, url):
+        async with open_session(issuer, respond, connector=connector) as (http, _, url):
             with pytest.raises(CredentialError) as caught:
                 await get(http, url)
             # The error, whose frames hold the response, is still there.
@@ -369,7 +369,7 @@ def test_connection_is_closed_after_an_error_of_the_refresh() -> None:
     asyncio.run(main())
 
 
-async def stream() -> AsyncIterator[bytes]:
+async def stream_body() -> AsyncIterator[bytes]:
     yield b"streamed"
 
 
@@ -381,9 +381,9 @@ def test_refused_stream_gives_the_next_request_another_token(challenge: str) -> 
         def respond(seen: Seen) -> web.StreamResponse:
             return web.Response() if seen.token == "token-2" else refuse(WWW_Authenticate=challenge)
 
-        async with session(issuer, respond) as (http, recorder, url):
+        async with open_session(issuer, respond) as (http, recorder, url):
             for expected in (401, 200):
-                async with http.put(url, data=stream()) as response:
+                async with http.put(url, data=stream_body()) as response:
                     assert response.status == expected
         assert [each.body for each in recorder.seen] == [b"streamed"] * 2
         assert issuer.claims == [None, CLAIMS if "claims" in challenge else None]
@@ -400,8 +400,8 @@ def test_refusal_of_a_stream_is_returned_if_the_refresh_fails() -> None:
             return refuse(WWW_Authenticate=CLAIMS_CHALLENGE)
 
         async with (
-            session(issuer, respond) as (http, _, url),
-            http.put(url, data=stream()) as response,
+            open_session(issuer, respond) as (http, _, url),
+            http.put(url, data=stream_body()) as response,
         ):
             assert (response.status, await response.text()) == (401, "refused")
         assert issuer.claims == [None, CLAIMS]
@@ -412,7 +412,7 @@ def test_refusal_of_a_stream_is_returned_if_the_refresh_fails() -> None:
 # The first response
 
 
-def long_refusal(size: int, *, chunked: bool) -> web.Response:
+def refuse_at_length(size: int, *, chunked: bool) -> web.Response:
     response = refuse()
     response.text = "x" * size
     if chunked:
@@ -437,11 +437,11 @@ def test_connection_of_a_short_refusal_is_used_again(
         def respond(seen: Seen) -> web.StreamResponse:
             if seen.token == "token-2":
                 return web.Response(text="ok")
-            return long_refusal(size, chunked=chunked)
+            return refuse_at_length(size, chunked=chunked)
 
         # With one connection, the second request waits for the release of the first.
         connector = aiohttp.TCPConnector(limit=1)
-        async with session(Issuer(), respond, connector=connector, trace_configs=[trace]) as (
+        async with open_session(Issuer(), respond, connector=connector, trace_configs=[trace]) as (
             http,
             _,
             url,
@@ -455,8 +455,8 @@ def test_connection_of_a_short_refusal_is_used_again(
 @pytest.mark.parametrize("chunked", [False, True])
 def test_long_refusal_is_returned_whole(chunked: bool) -> None:
     async def main() -> None:
-        async with session(
-            Issuer(fixed=True), lambda _: long_refusal(300_000, chunked=chunked)
+        async with open_session(
+            Issuer(fixed=True), lambda _: refuse_at_length(300_000, chunked=chunked)
         ) as (http, _, url):
             assert await get(http, url) == (401, "x" * 300_000)
 
@@ -504,7 +504,7 @@ def test_middleware_that_repeats_the_request_repeats_no_token() -> None:
                 assert "Authorization" not in request.headers
             return await handler(request)
 
-        async with session(Issuer(), lambda _: refuse(), middlewares=[twice]) as (
+        async with open_session(Issuer(), lambda _: refuse(), middlewares=[twice]) as (
             http,
             recorder,
             url,
@@ -556,7 +556,7 @@ def test_credential_that_uses_the_session_is_not_called_again(is_pinned: bool) -
         credential, issuing = ThroughSession(), Recorder()
         async with (
             issuing.serve() as place,
-            session(credential, lambda _: web.Response(text="ok")) as (http, recorder, url),
+            open_session(credential, lambda _: web.Response(text="ok")) as (http, recorder, url),
         ):
             credential.http, credential.url = http, url if is_pinned else place
             if is_pinned:
@@ -576,7 +576,7 @@ def test_credential_that_uses_the_session_is_not_called_again(is_pinned: bool) -
 
 def test_token_is_in_no_header_that_errors_show() -> None:
     async def main() -> None:
-        async with session(Issuer(), lambda _: redirect("/", 308)) as (http, _, url):
+        async with open_session(Issuer(), lambda _: redirect("/", 308)) as (http, _, url):
             async with http.get(url, allow_redirects=False) as response:
                 shown = [repr(response.request_info), repr(response)]
             with pytest.raises(aiohttp.TooManyRedirects) as caught:
@@ -613,7 +613,7 @@ def test_malformed_argument_is_refused_at_once(credential: Any, scope: str, host
 
 def test_service_that_accepts_the_second_token_gets_it() -> None:
     async def main() -> None:
-        async with session(Issuer(), accept_only("token-2")) as (http, recorder, url):
+        async with open_session(Issuer(), accept_only("token-2")) as (http, recorder, url):
             assert await get(http, url) == (200, "ok")
             assert await get(http, url) == (200, "ok")
         assert recorder.tokens == ["token-1", "token-2", "token-2"]

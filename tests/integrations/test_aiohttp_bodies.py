@@ -28,7 +28,7 @@ async def generate() -> AsyncIterator[bytes]:
     yield b"end"
 
 
-def form(**fields: Any) -> aiohttp.FormData:
+def make_form(**fields: Any) -> aiohttp.FormData:
     data = aiohttp.FormData()
     data.add_field("text", "value")
     for name, value in fields.items():
@@ -65,7 +65,7 @@ def files(tmp_path: Path) -> Iterator[Files]:
         yield made
 
 
-def in_parts(files: Files) -> aiohttp.MultipartWriter:
+def make_multipart(files: Files) -> aiohttp.MultipartWriter:
     writer = aiohttp.MultipartWriter()
     writer.append("text")
     inner = aiohttp.MultipartWriter()
@@ -81,11 +81,11 @@ REPEATED: dict[str, Callable[[Files], Any]] = {
     "memoryview": lambda _: memoryview(CONTENT),
     "str": lambda _: "text",
     "fields": lambda _: {"a": "1", "b": "2"},
-    "a form": lambda _: form(),
-    "a form with bytes": lambda _: form(content=CONTENT),
-    "a form with a file": lambda files: form(file=files.open(), more=b"x"),
-    "a form with a file in memory": lambda _: form(file=io.BytesIO(CONTENT)),
-    "parts within parts": in_parts,
+    "a form": lambda _: make_form(),
+    "a form with bytes": lambda _: make_form(content=CONTENT),
+    "a form with a file": lambda files: make_form(file=files.open(), more=b"x"),
+    "a form with a file in memory": lambda _: make_form(file=io.BytesIO(CONTENT)),
+    "parts within parts": make_multipart,
     "a file": Files.open,
     "the rest of a file": lambda files: files.open(at=7),
     "a file in memory": lambda _: io.BytesIO(CONTENT),
@@ -94,9 +94,9 @@ REPEATED: dict[str, Callable[[Files], Any]] = {
 }
 HANDED_BACK: dict[str, Callable[[Files], Any]] = {
     "an async generator": lambda _: generate(),
-    "a form with an async generator": lambda _: form(stream=generate()),
+    "a form with an async generator": lambda _: make_form(stream=generate()),
     "a pipe": Files.pipe,
-    "a form with a pipe": lambda files: form(file=files.pipe()),
+    "a form with a pipe": lambda files: make_form(file=files.pipe()),
 }
 
 

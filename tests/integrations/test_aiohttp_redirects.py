@@ -39,7 +39,7 @@ class Loopback(AbstractResolver):
 
 
 @asynccontextmanager
-async def session(
+async def open_session(
     *middlewares: aiohttp.ClientMiddlewareType,
 ) -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(resolver=Loopback(), ssl=False)
@@ -72,7 +72,7 @@ async def follow(location: str, certificate: Certificate, issuer: Issuer) -> tup
         )
         middleware = bearer(issuer, SCOPE, hosts=[f"{HOST}:{ports[0]}"])
         async with (
-            session(middleware) as http,
+            open_session(middleware) as http,
             http.put(f"https://{HOST}:{ports[0]}/", data=b"body") as response,
         ):
             return recorder.seen, response.status
@@ -105,7 +105,7 @@ def test_other_spelling_of_the_address_has_no_token(address: str, certificate: C
                 redirect(f"https://{address}:{port}/x") if seen.path == "/" else refuse()
             )
             # aiohttp refuses such a URL in later versions, and the tests' guard in earlier ones.
-            async with session(bearer(Issuer(), SCOPE, [url])) as http:
+            async with open_session(bearer(Issuer(), SCOPE, [url])) as http:
                 with contextlib.suppress(aiohttp.InvalidURL, BlockedSocketError):
                     await http.get(url)
 
@@ -140,7 +140,7 @@ def test_each_listed_host_of_a_redirect_has_the_token(certificate: Certificate) 
                 redirect(f"https://{hosts[1]}/") if seen.host == "a.example" else refuse()
             )
             async with (
-                session(bearer(Issuer(), SCOPE, hosts)) as http,
+                open_session(bearer(Issuer(), SCOPE, hosts)) as http,
                 http.get(f"https://{hosts[0]}/") as response,
             ):
                 assert response.status == 401
@@ -165,7 +165,7 @@ def test_redirect_to_the_pinned_host_from_another_has_the_token(
                 redirect(place) if seen.host != HOST else refuse(WWW_Authenticate="Basic")
             )
             async with (
-                session(bearer(Issuer(fixed=True), SCOPE, [place])) as http,
+                open_session(bearer(Issuer(fixed=True), SCOPE, [place])) as http,
                 http.get(f"https://other.example:{port}/") as response,
             ):
                 assert (response.status, await response.text()) == (401, "refused")
@@ -180,7 +180,7 @@ def test_plain_request_through_a_proxy_has_no_token() -> None:
         async with (
             recorder.serve() as url,
             recorder.serve() as proxy,
-            session(bearer(Issuer(), SCOPE, [url])) as http,
+            open_session(bearer(Issuer(), SCOPE, [url])) as http,
         ):
             for by in (proxy, None):
                 async with http.get(url, proxy=by) as response:

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
-from dask_runs import EPOCH, holding_shards, import_distributed, run_alone
+from dask_runs import EPOCH, hold_shards, import_distributed, run_alone
 
 from aiomsi import ConfigurationError, inventory
 from aiomsi.integrations import dask
@@ -89,7 +89,7 @@ def test_worker_killed_twice_changes_no_byte(world: World, tmp_path: Path) -> No
     processes = world.find_processes()
     world.azure.reset_counts()
     with ThreadPoolExecutor(1) as executor:
-        with holding_shards(world.azure, lambda: world.begin(executor, tmp_path)) as (hold, run):
+        with hold_shards(world.azure, lambda: world.begin(executor, tmp_path)) as (hold, run):
             # Each worker has one task, with one subscription and so one request.
             hold.wait_arrived(WORKERS, PATIENCE)
             kill_one(processes)
@@ -126,7 +126,7 @@ def test_killed_client_continues_to_the_same_file(world: World, tmp_path: Path) 
     def begin() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command)
 
-    with holding_shards(world.azure, begin) as (hold, child):
+    with hold_shards(world.azure, begin) as (hold, child):
         hold.wait_arrived(WORKERS, PATIENCE)
         child.kill()
         assert child.wait() == -signal.SIGKILL
@@ -145,7 +145,7 @@ def test_task_that_kills_its_workers_is_an_error(
     monkeypatch.setattr(world.client.cluster.scheduler, "allowed_failures", 0)
 
     with ThreadPoolExecutor(1) as executor:
-        with holding_shards(world.azure, lambda: world.begin(executor, tmp_path)) as (hold, run):
+        with hold_shards(world.azure, lambda: world.begin(executor, tmp_path)) as (hold, run):
             hold.wait_arrived(WORKERS, PATIENCE)
             kill_one(world.find_processes())
             # The process that takes its place has a task.

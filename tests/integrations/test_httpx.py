@@ -40,7 +40,7 @@ def library(request: pytest.FixtureRequest) -> Any:
 
 
 @asynccontextmanager
-async def client(
+async def open_client(
     library: Any, credential: Any, respond: Callable[[Seen], web.StreamResponse]
 ) -> AsyncIterator[tuple[Any, Recorder]]:
     """Open a client with the auth, and a service that it is for."""
@@ -81,7 +81,7 @@ def test_refusal_of_the_embedded_arm_leads_to_another_token(
 def test_many_refused_requests_share_one_refresh(library: Any) -> None:
     async def main() -> None:
         issuer = Issuer()
-        async with client(library, issuer, accept_only("token-2")) as (http, recorder):
+        async with open_client(library, issuer, accept_only("token-2")) as (http, recorder):
             results = await asyncio.gather(*(http.get("/") for _ in range(20)))
         assert {(each.status_code, each.text) for each in results} == {(200, "ok")}
         assert recorder.tokens.count("token-1") == 20
@@ -100,7 +100,7 @@ def test_many_claims_challenges_share_one_refresh(library: Any) -> None:
                 return refuse(WWW_Authenticate=CLAIMS_CHALLENGE)
             return web.Response(text="ok")
 
-        async with client(library, issuer, respond) as (http, recorder):
+        async with open_client(library, issuer, respond) as (http, recorder):
             results = await asyncio.gather(*(http.get("/") for _ in range(20)))
         assert {each.status_code for each in results} == {200}
         assert recorder.tokens.count("token-1") == 20
@@ -112,7 +112,7 @@ def test_many_claims_challenges_share_one_refresh(library: Any) -> None:
 def test_authorization_of_the_caller_is_sent_as_it_is(library: Any) -> None:
     async def main() -> None:
         issuer = Issuer()
-        async with client(library, issuer, lambda _: refuse()) as (http, recorder):
+        async with open_client(library, issuer, lambda _: refuse()) as (http, recorder):
             response = await http.get("/", headers={"authorization": "Bearer mine"})
             assert response.status_code == 401
             assert (await http.get("/", auth=None)).status_code == 401
@@ -130,7 +130,7 @@ def test_errors_of_the_credential_are_raised(library: Any) -> None:
             issuer.error = OSError("no network")
             return refuse()
 
-        async with client(library, issuer, respond) as (http, recorder):
+        async with open_client(library, issuer, respond) as (http, recorder):
             for _ in range(2):
                 with pytest.raises(CredentialError, match="no network"):
                     await http.get("/")
@@ -154,7 +154,7 @@ def test_response_that_no_token_would_change_is_returned(
 ) -> None:
     async def main() -> None:
         issuer = Issuer()
-        async with client(library, issuer, respond) as (http, recorder):
+        async with open_client(library, issuer, respond) as (http, recorder):
             response = await http.get("/")
         assert response.status_code == respond(recorder.seen[0]).status
         assert response.text
@@ -165,7 +165,7 @@ def test_response_that_no_token_would_change_is_returned(
 
 def test_second_refusal_is_returned_with_its_body(library: Any) -> None:
     async def main() -> None:
-        async with client(library, Issuer(), lambda _: refuse()) as (http, recorder):
+        async with open_client(library, Issuer(), lambda _: refuse()) as (http, recorder):
             response = await http.get("/")
         assert (response.status_code, response.text) == (401, "refused")
         assert recorder.tokens == ["token-1", "token-2"]
@@ -181,7 +181,7 @@ def test_long_refusal_is_returned_whole(library: Any) -> None:
 
     async def main() -> None:
         async with (
-            client(library, Issuer(fixed=True), respond) as (http, _),
+            open_client(library, Issuer(fixed=True), respond) as (http, _),
             http.stream("GET", "/") as response,
         ):
             assert len(await response.aread()) == 300_000
@@ -342,7 +342,7 @@ def test_redirect_to_another_listed_host_has_no_token(
 
 def test_response_hook_that_raises_hides_the_refusal(library: Any) -> None:
     async def main() -> None:
-        async with client(library, Issuer(), accept_only("token-2")) as (http, recorder):
+        async with open_client(library, Issuer(), accept_only("token-2")) as (http, recorder):
 
             async def check(response: Any) -> None:
                 response.raise_for_status()
@@ -363,7 +363,7 @@ def test_refusal_of_a_host_that_a_hook_chose_is_not_believed(library: Any) -> No
         other, issuer = Recorder(lambda _: refuse(WWW_Authenticate=CLAIMS_CHALLENGE)), Issuer()
         async with (
             other.serve() as place,
-            client(library, issuer, lambda _: web.Response()) as (http, recorder),
+            open_client(library, issuer, lambda _: web.Response()) as (http, recorder),
         ):
 
             async def elsewhere(request: Any) -> None:
@@ -395,7 +395,7 @@ def test_token_is_removed_from_the_requests(library: Any) -> None:
         def respond(seen: Seen) -> web.StreamResponse:
             return redirect("/x") if seen.path == "/" else refuse()
 
-        async with client(library, issuer, respond) as (http, recorder):
+        async with open_client(library, issuer, respond) as (http, recorder):
             request = http.build_request("GET", "/")
             response = await http.send(request)
             sent = [request, response.request, *(each.request for each in response.history)]
@@ -420,7 +420,7 @@ def test_token_is_removed_from_each_request_of_a_redirect(library: Any) -> None:
             following = {"/": "/x", "/x": "/y"}.get(seen.path)
             return web.Response() if following is None else redirect(following)
 
-        async with client(library, Issuer(), respond) as (http, recorder):
+        async with open_client(library, Issuer(), respond) as (http, recorder):
             response = await http.get("/")
         sent = [response.request, *(each.request for each in response.history)]
         assert len(sent) == 3
@@ -432,7 +432,7 @@ def test_token_is_removed_from_each_request_of_a_redirect(library: Any) -> None:
 
 def test_token_is_removed_after_a_lost_connection(library: Any) -> None:
     async def main() -> None:
-        async with client(library, Issuer(), lambda _: web.Response()) as (http, _):
+        async with open_client(library, Issuer(), lambda _: web.Response()) as (http, _):
             request = http.build_request("GET", "/")
             await http.send(request)
         async with library.AsyncClient() as other:
@@ -502,7 +502,7 @@ def test_body_that_can_be_read_again_is_repeated_whole(
     arguments = make(path)
 
     async def main() -> None:
-        async with client(library, Issuer(), accept_only("token-2")) as (http, recorder):
+        async with open_client(library, Issuer(), accept_only("token-2")) as (http, recorder):
             response = await http.put("/", **arguments)
         first, second = recorder.seen
         assert (response.status_code, second.token) == (200, "token-2")
@@ -528,7 +528,7 @@ def test_body_that_was_consumed_is_not_repeated(
                 return web.Response()
             return refuse(WWW_Authenticate=challenge)
 
-        async with client(library, issuer, respond) as (http, recorder):
+        async with open_client(library, issuer, respond) as (http, recorder):
             response = await http.put("/", **make())
             assert (response.status_code, response.text) == (401, "refused")
             # The next request has another token.

@@ -22,7 +22,7 @@ KNOWN = KnownScopes(frozenset({Scope("s", "list")}))
 NONE = KnownScopes(frozenset())
 
 
-def row_of(name: str, **members: Any) -> dict[str, Any]:
+def make_named_row(name: str, **members: Any) -> dict[str, Any]:
     given = {"id": f"/{name}", "subscription_id": "s", "source": "list"}
     return dict.fromkeys(COLUMNS) | given | members
 
@@ -32,19 +32,25 @@ def compare(old: Any, new: Any, *known: KnownScopes) -> list[tuple[str, str]]:
 
 
 def test_rows_of_one_side_are_added_and_removed() -> None:
-    old, new = [row_of("a"), row_of("b")], [row_of("B"), row_of("c")]
+    old, new = (
+        [make_named_row("a"), make_named_row("b")],
+        [make_named_row("B"), make_named_row("c")],
+    )
     assert compare(old, new, KNOWN, KNOWN) == [("/c", "added"), ("/a", "removed")]
 
 
 def test_incomplete_scope_gives_neither_removals_nor_additions() -> None:
-    old, new = [row_of("a"), row_of("b")], [row_of("b"), row_of("c")]
+    old, new = (
+        [make_named_row("a"), make_named_row("b")],
+        [make_named_row("b"), make_named_row("c")],
+    )
     assert compare(old, new, KNOWN, NONE) == [("/c", "added"), ("/a", "unknown")]
     assert compare(old, new, NONE, KNOWN) == [("/c", "unknown"), ("/a", "removed")]
 
 
 def test_change_names_columns_with_both_values() -> None:
-    old = row_of("a", tags={"env": "test"}, read_at="1", kind="k")
-    new = row_of("A", tags={"env": "prod"}, read_at="2", kind="k", api_version="x")
+    old = make_named_row("a", tags={"env": "test"}, read_at="1", kind="k")
+    new = make_named_row("A", tags={"env": "prod"}, read_at="2", kind="k", api_version="x")
     (difference,) = compare_rows([old], [new], KNOWN, KNOWN)
     columns = {"tags": ({"env": "test"}, {"env": "prod"})}
     assert difference == Difference("/A", "changed", columns)
@@ -57,7 +63,7 @@ def test_change_names_columns_with_both_values() -> None:
 
 def test_empty_text_and_null_are_no_change() -> None:
     # A CSV has an empty cell for both.
-    old, new = row_of("a", etag="", kind="k"), row_of("a", etag=None, kind="k")
+    old, new = make_named_row("a", etag="", kind="k"), make_named_row("a", etag=None, kind="k")
     assert compare([old], [new], KNOWN, KNOWN) == compare([new], [old], KNOWN, KNOWN) == []
 
 
@@ -76,16 +82,16 @@ def test_known_scopes_are_those_that_were_read_whole() -> None:
     assert known.lists == {("container", None), ("list", None)}
 
 
-def known_of(selection: Selection, *scopes: Scope, filters: Filters | None = None) -> KnownScopes:
+def make_known(selection: Selection, *scopes: Scope, filters: Filters | None = None) -> KnownScopes:
     chosen = filters or Filters()
     return KnownScopes(frozenset(scopes), frozenset(selection.find_lists(chosen)), chosen)
 
 
 LIST, GRAPH = Scope("s", "list"), Scope("s", "graph", "Resources")
 HEALTH, TYPES = Scope("s", "graph", "HealthResources"), Scope("s", "types", "x/y")
-BY_GRAPH = known_of(Selection(properties=True), GRAPH)
-BY_TABLES = known_of(Selection(True, ("HealthResources",)), GRAPH, HEALTH)
-BY_TYPES = known_of(Selection(kinds=("x/y",)), LIST, TYPES)
+BY_GRAPH = make_known(Selection(properties=True), GRAPH)
+BY_TABLES = make_known(Selection(True, ("HealthResources",)), GRAPH, HEALTH)
+BY_TYPES = make_known(Selection(kinds=("x/y",)), LIST, TYPES)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ BY_TYPES = known_of(Selection(kinds=("x/y",)), LIST, TYPES)
         (
             {"source": "graph"},
             BY_TABLES,
-            known_of(Selection(True, ("HealthResources",)), GRAPH),
+            make_known(Selection(True, ("HealthResources",)), GRAPH),
             "unknown",
         ),
         # Rows of a kind come from its own list alone.
@@ -111,12 +117,22 @@ BY_TYPES = known_of(Selection(kinds=("x/y",)), LIST, TYPES)
         ({"type": "x/y"}, KNOWN, BY_TYPES, "unknown"),
         ({"type": "x/z"}, BY_TYPES, BY_TYPES, "removed"),
         # Filters of the new inventory leave the row out.
-        ({"type": "x/y"}, KNOWN, known_of(Selection(), LIST, filters=Filters(("x/z",))), "unknown"),
-        ({"type": "x/z"}, KNOWN, known_of(Selection(), LIST, filters=Filters(("x/z",))), "removed"),
+        (
+            {"type": "x/y"},
+            KNOWN,
+            make_known(Selection(), LIST, filters=Filters(("x/z",))),
+            "unknown",
+        ),
+        (
+            {"type": "x/z"},
+            KNOWN,
+            make_known(Selection(), LIST, filters=Filters(("x/z",))),
+            "removed",
+        ),
         (
             {"source": "graph"},
             BY_GRAPH,
-            known_of(Selection(True), GRAPH, filters=Filters(where="a == 1")),
+            make_known(Selection(True), GRAPH, filters=Filters(where="a == 1")),
             "unknown",
         ),
     ],
@@ -124,4 +140,4 @@ BY_TYPES = known_of(Selection(kinds=("x/y",)), LIST, TYPES)
 def test_missing_row_is_removed_if_the_other_list_would_have_it(
     row: dict[str, Any], old: KnownScopes, new: KnownScopes, change: str
 ) -> None:
-    assert compare([row_of("a", **row)], [], old, new) == [("/a", change)]
+    assert compare([make_named_row("a", **row)], [], old, new) == [("/a", change)]

@@ -49,7 +49,7 @@ async def test_rows_left_early_leave_no_task_and_no_file(
                 if row["source"] == "graph":
                     break
         assert not [one for one in asyncio.all_tasks() if "fan-out" in one.get_name()]
-        assert not [name for name in names_in(tmp_path) if "tmp" in name]
+        assert not [name for name in list_names(tmp_path) if "tmp" in name]
         whole = inventory.rows(arm, plan, folder=tmp_path)
         found = [row async for row in whole]
     assert sources == {"container", "graph"}
@@ -58,5 +58,5 @@ async def test_rows_left_early_leave_no_task_and_no_file(
     assert whole.manifest.completeness == "complete"
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]

@@ -50,11 +50,11 @@ FAILED = ScopeResult(
 )
 
 
-def row_of(number: int, **members: Any) -> dict[str, Any]:
+def make_numbered_row(number: int, **members: Any) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS) | {"id": f"/r/{number}"} | members
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -62,7 +62,12 @@ def names_in(folder: Path) -> list[str]:
 
 
 def test_json_line_has_the_columns_in_order() -> None:
-    data = encode_lines([row_of(1, tags={"ä": "\r\n\u2028"}), row_of(2, properties={"a": [1]})])
+    data = encode_lines(
+        [
+            make_numbered_row(1, tags={"ä": "\r\n\u2028"}),
+            make_numbered_row(2, properties={"a": [1]}),
+        ]
+    )
     first, second, rest = data.split(b"\n")
     assert rest == b""
     assert list(json.loads(first)) == list(COLUMNS)
@@ -94,7 +99,7 @@ def test_number_that_is_not_finite_is_null(
 def test_csv_reads_back_the_same_cells() -> None:
     values = {"name": 'a"b,c\r\nd', "tags": {"k": "=1+1"}, "zones": ["1"], "kind": "=1+1"}
     encoder = CsvEncoder()
-    data = encoder.begin() + encoder.encode([row_of(1, **values)])
+    data = encoder.begin() + encoder.encode([make_numbered_row(1, **values)])
     assert data.endswith(b"\r\n")
     assert not data.startswith(b"\xef\xbb\xbf")
     (row,) = csv.DictReader(io.StringIO(data.decode(), newline=""))
@@ -110,7 +115,7 @@ def test_csv_reads_back_the_same_cells() -> None:
 def test_cell_of_a_spreadsheet_is_no_formula(start: str, excel: bool) -> None:
     encoder = CsvEncoder(excel)
     values = {"name": f"{start}1+1", "kind": f"1{start}", "etag": f"a;{start}1", "sku_name": "a;b"}
-    data = encoder.begin() + encoder.encode([row_of(1, **values)])
+    data = encoder.begin() + encoder.encode([make_numbered_row(1, **values)])
     assert data.startswith(b"\xef\xbb\xbf") is excel
     (row,) = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     assert row["name"] == f"'{start}1+1"
@@ -125,23 +130,23 @@ def test_cell_of_a_spreadsheet_is_no_formula(start: str, excel: bool) -> None:
 @pytest.mark.parametrize("columns", [{"tags": {"a;=1": ";=2"}}, {"zones": [";=1"]}])
 def test_nested_cell_has_no_semicolon_and_the_same_value(columns: dict[str, Any]) -> None:
     encoder = CsvEncoder()
-    data = encoder.begin() + encoder.encode([row_of(1, **columns)])
+    data = encoder.begin() + encoder.encode([make_numbered_row(1, **columns)])
     assert b";" not in data
     (row,) = csv.DictReader(io.StringIO(data.decode(), newline=""))
     assert {name: json.loads(row[name]) for name in columns} == columns
 
 
 def test_half_surrogate_is_escaped_in_csv() -> None:
-    assert rb"\ud800" in CsvEncoder().encode([row_of(1, name="\ud800")])
+    assert rb"\ud800" in CsvEncoder().encode([make_numbered_row(1, name="\ud800")])
 
 
 def test_more_rows_than_a_worksheet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_format, "EXCEL_ROWS", 2)
     encoder = CsvEncoder(excel=True)
-    encoder.encode([row_of(1), row_of(2)])
+    encoder.encode([make_numbered_row(1), make_numbered_row(2)])
     with pytest.raises(ConfigurationError, match="worksheet"):
-        encoder.encode([row_of(3)])
-    CsvEncoder().encode([row_of(number) for number in range(3)])
+        encoder.encode([make_numbered_row(3)])
+    CsvEncoder().encode([make_numbered_row(number) for number in range(3)])
 
 
 # Whole files
@@ -158,7 +163,7 @@ def test_file_is_replaced_whole_and_is_private(tmp_path: Path) -> None:
         3,
     )
     assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o600
-    assert names_in(tmp_path) == ["x"]
+    assert list_names(tmp_path) == ["x"]
 
 
 def test_file_stays_as_it_was_if_the_disk_is_full(tmp_path: Path) -> None:
@@ -172,7 +177,7 @@ def test_file_stays_as_it_was_if_the_disk_is_full(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         write_file(path, fill())
     assert path.read_bytes() == b"old"
-    assert names_in(tmp_path) == ["x"]
+    assert list_names(tmp_path) == ["x"]
 
 
 def refuse_links(self: Path, target: Path) -> None:
@@ -193,7 +198,7 @@ def test_exclusive_file_is_written_once(
     with pytest.raises(FileExistsError):
         write_file(path, [b"second"], exclusive=True)
     assert path.read_bytes() == b"first"
-    assert names_in(tmp_path) == ["x"]
+    assert list_names(tmp_path) == ["x"]
 
 
 # Parts
@@ -216,26 +221,30 @@ def finish(folder: Path, *rows: dict[str, Any]) -> ScopeResult:
 
 def test_part_exists_after_its_end_only(tmp_path: Path) -> None:
     folder = PartFolder(tmp_path)
-    writer = write(tmp_path, row_of(1))
+    writer = write(tmp_path, make_numbered_row(1))
     assert folder.read_result(SCOPE) is None
     writer.finish(ScopeResult(SCOPE, "read", 1))
     assert folder.read_result(SCOPE) == ScopeResult(SCOPE, "read", 1)
-    assert list(folder.iter_rows(SCOPE)) == [row_of(1)]
-    assert names_in(tmp_path) == ["0000.list.part"]
+    assert list(folder.iter_rows(SCOPE)) == [make_numbered_row(1)]
+    assert list_names(tmp_path) == ["0000.list.part"]
 
 
 def test_part_has_each_id_once(tmp_path: Path) -> None:
-    rows = [row_of(1, id="/A"), row_of(2, id="/b"), row_of(3, id="/a")]
+    rows = [
+        make_numbered_row(1, id="/A"),
+        make_numbered_row(2, id="/b"),
+        make_numbered_row(3, id="/a"),
+    ]
     result = finish(tmp_path, *rows)
     assert (result.rows, result.duplicates) == (2, 1)
     assert list(PartFolder(tmp_path).iter_rows(SCOPE)) == rows[:2]
 
 
 def test_part_of_a_failed_scope_has_no_rows(tmp_path: Path) -> None:
-    write(tmp_path, row_of(1)).finish(FAILED)
+    write(tmp_path, make_numbered_row(1)).finish(FAILED)
     assert PartFolder(tmp_path).read_result(SCOPE) == FAILED
     assert list(PartFolder(tmp_path).iter_rows(SCOPE)) == []
-    assert names_in(tmp_path) == ["0000.list.part"]
+    assert list_names(tmp_path) == ["0000.list.part"]
 
 
 def test_part_without_rows_is_read(tmp_path: Path) -> None:
@@ -246,7 +255,7 @@ def test_part_without_rows_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
-    finish(tmp_path, row_of(1), row_of(2))
+    finish(tmp_path, make_numbered_row(1), make_numbered_row(2))
     path = tmp_path / "0000.list.part"
     whole = path.read_bytes()
     rows = whole.index(b'{"part"')
@@ -267,7 +276,7 @@ def test_part_cut_or_changed_anywhere_counts_as_absent(tmp_path: Path) -> None:
 def test_large_part_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "_CHUNK", 1)
     monkeypatch.setattr(folder_module, "_BLOCK", 1)
-    rows = [row_of(number) for number in range(3)]
+    rows = [make_numbered_row(number) for number in range(3)]
     finish(tmp_path, *rows)
     assert len(list(PartFolder(tmp_path).iter_chunks(SCOPE))) == 3
     assert list(PartFolder(tmp_path).iter_rows(SCOPE)) == rows
@@ -275,16 +284,16 @@ def test_large_part_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_part_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
-    writer = write(tmp_path, row_of(1))
+    writer = write(tmp_path, make_numbered_row(1))
     PartFolder(tmp_path).remove_unfinished()
     with pytest.raises(FileNotFoundError):
         writer.end_page()
-    assert names_in(tmp_path) == []
+    assert list_names(tmp_path) == []
 
 
 def test_unfinished_part_is_discarded(tmp_path: Path) -> None:
-    write(tmp_path, row_of(1)).discard()
-    assert names_in(tmp_path) == []
+    write(tmp_path, make_numbered_row(1)).discard()
+    assert list_names(tmp_path) == []
 
 
 def test_folder_keeps_the_plan_of_its_first_run(tmp_path: Path) -> None:
@@ -303,12 +312,12 @@ def test_folder_keeps_the_plan_of_its_first_run(tmp_path: Path) -> None:
 def test_clear_leaves_files_of_other_programs(tmp_path: Path) -> None:
     folder = PartFolder(tmp_path)
     folder.open(PLAN)
-    write(tmp_path, row_of(1)).finish(ScopeResult(SCOPE, "read"))
-    write(tmp_path, row_of(1))
+    write(tmp_path, make_numbered_row(1)).finish(ScopeResult(SCOPE, "read"))
+    write(tmp_path, make_numbered_row(1))
     (tmp_path / "film.part").touch()
     (tmp_path / "a.tmp-dir").touch()
     folder.clear()
-    assert names_in(tmp_path) == ["a.tmp-dir", "film.part"]
+    assert list_names(tmp_path) == ["a.tmp-dir", "film.part"]
 
 
 def test_plan_of_another_program_is_refused(tmp_path: Path) -> None:
@@ -320,7 +329,7 @@ def test_plan_of_another_program_is_refused(tmp_path: Path) -> None:
         PartFolder(tmp_path).open(PLAN)
 
 
-def reusable(state: Any, read_at: str | None = "2026-01-01T00:00:00Z", **options: Any) -> bool:
+def can_reuse(state: Any, read_at: str | None = "2026-01-01T00:00:00Z", **options: Any) -> bool:
     result = ScopeResult(SCOPE, state, read_at=read_at)
     return is_reusable(result, "2026-01-01T01:00:00Z", **options)
 
@@ -350,16 +359,16 @@ def test_runs_that_begin_at_once_have_one_plan(
 
 def test_earlier_results_are_reused_by_state_and_age() -> None:
     assert not is_reusable(None, "now")
-    assert not reusable("pending")
-    assert all(reusable(state) for state in ("read", "empty", "unavailable", "failed"))
-    assert reusable("read", retry_failed=True)
-    assert reusable("empty", retry_failed=True)
-    assert not reusable("failed", retry_failed=True)
-    assert not reusable("unavailable", retry_failed=True)
-    assert reusable("read", max_age=3_600)
-    assert not reusable("read", max_age=3_599)
-    assert not reusable("read", None, max_age=3_600)
-    assert reusable("read", None)
+    assert not can_reuse("pending")
+    assert all(can_reuse(state) for state in ("read", "empty", "unavailable", "failed"))
+    assert can_reuse("read", retry_failed=True)
+    assert can_reuse("empty", retry_failed=True)
+    assert not can_reuse("failed", retry_failed=True)
+    assert not can_reuse("unavailable", retry_failed=True)
+    assert can_reuse("read", max_age=3_600)
+    assert not can_reuse("read", max_age=3_599)
+    assert not can_reuse("read", None, max_age=3_600)
+    assert can_reuse("read", None)
 
 
 # The lock
@@ -401,7 +410,7 @@ def test_lock_of_windows_covers_one_byte(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_rows_are_encoded_without_orjson(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [row_of(1, tags={"ä": "1"}, properties={"a": [1, 2.5, None, True]})]
+    rows = [make_numbered_row(1, tags={"ä": "1"}, properties={"a": [1, 2.5, None, True]})]
     monkeypatch.setitem(sys.modules, "orjson", None)
     spec = importlib.util.find_spec("aiomsi.inventory._formats.json_lines")
     assert spec is not None
@@ -466,7 +475,7 @@ def test_part_is_open_only_while_a_chunk_is_read(
         return opened[-1]
 
     monkeypatch.setattr(folder_module, "_CHUNK", 1)
-    finish(tmp_path, row_of(1), row_of(2))
+    finish(tmp_path, make_numbered_row(1), make_numbered_row(2))
     monkeypatch.setattr(LocalPlace, "open", record)
     chunks = PartFolder(tmp_path).iter_chunks(SCOPE)
     assert next(chunks).endswith(b"\n")
@@ -490,14 +499,14 @@ def test_part_of_a_store_is_downloaded_once(
             return downloads[-1]
 
     monkeypatch.setattr(folder_module, "_CHUNK", 1)
-    finish(tmp_path, row_of(1), row_of(2))
+    finish(tmp_path, make_numbered_row(1), make_numbered_row(2))
     place: Any = Stored()
     assert len(list(PartFolder(place).iter_chunks(SCOPE))) == 2
     assert [file.closed for file in downloads] == [True]
 
 
 def test_part_without_an_end_is_read_to_its_end(tmp_path: Path) -> None:
-    finish(tmp_path, row_of(1))
+    finish(tmp_path, make_numbered_row(1))
     path, *_ = tmp_path.glob("*.part")
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     assert len(list(PartFolder(tmp_path).iter_chunks(SCOPE))) == 1

@@ -39,6 +39,7 @@ def test_recipes_of_duckdb_find_the_rows(tmp_path: Path, output: str, path: str)
     ]
 
 
+@pytest.mark.slow
 def test_recipes_of_polars_find_the_rows(tmp_path: Path) -> None:
     import_or_skip("polars")
     rows, page = write_parquet(tmp_path), run_page("docs/inventory-files.md")

@@ -28,7 +28,7 @@ DISK = "microsoft.compute/disks"
 GROUPS = "microsoft.resources/subscriptions/resourcegroups"
 
 
-def lists_of(**options: Any) -> list[tuple[str, str | None]]:
+def plan_lists(**options: Any) -> list[tuple[str, str | None]]:
     """Return the lists of a plan with these arguments."""
     names = ("types", "locations", "resource_groups", "where")
     filters = make_filters(**{name: options.pop(name, None) for name in names})
@@ -39,10 +39,10 @@ def lists_of(**options: Any) -> list[tuple[str, str | None]]:
 
 def test_lists_follow_from_the_arguments() -> None:
     container = ("container", None)
-    assert lists_of() == [container, ("list", None)]
-    assert lists_of(properties=True) == [container, ("graph", "Resources")]
-    assert lists_of(tables=["resources"]) == [container, ("graph", "Resources")]
-    assert lists_of(tables=["SecurityResources"], kinds=["Microsoft.Compute/disks"]) == [
+    assert plan_lists() == [container, ("list", None)]
+    assert plan_lists(properties=True) == [container, ("graph", "Resources")]
+    assert plan_lists(tables=["resources"]) == [container, ("graph", "Resources")]
+    assert plan_lists(tables=["SecurityResources"], kinds=["Microsoft.Compute/disks"]) == [
         container,
         ("list", None),
         ("graph", "SecurityResources"),
@@ -51,10 +51,10 @@ def test_lists_follow_from_the_arguments() -> None:
 
 
 def test_lists_without_matching_rows_are_left_out() -> None:
-    assert lists_of(types=[VM]) == [("list", None)]
-    assert lists_of(types=[GROUPS, VM], kinds=[VM, DISK]) == [("container", None), ("types", VM)]
-    assert lists_of(where="a == 1", properties=True) == [("graph", "Resources")]
-    assert lists_of(where="a == 1", tables=["HealthResources"]) == [("graph", "HealthResources")]
+    assert plan_lists(types=[VM]) == [("list", None)]
+    assert plan_lists(types=[GROUPS, VM], kinds=[VM, DISK]) == [("container", None), ("types", VM)]
+    assert plan_lists(where="a == 1", properties=True) == [("graph", "Resources")]
+    assert plan_lists(where="a == 1", tables=["HealthResources"]) == [("graph", "HealthResources")]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_lists_without_matching_rows_are_left_out() -> None:
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigurationError, match=match):
-        lists_of(**options)
+        plan_lists(**options)
 
 
 def test_query_quotes_names_and_ends_a_comment() -> None:

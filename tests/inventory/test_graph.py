@@ -39,11 +39,11 @@ async def read(**options: Any) -> tuple[list[dict[str, Any]], Manifest]:
         return await collect(arm, await inventory.plan(arm, properties=True, **options))
 
 
-def ids_of(rows: list[dict[str, Any]], source: str) -> list[str]:
+def list_ids(rows: list[dict[str, Any]], source: str) -> list[str]:
     return sorted(row["id"] for row in rows if row["source"] == source)
 
 
-def codes_of(manifest: Manifest, source: str = "graph") -> dict[str, str]:
+def collect_codes(manifest: Manifest, source: str = "graph") -> dict[str, str]:
     return {
         result.scope.subscription_id: result.error.code
         for result in manifest.errors
@@ -51,7 +51,7 @@ def codes_of(manifest: Manifest, source: str = "graph") -> dict[str, str]:
     }
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
@@ -75,9 +75,9 @@ async def test_rows_of_many_batches_are_those_of_the_lists(embedded_azure: Embed
     assert manifest.completeness == "complete"
     graph = [result for result in manifest.results if result.scope.source == "graph"]
     assert sum(result.attempts for result in graph) == count_queries(embedded_azure)
-    assert ids_of(rows, "graph") == ids_of(lists, "list")
-    assert ids_of(rows, "list") == []
-    assert ids_of(rows, "container") == ids_of(lists, "container")
+    assert list_ids(rows, "graph") == list_ids(lists, "list")
+    assert list_ids(rows, "list") == []
+    assert list_ids(rows, "container") == list_ids(lists, "container")
     assert all(row["properties"] for row in rows if row["source"] == "graph")
 
 
@@ -87,7 +87,7 @@ async def test_graph_has_one_error_for_each_trouble(embedded_azure: EmbeddedAzur
     ids = embedded_azure.arm.generate(subscriptions=18, resources=250)
     troubles = embedded_azure.arm.add_troubles()
     rows, manifest = await read()
-    assert codes_of(manifest) == {
+    assert collect_codes(manifest) == {
         troubles["forbidden"]: "NotVisible",
         troubles["listed-only"]: "NotVisible",
         troubles["graph-hidden"]: "NotVisible",
@@ -102,8 +102,8 @@ async def test_graph_has_one_error_for_each_trouble(embedded_azure: EmbeddedAzur
         assert result.attempts >= 1
     # "deleted" subscriptions are not planned.
     read_ids = {row["subscription_id"] for row in rows if row["source"] == "graph"}
-    assert read_ids == set(ids) - set(codes_of(manifest)) - {troubles["deleted"]}
-    assert len(set(ids_of(rows, "graph"))) == len(ids_of(rows, "graph"))
+    assert read_ids == set(ids) - set(collect_codes(manifest)) - {troubles["deleted"]}
+    assert len(set(list_ids(rows, "graph"))) == len(list_ids(rows, "graph"))
     assert manifest.exit_code == 3
 
 
@@ -129,8 +129,8 @@ async def test_no_readable_subscription_is_not_visible(embedded_azure: EmbeddedA
     ids = embedded_azure.arm.generate(subscriptions=2, resources=20)
     embedded_azure.arm.graph.hide_subscriptions(*ids)
     rows, manifest = await read(subscriptions=ids)
-    assert ids_of(rows, "graph") == []
-    assert codes_of(manifest) == dict.fromkeys(ids, "NotVisible")
+    assert list_ids(rows, "graph") == []
+    assert collect_codes(manifest) == dict.fromkeys(ids, "NotVisible")
     assert {error.error and error.error.status for error in manifest.errors} == {400}
 
 
@@ -148,18 +148,18 @@ async def test_lost_rows_are_requested_again_once(
     first, other = embedded_azure.arm.generate(subscriptions=2, resources=60)
     embedded_azure.arm.graph.lose_rows(first, 3, pages=pages)
     rows, manifest = await read(subscriptions=[first, other])
-    assert codes_of(manifest) == ({} if code is None else {first: code})
+    assert collect_codes(manifest) == ({} if code is None else {first: code})
     assert other in {row["subscription_id"] for row in rows if row["source"] == "graph"}
     if code is None:
-        assert len(ids_of(rows, "graph")) == 60
+        assert len(list_ids(rows, "graph")) == 60
 
 
 async def test_total_above_the_rows_is_an_error(embedded_azure: EmbeddedAzure) -> None:
     (only,) = embedded_azure.arm.generate(subscriptions=1, resources=50)
     embedded_azure.arm.graph.hold_back_rows(1)
     rows, manifest = await read(subscriptions=[only])
-    assert codes_of(manifest) == {only: "CountMismatch"}
-    assert ids_of(rows, "graph") == []
+    assert collect_codes(manifest) == {only: "CountMismatch"}
+    assert list_ids(rows, "graph") == []
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ async def test_large_rows_need_smaller_pages_once(embedded_azure: EmbeddedAzure)
     embedded_azure.arm.graph.limit_payload(400_000)
     rows, manifest = await read()
     assert manifest.completeness == "complete"
-    assert len(ids_of(rows, "graph")) == len(set(ids_of(rows, "graph"))) == 60
+    assert len(list_ids(rows, "graph")) == len(set(list_ids(rows, "graph"))) == 60
     # Two counts, 7 refused pages from 1,000 rows down to 7, and then pages of 7 rows.
     assert count_queries(embedded_azure) == 2 + 7 + 9
 
@@ -183,7 +183,7 @@ async def test_row_above_the_largest_page_is_an_error(embedded_azure: EmbeddedAz
     (only,) = embedded_azure.arm.generate(subscriptions=1, resources=5)
     embedded_azure.arm.graph.limit_payload(200)
     _, manifest = await read(subscriptions=[only])
-    assert codes_of(manifest) == {only: "ResponsePayloadTooLarge"}
+    assert collect_codes(manifest) == {only: "ResponsePayloadTooLarge"}
 
 
 class Healer:
@@ -221,7 +221,7 @@ async def test_expired_token_restarts_the_batch(
         ("read", 50)
     ]
     assert len({row["id"] for row in parts.iter_rows(plan.scopes[1])}) == 50
-    assert not [name for name in names_in(tmp_path) if "tmp" in name]
+    assert not [name for name in list_names(tmp_path) if "tmp" in name]
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -229,7 +229,7 @@ async def test_tokens_that_always_expire_are_an_error(embedded_azure: EmbeddedAz
     (only,) = embedded_azure.arm.generate(subscriptions=1, resources=21)
     embedded_azure.arm.graph.expire_skip_tokens(0)
     _, manifest = await read(subscriptions=[only])
-    assert codes_of(manifest) == {only: "InvalidSkipToken"}
+    assert collect_codes(manifest) == {only: "InvalidSkipToken"}
     (failed,) = manifest.errors
     # The count; and four times the first page, and the second one.
     assert failed.attempts == 9
@@ -242,7 +242,7 @@ async def test_lag_is_no_error_but_a_drift_of_nothing(embedded_azure: EmbeddedAz
     embedded_azure.arm.add_resource(id_, {"location": "westus"})
     rows, manifest = await read(count=True)
     assert manifest.completeness == "complete"
-    assert id_ not in ids_of(rows, "graph")
+    assert id_ not in list_ids(rows, "graph")
     assert manifest.drift == ()
 
 
@@ -259,14 +259,14 @@ async def test_refused_query_is_an_error_of_its_scopes(
     _, manifest = await read(subscriptions=[first, second])
     states = {result.scope.subscription_id: result.state for result in manifest.errors}
     assert states == {first: "failed", second: "unavailable"}
-    assert codes_of(manifest) == dict.fromkeys((first, second), "AuthorizationFailed")
+    assert collect_codes(manifest) == dict.fromkeys((first, second), "AuthorizationFailed")
 
 
 async def test_broken_page_is_an_error(embedded_azure: EmbeddedAzure) -> None:
     (only,) = embedded_azure.arm.generate(subscriptions=1, resources=4)
     embedded_azure.arm.inject(Fault(200, body={"data": "none"}), 1, GRAPH)
     _, manifest = await read(subscriptions=[only])
-    assert codes_of(manifest) == {only: "ServiceError"}
+    assert collect_codes(manifest) == {only: "ServiceError"}
 
 
 async def test_tables_are_read_beside_the_list(embedded_azure: EmbeddedAzure) -> None:
@@ -285,7 +285,7 @@ async def test_tables_are_read_beside_the_list(embedded_azure: EmbeddedAzure) ->
     assert manifest.completeness == "complete"
     kinds = {row["type"] for row in rows if row["source"] == "graph"}
     assert "microsoft.resourcehealth/availabilitystatuses" in kinds
-    assert len(ids_of(rows, "list")) == 200
+    assert len(list_ids(rows, "list")) == 200
     # The roles of the tenant are in no subscription.
     assert all(row["id"].startswith("/subscriptions/") for row in rows)
 
@@ -293,7 +293,7 @@ async def test_tables_are_read_beside_the_list(embedded_azure: EmbeddedAzure) ->
 async def test_queries_beyond_the_limit_follow_the_first_ones(
     embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("aiomsi.inventory._sources.graph.run._AT_ONCE", 1)
+    monkeypatch.setattr("aiomsi.inventory._sources.graph.reader._AT_ONCE", 1)
     (only,) = embedded_azure.arm.generate(subscriptions=1, resources=20)
     tables = ["HealthResources", "SecurityResources"]
     async with make_session() as arm:
@@ -348,7 +348,7 @@ async def test_session_closed_meanwhile_ends_the_queries(
         graph = [scope for scope in plan.scopes if scope.source == "graph"]
         with pytest.raises(UsageError):
             await inventory.run_shard(arm, plan, graph, tmp_path)
-    assert names_in(tmp_path) == ["plan.json"]
+    assert list_names(tmp_path) == ["plan.json"]
 
 
 @pytest.mark.slow

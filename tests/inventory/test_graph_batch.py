@@ -23,7 +23,7 @@ URL = "http://127.0.0.1:1"
 A, B, C = (f"0000000{digit}-0000-0000-0000-000000000000" for digit in "123")
 
 
-def row_of(subscription: str, number: int) -> dict[str, Any]:
+def make_graph_row(subscription: str, number: int) -> dict[str, Any]:
     group = f"/subscriptions/{subscription}/resourceGroups/g"
     return {
         "id": f"{group}/providers/Microsoft.X/y/n{number}",
@@ -91,10 +91,10 @@ def count(**numbers: int) -> ArmResponse:
 
 def test_batch_of_two_pages_ends_after_its_count(tmp_path: Path) -> None:
     stage = Stage(tmp_path, A, B)
-    assert not stage.take(respond([row_of(A, 1)], token="t", totalRecords=3)).results
+    assert not stage.take(respond([make_graph_row(A, 1)], token="t", totalRecords=3)).results
     assert stage.options["$skipToken"] == "t"
     # A row that a page repeats.
-    rows = [row_of(A, 1), row_of(A, 2), row_of(B, 1)]
+    rows = [make_graph_row(A, 1), make_graph_row(A, 2), make_graph_row(B, 1)]
     assert not stage.take(respond(rows, totalRecords=3)).results
     assert "summarize" in stage.work.make_request().json["query"]
     results = stage.take(count(a=2, b=1)).results
@@ -104,13 +104,13 @@ def test_batch_of_two_pages_ends_after_its_count(tmp_path: Path) -> None:
 
 def test_refused_token_restarts_with_no_rows(tmp_path: Path) -> None:
     stage = Stage(tmp_path, A)
-    stage.take(respond([row_of(A, 1), row_of(A, 2)], token="t"))
+    stage.take(respond([make_graph_row(A, 1), make_graph_row(A, 2)], token="t"))
     # The page is too large, and the token does not take another size.
     stage.take(refuse("ResponsePayloadTooLarge"))
     assert stage.options == {"resultFormat": "objectArray", "$top": 500, "$skipToken": "t"}
     stage.take(refuse("InvalidSkipToken", 410))
     assert stage.options == {"resultFormat": "objectArray", "$top": 500}
-    stage.take(respond([row_of(A, 1)]))
+    stage.take(respond([make_graph_row(A, 1)]))
     (result,) = stage.take(count(a=1)).results
     assert (result.state, result.rows, result.attempts) == ("read", 1, 5)
     assert len(list(stage.parts.iter_rows(result.scope))) == 1
@@ -119,7 +119,7 @@ def test_refused_token_restarts_with_no_rows(tmp_path: Path) -> None:
 
 def test_forbidden_page_restarts_nothing(tmp_path: Path) -> None:
     stage = Stage(tmp_path, A)
-    stage.take(respond([row_of(A, 1)], token="t", resultTruncated="true"))
+    stage.take(respond([make_graph_row(A, 1)], token="t", resultTruncated="true"))
     (result,) = stage.take(refuse("Forbidden", 403)).results
     assert result.error is not None
     assert result.error.status == 403
@@ -127,19 +127,19 @@ def test_forbidden_page_restarts_nothing(tmp_path: Path) -> None:
 
 def test_repeated_token_is_an_error(tmp_path: Path) -> None:
     stage = Stage(tmp_path, A)
-    stage.take(respond([row_of(A, 1)], token="t"))
-    (result,) = stage.take(respond([row_of(A, 2)], token="t")).results
+    stage.take(respond([make_graph_row(A, 1)], token="t"))
+    (result,) = stage.take(respond([make_graph_row(A, 2)], token="t")).results
     assert result.error is not None
     assert (result.error.code, result.error.status) == ("ServiceError", 200)
 
 
 def test_only_scopes_that_differ_are_read_again(tmp_path: Path) -> None:
     stage = Stage(tmp_path, A, B)
-    stage.take(respond([row_of(A, 1), row_of(B, 1)]))
+    stage.take(respond([make_graph_row(A, 1), make_graph_row(B, 1)]))
     step = stage.take(count(a=1, b=2))
     assert [(one.scope.subscription_id, one.attempts) for one in step.results] == [(A, 0)]
     assert stage.work.make_request().json["subscriptions"] == [B]
-    stage.take(respond([row_of(B, 1)]))
+    stage.take(respond([make_graph_row(B, 1)]))
     (result,) = stage.take(count(b=2)).results
     assert result.error is not None
     assert (result.error.code, result.attempts) == ("CountMismatch", 4)
@@ -157,12 +157,12 @@ def test_withheld_rows_are_an_error(
     tmp_path: Path, members: dict[str, Any], headers: dict[str, str], code: str
 ) -> None:
     stage = Stage(tmp_path, A)
-    (result,) = stage.take(respond([row_of(A, 1)], headers=headers, **members)).results
+    (result,) = stage.take(respond([make_graph_row(A, 1)], headers=headers, **members)).results
     assert result.error is not None
     assert (result.error.code, result.error.status) == (code, 200)
 
 
-@pytest.mark.parametrize("row", [{"id": "/x"}, "text", row_of(B, 1)])
+@pytest.mark.parametrize("row", [{"id": "/x"}, "text", make_graph_row(B, 1)])
 def test_row_of_no_asked_subscription_is_an_error(tmp_path: Path, row: object) -> None:
     stage = Stage(tmp_path, A)
     (result,) = stage.take(respond([row])).results
@@ -172,7 +172,7 @@ def test_row_of_no_asked_subscription_is_an_error(tmp_path: Path, row: object) -
 
 def test_malformed_row_is_an_error_of_its_scope_alone(tmp_path: Path) -> None:
     stage = Stage(tmp_path, A, B)
-    stage.take(respond([{"subscriptionId": A}, row_of(B, 1)]))
+    stage.take(respond([{"subscriptionId": A}, make_graph_row(B, 1)]))
     stage.take(respond([]))
     results = stage.take(count(a=1, b=1)).results
     assert [one.state for one in results] == ["failed", "read"]
@@ -235,9 +235,9 @@ def test_count_that_is_none_makes_no_scope_whole(tmp_path: Path, row: object) ->
     stage.work = Group(stage.context, stage.readings)
     (batch,) = stage.take(respond([row])).works
     assert isinstance(batch, Batch)
-    stage.take(respond([row_of(A, 1)]))
+    stage.take(respond([make_graph_row(A, 1)]))
     stage.take(respond([row]))
-    stage.take(respond([row_of(A, 1)]))
+    stage.take(respond([make_graph_row(A, 1)]))
     step = stage.take(respond([row]))
     assert [result.error and result.error.code for result in step.results] == ["CountMismatch"]
 
@@ -268,7 +268,7 @@ class Service:
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
         self.rows = {
-            one: [row_of(one, number) for number in range(self.draw.randrange(30))]
+            one: [make_graph_row(one, number) for number in range(self.draw.randrange(30))]
             for one in (A, B, C)
         }
         self.hidden = self.draw.choice((None, None, A))

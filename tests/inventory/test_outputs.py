@@ -28,12 +28,12 @@ OUTPUTS = ["x.jsonl", "x.csv", "x.parquet", "x/"]
 COLUMNAR = {"x.parquet", "x/"}
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def contents_of(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in names_in(folder)}
+def read_contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in list_names(folder)}
 
 
 @pytest.fixture(params=OUTPUTS)
@@ -63,7 +63,7 @@ def test_output_has_its_errors_and_manifest_beside(
     plan = write_run(parts, make_rows())
     manifest = assemble(plan, parts, output)
     beside = {"x.errors.jsonl", "x.manifest.json"}
-    names = set(names_in(tmp_path / "out"))
+    names = set(list_names(tmp_path / "out"))
     assert names > beside
     assert read_manifest(tmp_path / "out" / "x.manifest.json") == manifest
     lines = (tmp_path / "out" / "x.errors.jsonl").read_text().splitlines()
@@ -107,10 +107,10 @@ class FullDisk:
 def test_full_disk_leaves_the_earlier_output(tmp_path: Path, parts: Path, output: str) -> None:
     plan = write_run(parts, make_rows())
     assemble(plan, parts, output)
-    before = contents_of(tmp_path / "out")
+    before = read_contents(tmp_path / "out")
     with pytest.raises(OSError, match="No space"):
         assemble(plan, parts, output, check=FullDisk())
-    assert contents_of(tmp_path / "out") == before
+    assert read_contents(tmp_path / "out") == before
 
 
 FILL = """
@@ -143,7 +143,7 @@ def test_file_that_can_not_grow_leaves_the_earlier_output(
         check=False,
     )
     assert (done.stdout, done.stderr) == (f"OSError {errno.EFBIG}\n", "")
-    names = names_in(tmp_path / "out")
+    names = list_names(tmp_path / "out")
     assert not [name for name in names if ".tmp-" in name]
     assert all(file.stat().st_size for file in (tmp_path / "out").iterdir() if file.is_file())
     assemble(read_plan(parts) or make_plan(), parts, output)
@@ -155,7 +155,7 @@ def test_output_that_an_open_file_blocks_stays(
     """Windows refuses to replace a file, or to rename a folder, in which a file is open."""
     plan = write_run(parts, make_rows())
     assemble(plan, parts, output)
-    before = contents_of(tmp_path / "out")
+    before = read_contents(tmp_path / "out")
 
     def refuse(path: Path, target: Path) -> None:
         raise PermissionError(errno.EACCES, "in use", str(target))
@@ -165,9 +165,9 @@ def test_output_that_an_open_file_blocks_stays(
         patch.setattr(Path, "rename", refuse)
         with pytest.raises(PermissionError):
             assemble(plan, parts, output)
-    assert contents_of(tmp_path / "out") == before
+    assert read_contents(tmp_path / "out") == before
     assemble(plan, parts, output)
-    assert set(contents_of(tmp_path / "out")) == set(before)
+    assert set(read_contents(tmp_path / "out")) == set(before)
 
 
 def test_open_file_is_replaced_when_it_is_closed(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_two_outputs_of_equal_parts_are_equal(
     found = []
     for _ in range(2):
         assemble(plan, parts, output)
-        found.append(contents_of(tmp_path / "out"))
+        found.append(read_contents(tmp_path / "out"))
     assert found[0] == found[1]
     assert b"1970-01-01T00:16:40" in found[0]["x.manifest.json"]
 
@@ -262,7 +262,9 @@ def test_data_set_of_an_earlier_run_is_replaced(tmp_path: Path, parts: Path) -> 
     other = "99999999-0000-4000-8000-000000000000"
     later = write_run(tmp_path / "later", make_rows(), make_plan(other, FIRST))
     assemble(later, tmp_path / "later", f"{tmp_path}/x/")
-    assert names_in(tmp_path / "x") == [f"{other}.{name}.parquet" for name in ("container", "list")]
+    assert list_names(tmp_path / "x") == [
+        f"{other}.{name}.parquet" for name in ("container", "list")
+    ]
 
 
 @pytest.mark.usefixtures("_arrow")
@@ -272,7 +274,7 @@ def test_folder_with_other_files_is_refused(tmp_path: Path, parts: Path) -> None
     (tmp_path / "x" / "thesis.parquet").write_text("")
     with pytest.raises(ConfigurationError, match=r"file of no inventory: thesis\.parquet"):
         assemble(plan, parts, f"{tmp_path}/x/")
-    assert names_in(tmp_path / "x") == ["thesis.parquet"]
+    assert list_names(tmp_path / "x") == ["thesis.parquet"]
 
 
 @pytest.mark.usefixtures("_arrow")
@@ -293,18 +295,18 @@ def test_data_set_returns_if_the_new_one_gets_no_name(
         assemble(plan, parts, f"{tmp_path}/x/")
     assert not (tmp_path / "x").exists()
     assemble(plan, parts, f"{tmp_path}/x/")
-    before = contents_of(tmp_path / "x")
+    before = read_contents(tmp_path / "x")
     refusals = [OSError("second")]
     with pytest.raises(OSError, match="second"):
         assemble(plan, parts, f"{tmp_path}/x/")
-    assert contents_of(tmp_path / "x") == before
+    assert read_contents(tmp_path / "x") == before
 
 
 def test_exclusive_file_leaves_an_existing_one(tmp_path: Path) -> None:
     write_file(tmp_path / "x", [b"first"], exclusive=True)
     with pytest.raises(FileExistsError):
         write_file(tmp_path / "x", [b"second"], exclusive=True)
-    assert names_in(tmp_path) == ["x"]
+    assert list_names(tmp_path) == ["x"]
     assert (tmp_path / "x").read_bytes() == b"first"
 
 
@@ -402,7 +404,7 @@ def test_part_folder_is_cleared_of_its_run_alone(parts: Path) -> None:
     (parts / "x.part.tmp-0123456789abcdef").touch()
     (parts / "note").touch()
     PartFolder(parts).clear()
-    assert names_in(parts) == ["note"]
+    assert list_names(parts) == ["note"]
     assert str(LocalPlace(parts)) == str(parts)
 
 
@@ -428,13 +430,13 @@ def test_kill_while_writing_leaves_the_earlier_output(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000")
     plan = write_run(parts, make_rows())
     assemble(plan, parts, output)
-    before = contents_of(tmp_path / "out")
+    before = read_contents(tmp_path / "out")
     command = [sys.executable, "-c", KILL, str(parts), output, str(chunks)]
     assert subprocess.run(command, check=False).returncode == -9
-    after = contents_of(tmp_path / "out")
+    after = read_contents(tmp_path / "out")
     assert {name: data for name, data in after.items() if ".tmp-" not in name} == before
     assemble(plan, parts, output)
-    assert {**contents_of(tmp_path / "out"), **before} == contents_of(tmp_path / "out")
+    assert {**read_contents(tmp_path / "out"), **before} == read_contents(tmp_path / "out")
 
 
 def test_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:

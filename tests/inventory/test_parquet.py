@@ -37,7 +37,7 @@ def write_all(folder: Path, rows: Rows, suffix: str = ".parquet") -> Path:
     return path
 
 
-def expected_of(rows: Rows) -> Rows:
+def convert_rows(rows: Rows) -> Rows:
     """Return rows as Parquet has them: nested values as JSON text, tags as pairs, times as such."""
     converted = []
     for row in rows:
@@ -100,7 +100,7 @@ def test_parquet_has_the_schema_and_the_run(pa: Any, tmp_path: Path) -> None:
 def test_parquet_keeps_every_value(pa: Any, tmp_path: Path) -> None:
     rows = make_rows()
     found = pa.parquet.read_table(write_all(tmp_path, rows)).to_pylist()
-    assert [normalize(row) for row in found] == [normalize(row) for row in expected_of(rows)]
+    assert [normalize(row) for row in found] == [normalize(row) for row in convert_rows(rows)]
 
 
 def test_row_groups_end_at_their_rows_or_bytes(
@@ -204,7 +204,7 @@ def read_by_duckdb(path: Path) -> Rows:
     return [dict(zip(("id", "tags", "created_time"), row, strict=True)) for row in found]
 
 
-def tags_of(value: Any) -> dict[str, Any] | None:
+def parse_tags(value: Any) -> dict[str, Any] | None:
     """Return tags of any reader; readers of JSON add the names of other rows, with nulls."""
     if isinstance(value, str):
         value = json.loads(value)
@@ -218,7 +218,7 @@ def tags_of(value: Any) -> dict[str, Any] | None:
     return {name: text for name, text in (value or {}).items() if text is not None} or None
 
 
-def time_of(value: Any) -> int | None:
+def parse_time(value: Any) -> int | None:
     """Return a time of any reader in microseconds."""
     if value is None or isinstance(value, int):
         return value
@@ -235,9 +235,9 @@ def test_reader_finds_the_same_ids_tags_and_times(
     rows = make_rows(21)
     found = read(write_all(tmp_path, rows, suffix))
     assert [row["id"] for row in found] == [row["id"] for row in rows]
-    assert [tags_of(row["tags"]) for row in found] == [tags_of(row["tags"]) for row in rows]
-    assert [time_of(row["created_time"]) for row in found] == [
-        time_of(row["created_time"]) for row in rows
+    assert [parse_tags(row["tags"]) for row in found] == [parse_tags(row["tags"]) for row in rows]
+    assert [parse_time(row["created_time"]) for row in found] == [
+        parse_time(row["created_time"]) for row in rows
     ]
 
 

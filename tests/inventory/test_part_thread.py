@@ -24,7 +24,7 @@ def fail() -> None:
 
 
 @contextmanager
-def held(thread: PartThread) -> Iterator[threading.Event]:
+def hold_thread(thread: PartThread) -> Iterator[threading.Event]:
     """Keep the thread busy until the event is set, at the end of the block at the latest."""
     event = threading.Event()
     thread.submit(event.wait, size=10)
@@ -59,7 +59,7 @@ async def test_calls_run_in_order_in_another_thread() -> None:
 
 async def test_drain_waits_only_while_much_is_pending() -> None:
     async with PartThread() as thread:
-        with held(thread) as event:
+        with hold_thread(thread) as event:
             await thread.drain(10)
             more = await start(thread.drain(9))
             everything = await start(thread.drain(0))
@@ -106,7 +106,7 @@ async def test_error_of_the_block_comes_first() -> None:
 async def test_cancelled_wait_leaves_the_call_to_its_end(method: str) -> None:
     done: list[int] = []
     async with PartThread() as thread:
-        with held(thread) as event:
+        with hold_thread(thread) as event:
             wait = thread.run(done.append, 1) if method == "run" else thread.drain(0)
             task = await start(wait)
             task.cancel()

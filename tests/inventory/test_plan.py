@@ -38,23 +38,23 @@ IDS = [f"{number:08}-0000-0000-0000-00000000000a" for number in range(6)]
 FAILURE = ScopeError("AuthorizationFailed", "No", 403, "r1", "c1")
 
 
-def subscription(number: int, **more: Any) -> Subscription:
+def make_subscription(number: int, **more: Any) -> Subscription:
     return Subscription(IDS[number], **{"name": f"S{number}", "state": "Enabled", **more})
 
 
 VISIBLE = [
-    subscription(0, name="Same"),
-    subscription(1, name="same"),
-    subscription(2, state="Disabled", tags={"Env": "prod"}),
-    subscription(3, state="Deleted", quota_id="Free_1"),
-    subscription(4, state="Warned", quota_id="PayAsYouGo_1", tags={"env": "test"}),
+    make_subscription(0, name="Same"),
+    make_subscription(1, name="same"),
+    make_subscription(2, state="Disabled", tags={"Env": "prod"}),
+    make_subscription(3, state="Deleted", quota_id="Free_1"),
+    make_subscription(4, state="Warned", quota_id="PayAsYouGo_1", tags={"env": "test"}),
 ]
 PLAN = Plan(
     "run", tuple(VISIBLE[:3]), Choice(tags={"a": "b"}), ("Code",), "https://arm", {"o": "1"}
 )
 
 
-def numbers_of(**choice: Any) -> list[int]:
+def choose_numbers(**choice: Any) -> list[int]:
     return [IDS.index(one.id) for one in choose(VISIBLE[::-1], Choice(**choice))]
 
 
@@ -92,12 +92,12 @@ def test_subscription_is_parsed_by_its_id() -> None:
     ],
 )
 def test_choice_selects_subscriptions(choice: dict[str, Any], numbers: list[int]) -> None:
-    assert numbers_of(**choice) == numbers
+    assert choose_numbers(**choice) == numbers
 
 
 @pytest.mark.parametrize("state", ["Suspended", None])
 def test_state_that_is_not_documented_is_read(state: str | None) -> None:
-    visible = [subscription(0), subscription(1, state=state)]
+    visible = [make_subscription(0), make_subscription(1, state=state)]
     assert choose(visible, Choice()) == visible
     assert choose(visible, Choice(states=("Enabled",))) == visible[:1]
 
@@ -120,9 +120,9 @@ def test_members_of_groups_are_chosen_with_given_ids() -> None:
 
 def test_name_of_several_subscriptions_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=f"2 subscriptions have the name.*{IDS[0]}"):
-        numbers_of(subscriptions=("SAME",))
+        choose_numbers(subscriptions=("SAME",))
     with pytest.raises(ConfigurationError, match="no visible subscription"):
-        numbers_of(exclude=("other",))
+        choose_numbers(exclude=("other",))
 
 
 def test_scopes_are_in_the_order_of_the_output() -> None:

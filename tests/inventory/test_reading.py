@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from arm_server import Asked, Says, canned, session
+from arm_server import Asked, Says, open_session, serve_canned
 
 from aiomsi import ServiceError, UsageError, inventory
 from aiomsi._arm.protocol.response import ArmResponse
@@ -22,14 +22,14 @@ ANSWER = ArmResponse("GET", "https://management.azure.com/x", 200, {}, b"")
 ITEM = {"id": f"/subscriptions/{ID}/resourceGroups/g"}
 
 
-def reading_of(scope: Scope, folder: Path) -> Reading:
+def make_reading(scope: Scope, folder: Path) -> Reading:
     writer = PartFolder(folder).make_writer(scope)
     return Reading(scope, Subscription(ID, "One"), writer, RowRules(lambda: "now"))
 
 
 def test_rows_around_a_malformed_item_are_dropped(tmp_path: Path) -> None:
     scope = Scope(ID, "list")
-    reading = reading_of(scope, tmp_path)
+    reading = make_reading(scope, tmp_path)
     reading.add([ITEM])
     reading.add([{}])
     reading.add([ITEM])
@@ -49,7 +49,7 @@ def test_page_that_turns_out_to_be_no_json_fails_the_scope(tmp_path: Path) -> No
         )
 
     scope = Scope(ID, "list")
-    reading = reading_of(scope, tmp_path)
+    reading = make_reading(scope, tmp_path)
     reading.add_slices(decode())
     reading.add([ITEM])
     result = reading.finish()
@@ -60,7 +60,7 @@ def test_page_that_turns_out_to_be_no_json_fails_the_scope(tmp_path: Path) -> No
 
 def test_rows_have_the_version_of_their_page(tmp_path: Path) -> None:
     scope = Scope(ID, "types", "microsoft.network/virtualnetworks")
-    reading = reading_of(scope, tmp_path)
+    reading = make_reading(scope, tmp_path)
     items = [
         {"id": f"{ITEM['id']}/providers/Microsoft.Network/virtualNetworks/{at}"} for at in "ab"
     ]
@@ -73,16 +73,16 @@ def test_rows_have_the_version_of_their_page(tmp_path: Path) -> None:
 
 def test_list_with_pages_never_ends_as_empty(tmp_path: Path) -> None:
     error = ScopeError("InvalidResourceType", "No")
-    reading = reading_of(Scope(ID, "list"), tmp_path)
+    reading = make_reading(Scope(ID, "list"), tmp_path)
     reading.add([ITEM])
     assert reading.finish(error).state == "failed"
-    assert reading_of(Scope(ID, "list"), tmp_path).finish(error).state == "empty"
+    assert make_reading(Scope(ID, "list"), tmp_path).finish(error).state == "empty"
 
 
 @pytest.mark.parametrize(("source", "rows"), [("list", 0), ("container", 1)])
 def test_list_without_pages_is_read(tmp_path: Path, source: Source, rows: int) -> None:
     scope = Scope(ID, source)
-    result = reading_of(scope, tmp_path).finish()
+    result = make_reading(scope, tmp_path).finish()
     assert (result.state, result.rows, result.read_at) == ("read", rows, "now")
     assert len(list(PartFolder(tmp_path).iter_rows(scope))) == rows
 
@@ -97,9 +97,9 @@ async def test_session_closed_meanwhile_leaves_scopes_unread(tmp_path: Path) -> 
         raise AssertionError
 
     plan = Plan("run", (Subscription(ID),))
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = hang
-        async with session(server) as arm:
+        async with open_session(server) as arm:
             run = asyncio.create_task(
                 inventory.run_shard(arm, plan, plan.scopes, tmp_path), name="run"
             )
@@ -114,7 +114,7 @@ async def test_session_closed_meanwhile_leaves_scopes_unread(tmp_path: Path) -> 
 async def test_closed_session_of_the_user_leaves_scopes_unread(tmp_path: Path) -> None:
     plan = Plan("run", (Subscription(ID),))
     http = aiohttp.ClientSession()
-    async with canned() as server, session(server, http=http) as arm:
+    async with serve_canned() as server, open_session(server, http=http) as arm:
         await http.close()
         with pytest.raises(UsageError):
             await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
@@ -136,8 +136,8 @@ async def test_page_without_items_is_no_empty_page(tmp_path: Path, answer: Says)
         )
 
     plan = Plan("run", (Subscription(ID),))
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = respond
-        async with session(server) as arm:
+        async with open_session(server) as arm:
             results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
     assert [(one.state, one.rows) for one in results] == [("read", 2), ("failed", 0)]

@@ -25,12 +25,12 @@ CONTEXT = RowContext(
 )
 
 
-def row_of(**members: Any) -> dict[str, Any]:
+def make_member_row(**members: Any) -> dict[str, Any]:
     return make_row({"id": VM, **members}, CONTEXT)
 
 
 def test_every_column_of_a_full_resource_is_set() -> None:
-    row = row_of(
+    row = make_member_row(
         name="Vm-1",
         type="Microsoft.Compute/virtualMachines",
         kind="k",
@@ -83,7 +83,7 @@ def test_every_column_of_a_full_resource_is_set() -> None:
 
 
 def test_absent_and_empty_members_are_null() -> None:
-    row = row_of(tags={}, zones=[], sku={}, managedBy="", location=7, kind=5)
+    row = make_member_row(tags={}, zones=[], sku={}, managedBy="", location=7, kind=5)
     constant = {
         "id",
         "name",
@@ -101,8 +101,8 @@ def test_absent_and_empty_members_are_null() -> None:
 
 
 def test_row_of_resource_graph_equals_that_of_the_list() -> None:
-    by_list = row_of(type="Microsoft.Compute/virtualMachines", location="West Europe")
-    by_graph = row_of(
+    by_list = make_member_row(type="Microsoft.Compute/virtualMachines", location="West Europe")
+    by_graph = make_member_row(
         type="microsoft.compute/virtualmachines",
         location="westeurope",
         resourceGroup="rg-one",
@@ -114,7 +114,7 @@ def test_row_of_resource_graph_equals_that_of_the_list() -> None:
 
 
 def test_times_and_state_come_from_other_members_too() -> None:
-    row = row_of(
+    row = make_member_row(
         properties={"provisioningState": "Failed"},
         systemData={"createdAt": "2026-01-01T00:00:00Z", "lastModifiedAt": "2026-01-02T00:00:00Z"},
     )

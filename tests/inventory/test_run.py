@@ -34,7 +34,7 @@ async def read(arm: ArmSession, plan: Plan | None = None, **options: Any) -> lis
         return [row async for row in rows]
 
 
-def names_in(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
@@ -247,7 +247,7 @@ async def test_rows_left_early_leave_no_file(embedded_azure: EmbeddedAzure, tmp_
                 assert row["id"]
                 break
         assert rows.manifest is None
-        assert not [name for name in names_in(tmp_path) if ".tmp-" in name]
+        assert not [name for name in list_names(tmp_path) if ".tmp-" in name]
         _, manifest = await collect(arm, folder=tmp_path)
     assert manifest.completeness == "complete"
 
@@ -259,7 +259,7 @@ async def test_closed_session_ends_the_run(embedded_azure: EmbeddedAzure, tmp_pa
         await arm.close()
         with pytest.raises(UsageError):
             await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
-    assert names_in(tmp_path) == ["plan.json"]
+    assert list_names(tmp_path) == ["plan.json"]
 
 
 def test_public_errors_are_errors_of_the_package() -> None:
@@ -298,7 +298,7 @@ async def test_full_disk_ends_the_run_and_a_later_one_resumes(
             patch.setattr(PartFile, "write", refuse_after(3, PartFile.write))
             with pytest.raises(OSError, match="No space"):
                 await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
-        assert not [name for name in names_in(tmp_path) if ".tmp-" in name]
+        assert not [name for name in list_names(tmp_path) if ".tmp-" in name]
         results = await inventory.run_shard(arm, plan, plan.scopes, tmp_path)
     assert all(result.state == "read" for result in results)
 

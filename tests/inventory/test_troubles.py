@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from arm_server import Asked, Says, canned, error, session
+from arm_server import Asked, Says, make_error_body, open_session, serve_canned
 
 from aiomsi import AuthorizationError, inventory
 
@@ -12,20 +12,20 @@ pytestmark = pytest.mark.anyio
 ITEM = "/subscriptions/{0}/resourceGroups/g/providers/Microsoft.X/y/n{1}"
 
 
-def id_of(number: int) -> str:
+def make_id(number: int) -> str:
     return f"{number:08}-0000-0000-0000-000000000000"
 
 
 TROUBLES: dict[int, tuple[Says, int | None, str]] = {
-    1: (Says(403, error("AuthorizationFailed")), 403, "AuthorizationFailed"),
-    2: (Says(404, error("SubscriptionNotFound")), 404, "SubscriptionNotFound"),
+    1: (Says(403, make_error_body("AuthorizationFailed")), 403, "AuthorizationFailed"),
+    2: (Says(404, make_error_body("SubscriptionNotFound")), 404, "SubscriptionNotFound"),
     3: (
-        Says(401, error("InvalidAuthenticationTokenTenant")),
+        Says(401, make_error_body("InvalidAuthenticationTokenTenant")),
         401,
         "InvalidAuthenticationTokenTenant",
     ),
-    4: (Says(500, error("InternalServerError")), 500, "InternalServerError"),
-    5: (Says(429, error("TooManyRequests")), 429, "TooManyRequests"),
+    4: (Says(500, make_error_body("InternalServerError")), 500, "InternalServerError"),
+    5: (Says(429, make_error_body("TooManyRequests")), 429, "TooManyRequests"),
     6: (Says(None), None, "ArmConnectionError"),
     7: (Says(200, {"value": [{"name": "no id"}]}), None, "MalformedItem"),
     8: (Says(200, "no page"), 200, "ServiceError"),
@@ -41,7 +41,7 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
             return Says(
                 body={
                     "value": [
-                        {"subscriptionId": id_of(number), "state": states.get(number, "Enabled")}
+                        {"subscriptionId": make_id(number), "state": states.get(number, "Enabled")}
                         for number in range(14)
                     ]
                 }
@@ -52,10 +52,10 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
         if number in TROUBLES:
             return TROUBLES[number][0]
         if number == 9:
-            return Says(403, error("AuthorizationFailed"))
+            return Says(403, make_error_body("AuthorizationFailed"))
         if number == 10:
-            return Says(409, error("MissingSubscriptionRegistration"))
-        page: dict[str, Any] = {"value": [{"id": ITEM.format(id_of(number), 1)}]}
+            return Says(409, make_error_body("MissingSubscriptionRegistration"))
+        page: dict[str, Any] = {"value": [{"id": ITEM.format(make_id(number), 1)}]}
         if number == 11:
             # The next page is the same one.
             page["nextLink"] = f"http://{asked.headers['Host']}{asked.target}"
@@ -63,9 +63,9 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
             page["nextLink"] = f"http://{asked.headers['Host']}{asked.target}&page=2"
         return Says(body=page)
 
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = respond
-        async with session(server, pacing=False) as arm:
+        async with open_session(server, pacing=False) as arm:
             found = inventory.rows(arm, on_error="collect")
             rows = [row async for row in found]
             manifest = found.manifest
@@ -86,7 +86,7 @@ async def test_one_of_each_trouble_keeps_all_other_rows() -> None:
     assert by_number[11].state == "failed"
     assert (by_number[12].rows, by_number[12].duplicates) == (1, 1)
     assert sorted(row["id"] for row in rows if row["source"] == "list") == [
-        ITEM.format(id_of(number), 1) for number in (0, 12, 13)
+        ITEM.format(make_id(number), 1) for number in (0, 12, 13)
     ]
     assert manifest.exit_code == 3
     assert manifest.summarize().startswith("incomplete: 9 of 14 subscriptions")
@@ -98,23 +98,23 @@ async def test_plan_of_management_groups_reads_every_page() -> None:
 
     def respond(asked: Asked) -> Says:
         if asked.target.startswith("/subscriptions?"):
-            return Says(body={"value": [{"subscriptionId": id_of(1), "state": "Enabled"}]})
+            return Says(body={"value": [{"subscriptionId": make_id(1), "state": "Enabled"}]})
         if asked.target.startswith(f"{group}/refused/descendants"):
-            return Says(403, error("AuthorizationFailed"))
+            return Says(403, make_error_body("AuthorizationFailed"))
         assert asked.target.startswith(f"{group}/root/descendants?api-version=2020-05-01")
         if "skip" in asked.target:
-            return Says(body={"value": [{"id": f"/subscriptions/{id_of(2)}"}]})
+            return Says(body={"value": [{"id": f"/subscriptions/{make_id(2)}"}]})
         link = f"http://{asked.headers['Host']}{asked.target}&skip=1"
-        items = [{"id": f"/subscriptions/{id_of(1)}"}, {"id": f"{group}/nested"}]
+        items = [{"id": f"/subscriptions/{make_id(1)}"}, {"id": f"{group}/nested"}]
         return Says(body={"value": items, "nextLink": link})
 
-    async with canned() as server:
+    async with serve_canned() as server:
         server.usual = respond
-        async with session(server) as arm:
+        async with open_session(server) as arm:
             plan = await inventory.plan(arm, management_groups=["root"])
             with pytest.raises(AuthorizationError):
                 await inventory.plan(arm, management_groups=["root", "refused"])
-    assert [one.id for one in plan.subscriptions] == [id_of(1), id_of(2)]
+    assert [one.id for one in plan.subscriptions] == [make_id(1), make_id(2)]
     assert plan.choice.management_groups == ("root",)
     # The token of these tests is opaque.
     assert plan.identity == {"client_id": None, "object_id": None, "tenant_id": None}

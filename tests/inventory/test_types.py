@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arm_server import Asked, Says, canned, error, session
+from arm_server import Asked, Says, make_error_body, open_session, serve_canned
 
 from aiomsi import ArmSession, NotFoundError, UsageError, inventory
 from aiomsi.inventory import Manifest, Plan
@@ -106,12 +106,16 @@ async def test_same_resource_has_equal_rows_from_all_sources(
     assert [row["source"] for row in found] == ["list", "graph", "types"]
     # Resource Graph and the list of resources have no entity tags.
     lacking = {"source", "api_version", "read_at", "etag"}
-    assert _differ(by_graph, by_type) <= lacking
-    assert _differ(by_list, by_type) == lacking | {"created_time", "changed_time", "properties"}
+    assert _find_differences(by_graph, by_type) <= lacking
+    assert _find_differences(by_list, by_type) == lacking | {
+        "created_time",
+        "changed_time",
+        "properties",
+    }
     assert by_graph["properties"] == by_type["properties"]
 
 
-def _differ(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
+def _find_differences(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
     assert list(one) == list(other)
     return {name for name in one if one[name] != other[name]}
 
@@ -176,9 +180,9 @@ class Network:
         return found if isinstance(found, Says) else Says(body={"value": found})
 
     async def read(self, kind: str) -> tuple[list[dict[str, Any]], Manifest]:
-        async with canned() as server:
+        async with serve_canned() as server:
             server.usual = self.respond
-            async with session(server, pacing=False) as arm:
+            async with open_session(server, pacing=False) as arm:
                 plan = await inventory.plan(arm, kinds=[kind], types=[kind])
                 return await collect(arm, plan)
 
@@ -237,7 +241,7 @@ async def test_ignored_code_of_all_parents_is_empty(embedded_azure: EmbeddedAzur
 
 
 async def test_list_of_parents_that_is_refused_is_an_error() -> None:
-    refusal = Says(404, error("ResourceNotFound"))
+    refusal = Says(404, make_error_body("ResourceNotFound"))
     _, manifest = await Network(virtualnetworks=refusal).read(SUBNETS)
     (failed,) = manifest.errors
     assert failed.error is not None

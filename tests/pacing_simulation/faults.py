@@ -9,7 +9,7 @@ def change(module: str, old: str, new: str) -> Change:
     return Change(_FOLDER + module, old, new)
 
 
-def rule(name: str, old: str, new: str) -> Change:
+def change_rule(name: str, old: str, new: str) -> Change:
     """Change a number of the rules."""
     return change("rules", f"    {name} = {old}\n", f"    {name} = {new}\n")
 
@@ -27,12 +27,12 @@ MUTANTS = (
         "requests on their way do not count",
         change("meter", "        later = self.sent - gauge.number\n", "        later = 0\n"),
     ),
-    Mutant("all tokens left are ours", rule("caution: float", "2.0", "1.0")),
+    Mutant("all tokens left are ours", change_rule("caution: float", "2.0", "1.0")),
     Mutant(
         "old counts bring good news",
         change("gauge", "        elif count < before:\n", "        else:\n"),
     ),
-    Mutant("good news is believed at once", rule("trust: float", "0.25", "1.0")),
+    Mutant("good news is believed at once", change_rule("trust: float", "0.25", "1.0")),
     Mutant(
         "bad news is believed by a quarter",
         change(
@@ -67,7 +67,7 @@ MUTANTS = (
         "pauses do not grow if asked waits are too short",
         change("meter", "factor = 2.0 ** min(max(0, self.refusals_in_row - 2), 2)", "factor = 1.0"),
     ),
-    Mutant("no slow start", rule("first_window: int", "16", "128")),
+    Mutant("no slow start", change_rule("first_window: int", "16", "128")),
     Mutant(
         "regions are not told apart",
         change(
@@ -238,7 +238,7 @@ MUTANTS = (
             "        if self.in_flight",
         ),
     ),
-    Mutant("bulk is starved", rule("urgent_run: int", "16", "10_000")),
+    Mutant("bulk is starved", change_rule("urgent_run: int", "16", "10_000")),
     Mutant(
         "an urgent call waits for the turn of its lane",
         change(

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pacing_simulation.seed import Report, run_seed
-from pacing_simulation.sights import unseen
+from pacing_simulation.sights import find_unseen
 from pacing_simulation.stories import STORIES
 
 CHUNK = 25
@@ -52,7 +52,7 @@ def run_all(first: int, number: int, jobs: int, only: str) -> Iterator[Result]:
         yield from pool.imap_unordered(partial(run_chunk, only), chunks)
 
 
-def tell(report: Report) -> None:
+def print_story(report: Report) -> None:
     """Print the end of a seed's story."""
     lines = [" ".join(str(part) for part in event) for event in report.story]
     print(f"story: {report.name}, {len(lines)} lines")
@@ -61,7 +61,7 @@ def tell(report: Report) -> None:
     print(f"digest {report.digest}")
 
 
-def tell_first(failed: Report | None) -> int:
+def print_violation(failed: Report | None) -> int:
     """Print a violation as one line of JSON."""
     fields = None
     if failed is not None and failed.violation is not None:
@@ -77,7 +77,7 @@ def tell_first(failed: Report | None) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says."""
+    """Run the seeds of the command line."""
     parser = argparse.ArgumentParser(description="Simulate pacing.")
     parser.add_argument("--seeds", type=int, default=2_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.seed is not None:
         report = run_seed(options.seed, options.only)
-        tell(report)
+        print_story(report)
         return int(report.violation is not None)
     began, done = time.monotonic(), 0
     seen: Counter[str] = Counter()
@@ -104,15 +104,15 @@ def main(arguments: Sequence[str]) -> int:
         if failed and options.json:
             break
     if options.json:
-        return tell_first(failed[0] if failed else None)
+        return print_violation(failed[0] if failed else None)
     for name, count in sorted(seen.items()):
         print(f"{count:>12,}  {name}")
     took = time.monotonic() - began
     print(f"{done:,} seeds in {took:.0f} s, {done / took:.0f} a second; {len(failed)} failed")
     for report in failed[:1]:
-        tell(report)
+        print_story(report)
     print("".join(f"seed {each.seed}: {each.violation}\n" for each in failed[:20]), end="")
-    blind = [] if options.only else unseen(seen, done)
+    blind = [] if options.only else find_unseen(seen, done)
     print("".join(f"never seen: {name}\n" for name in blind), end="")
     return int(bool(failed or blind))
 

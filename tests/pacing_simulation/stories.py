@@ -26,7 +26,7 @@ PAIRS = ((250, 25), (100, 10), (200, 20), (500, 50))
 """Sizes and refills as ARM documents them."""
 
 
-def story(weight: int) -> Callable[[Story], Story]:
+def register_story(weight: int) -> Callable[[Story], Story]:
     """Register a story."""
 
     def register(function: Story) -> Story:
@@ -36,7 +36,7 @@ def story(weight: int) -> Callable[[Story], Story]:
     return register
 
 
-def calls_of(key: Hashable, number: int) -> list[Call]:
+def make_calls(key: Hashable, number: int) -> list[Call]:
     return [Call((key,)) for _ in range(number)]
 
 
@@ -54,7 +54,7 @@ def run(world: World, clients: Sequence[Client], until: float = 5_000.0) -> None
         client.watch.rest()
 
 
-def refused_share(clients: Sequence[Client]) -> float:
+def measure_refused_share(clients: Sequence[Client]) -> float:
     """Return the share of 429s in percent."""
     requests = sum(client.requests for client in clients)
     return 100.0 * sum(client.refused for client in clients) / max(1, requests)
@@ -74,11 +74,11 @@ def check_speed(
     end = max(client.ends_at for client in clients)
     most = ideal * factor + grace
     world.need(end <= most, invariant, f"took {end:.1f} s, not {most:.1f}; ideal {ideal:.1f}")
-    share = refused_share(clients)
+    share = measure_refused_share(clients)
     world.need(share <= refused, invariant, f"{share:.1f} % of 429s, not {refused}")
 
 
-@story(3)
+@register_story(3)
 def one_client(world: World) -> None:
     chance = world.chance
     size, refill = chance.choice(PAIRS)
@@ -88,7 +88,7 @@ def one_client(world: World) -> None:
     )
     number = int(size * chance.uniform(1.2, 2.6))
     client = Client(service, "client")
-    client.begin(calls_of("reads", number))
+    client.begin(make_calls("reads", number))
     run(world, [client])
     check_speed(
         world,
@@ -100,11 +100,11 @@ def one_client(world: World) -> None:
     )
 
 
-@story(1)
+@register_story(1)
 def mixed_latencies_never_empty_a_bucket(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("tail"))
     client = Client(service, "client", lost=0.02)
-    client.begin(calls_of("reads", 450))
+    client.begin(make_calls("reads", 450))
     run(world, [client])
     check_speed(world, [client], ideal=8.0, factor=1.05, grace=10.5, refused=0.5)
 
@@ -118,12 +118,12 @@ def share_bucket(world: World, number: int) -> tuple[list[Client], float]:
     service = Service(world, lambda _: Size(100, 20), latency, asks=asks)
     clients = [Client(service, f"client {each}") for each in range(number)]
     for client in clients:
-        client.begin(calls_of("reads", each))
+        client.begin(make_calls("reads", each))
     run(world, clients)
     return clients, (number * each - 100) / 20
 
 
-@story(3)
+@register_story(3)
 def two_clients_share_a_bucket(world: World) -> None:
     clients, ideal = share_bucket(world, 2)
     check_speed(world, clients, ideal=ideal, factor=1.1, grace=7.0, refused=3.5, invariant="P7")
@@ -133,26 +133,26 @@ def two_clients_share_a_bucket(world: World) -> None:
     )
 
 
-@story(2)
+@register_story(2)
 def four_clients_share_a_bucket(world: World) -> None:
     clients, ideal = share_bucket(world, 4)
     check_speed(world, clients, ideal=ideal, factor=1.1, grace=8.0, refused=14.0, invariant="P7")
 
 
-@story(1)
+@register_story(1)
 def newcomer_gets_a_share(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     old, new = Client(service, "old"), Client(service, "new")
     begin = world.chance.uniform(4.0, 10.0)
-    old.begin(calls_of("reads", 600))
-    new.begin(calls_of("reads", 100), begin)
+    old.begin(make_calls("reads", 600))
+    new.begin(make_calls("reads", 100), begin)
     run(world, [old, new])
     took = new.ends_at - begin
     world.need(took <= 100 / 12.5 * 1.7 + 1.0, "P7", f"the newcomer took {took:.1f} s")
     check_speed(world, [old, new], ideal=18.0, factor=1.06, grace=2.0, refused=3.0, invariant="P7")
 
 
-@story(3)
+@register_story(3)
 def regions_count_apart(world: World) -> None:
     chance = world.chance
     first = chance.uniform(0.5, 0.65)
@@ -164,13 +164,13 @@ def regions_count_apart(world: World) -> None:
     service = Service(world, lambda _: Size(size, size / 10), latency, regions)
     client = Client(service, "client")
     number = int(size * 2.5 / first)
-    client.begin(calls_of("reads", number))
+    client.begin(make_calls("reads", number))
     run(world, [client])
     ideal = (number * first - size) / (size / 10)
     check_speed(world, [client], ideal=ideal, factor=1.15, grace=latency.longest + 2.0, refused=0.5)
 
 
-@story(4)
+@register_story(4)
 def answers_from_elsewhere_are_no_draws(world: World) -> None:
     chance = world.chance
     regions = {"USUAL": 0.98, "RARE": 0.02}
@@ -181,13 +181,13 @@ def answers_from_elsewhere_are_no_draws(world: World) -> None:
     client = Client(service, "client", unread=0)
     # About eight requests are under way, far fewer than the rare region has tokens.
     for each in range(300):
-        client.begin(calls_of("reads", 1), each * 0.01)
+        client.begin(make_calls("reads", 1), each * 0.01)
     run(world, [client])
     late = [call for call in client.done if (call.done_at or 0.0) - call.began > 0.2]
     world.need(not late, "P14", f"{len(late)} calls waited for a region that served others")
 
 
-@story(3)
+@register_story(3)
 def hidden_instances_count_apart(world: World) -> None:
     chance = world.chance
     service = Service(
@@ -202,23 +202,23 @@ def hidden_instances_count_apart(world: World) -> None:
     empty.size, empty.level = Size(300, 0.2), 0.0
     client = Client(service, "client")
     for each in range(60):
-        client.begin(calls_of("reads", 1), each * 0.04)
+        client.begin(make_calls("reads", 1), each * 0.04)
     run(world, [client])
 
 
-@story(2)
+@register_story(2)
 def unknown_limit_starts_slowly(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("constant", 0.1))
     client = Client(service, "client")
     for each in range(world.chance.randrange(1, 5)):
-        client.begin(calls_of("reads", 1), each * 0.2)
-    client.begin(calls_of("reads", 100), 2.0)
+        client.begin(make_calls("reads", 1), each * 0.2)
+    client.begin(make_calls("reads", 100), 2.0)
     run(world, [client])
     sent = sum(event[0] == 2.0 and event[2] == "send" for event in world.story)
     world.need(sent <= 16, "P7", f"{sent} requests at once on a limit that is not known")
 
 
-@story(2)
+@register_story(2)
 def limit_without_counts(world: World) -> None:
     chance = world.chance
     asks = chance.choice(["exact", "none"])
@@ -228,22 +228,22 @@ def limit_without_counts(world: World) -> None:
     )
     client = Client(service, "client")
     number = 400
-    client.begin(calls_of("reads", number))
+    client.begin(make_calls("reads", number))
     run(world, [client])
     ideal = (number - 100 * start) / 20
     check_speed(world, [client], ideal=ideal, factor=1.2, grace=4.0, refused=21.0)
 
 
-@story(1)
+@register_story(1)
 def lost_counts(world: World) -> None:
     service = Service(world, lambda _: Size(200, 20), draw_latency(world), counted=0.5)
     client = Client(service, "client", lost=0.01)
-    client.begin(calls_of("reads", 400))
+    client.begin(make_calls("reads", 400))
     run(world, [client])
     check_speed(world, [client], ideal=10.0, factor=1.1, grace=2.5, refused=1.0)
 
 
-@story(4)
+@register_story(4)
 def windows_with_an_end(world: World) -> None:
     chance = world.chance
     size, window = chance.choice([(15, 5.0), (30, 10.0), (50, 20.0)])
@@ -252,7 +252,7 @@ def windows_with_an_end(world: World) -> None:
     )
     client = Client(service, "client", rules=PROVIDER_RULES)
     number = size * chance.randrange(4, 8)
-    client.begin(calls_of("quota", number))
+    client.begin(make_calls("quota", number))
     run(world, [client])
     ideal = (math.ceil(number / size) - 1) * window
     check_speed(
@@ -260,16 +260,16 @@ def windows_with_an_end(world: World) -> None:
     )
 
 
-@story(2)
+@register_story(2)
 def windows_without_an_end(world: World) -> None:
     service = Service(world, lambda _: Size(50, window=20.0), Latency("scattered", 0.1))
     client = Client(service, "client", rules=PROVIDER_RULES)
-    client.begin(calls_of("quota", 170))
+    client.begin(make_calls("quota", 170))
     run(world, [client])
     check_speed(world, [client], ideal=60.0, factor=1.1, grace=2.0, refused=3.0)
 
 
-@story(2)
+@register_story(2)
 def refused_requests_that_count(world: World) -> None:
     service = Service(
         world,
@@ -280,18 +280,18 @@ def refused_requests_that_count(world: World) -> None:
     )
     clients = [Client(service, f"client {each}", rules=PROVIDER_RULES) for each in range(3)]
     for client in clients:
-        client.begin(calls_of("writes", 15))
+        client.begin(make_calls("writes", 15))
     run(world, clients, until=2_000.0)
     end = max(client.ends_at for client in clients)
     world.need(end <= 1_000.0, "P17", f"took {end:.0f} s, of 150")
     world.see("refused requests counted")
 
 
-@story(1)
+@register_story(1)
 def rival_takes_all_and_stops(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     client = Client(service, "client")
-    client.begin(calls_of("reads", 900))
+    client.begin(make_calls("reads", 900))
     stops = world.chance.uniform(20.0, 30.0)
     Rival(service, "reads", rate=60.0, begin=3.0, end=stops)
     run(world, [client])
@@ -301,36 +301,36 @@ def rival_takes_all_and_stops(world: World) -> None:
     world.need(silence <= 12.0, "P15", f"silent for {silence:.1f} s beside a rival")
     after = sum(stops + 10.0 < time < stops + 16.0 for time in times)
     world.need(after >= 6 * 25 * 0.9, "P15", f"{after} answers in 6 s after the rival had stopped")
-    share = refused_share([client])
+    share = measure_refused_share([client])
     world.need(share <= 12.0, "P15", f"{share:.1f} % of 429s")
 
 
-@story(1)
+@register_story(1)
 def rival_draws_steadily(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     client = Client(service, "client")
-    client.begin(calls_of("reads", 400))
+    client.begin(make_calls("reads", 400))
     rival = Rival(service, "reads", rate=15.0)
     run(world, [client])
     check_speed(world, [client], ideal=15.0, factor=1.2, grace=5.0, refused=1.5, invariant="P7")
     world.need(rival.taken >= 0.9 * 15.0 * client.ends_at - 30, "P7", "the rival was starved")
 
 
-@story(1)
+@register_story(1)
 def rival_takes_bursts(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     client = Client(service, "client")
-    client.begin(calls_of("reads", 700))
+    client.begin(make_calls("reads", 700))
     Rival(service, "reads", burst=200, every=15.0, begin=world.chance.uniform(3.0, 12.0))
     run(world, [client])
     check_speed(world, [client], ideal=20.0, factor=1.1, grace=2.5, refused=2.0)
 
 
-@story(1)
+@register_story(1)
 def bucket_grows(world: World) -> None:
     service = Service(world, lambda _: Size(100, 10), Latency("scattered"))
     client = Client(service, "client")
-    client.begin(calls_of("reads", 500))
+    client.begin(make_calls("reads", 500))
 
     def grow() -> None:
         service.bucket("reads", "EASTUS").size = Size(300, 30)
@@ -341,7 +341,7 @@ def bucket_grows(world: World) -> None:
     check_speed(world, [client], ideal=ideal, factor=1.15, grace=2.5, refused=1.0)
 
 
-@story(3)
+@register_story(3)
 def refill_is_another_than_assumed(world: World) -> None:
     chance = world.chance
     size, refill, number, grace = chance.choice(
@@ -355,22 +355,22 @@ def refill_is_another_than_assumed(world: World) -> None:
     level = 1.0 if size == 250 else 260 / 12_000
     service = Service(world, lambda _: Size(size, refill), Latency("scattered"), start=level)
     client = Client(service, "client")
-    client.begin(calls_of("reads", number))
+    client.begin(make_calls("reads", number))
     run(world, [client])
     ideal = (number - size * level) / refill
     check_speed(world, [client], ideal=ideal, factor=1.2, grace=grace, refused=1.5)
 
 
-@story(2)
+@register_story(2)
 def bucket_is_empty_at_first(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"), start=0.0)
     client = Client(service, "client")
-    client.begin(calls_of("reads", 300))
+    client.begin(make_calls("reads", 300))
     run(world, [client])
     check_speed(world, [client], ideal=12.0, factor=1.1, grace=2.0, refused=6.5)
 
 
-@story(2)
+@register_story(2)
 def types_hold_back_themselves(world: World) -> None:
     def size_of(key: Hashable) -> Size:
         return Size(20, window=20.0) if key == "type" else Size(200, 20)
@@ -378,14 +378,14 @@ def types_hold_back_themselves(world: World) -> None:
     service = Service(world, size_of, Latency("scattered", 0.1))
     client = Client(service, "client", rules=PROVIDER_RULES)
     typed = [Call(("reads", "type")) for _ in range(45)]
-    client.begin([*typed, *calls_of("reads", 300)])
+    client.begin([*typed, *make_calls("reads", 300)])
     run(world, [client])
     others = max(call.done_at or 0.0 for call in client.done if call.keys == ("reads",))
     world.need(others <= 7.3 * 1.5 + 3.0, "P9", f"other types were done at {others:.1f} s only")
     check_speed(world, [client], ideal=40.0, factor=1.1, grace=3.0, refused=2.0, invariant="P9")
 
 
-@story(2)
+@register_story(2)
 def limit_is_found_by_its_429(world: World) -> None:
     chance = world.chance
 
@@ -396,18 +396,18 @@ def limit_is_found_by_its_429(world: World) -> None:
     service = Service(world, size_of, Latency("scattered", 0.1), asks=asks)
     client = Client(service, "client")
     typed = [Call(("reads",), hidden=("type",)) for _ in range(chance.randrange(20, 40))]
-    client.begin([*typed, *calls_of("reads", 60)])
+    client.begin([*typed, *make_calls("reads", 60)])
     run(world, [client])
     others = max(call.done_at or 0.0 for call in client.done if not call.hidden)
     world.need(others <= 4.0, "P9", f"other types were done at {others:.1f} s only")
 
 
-@story(2)
+@register_story(2)
 def long_lane_and_short_ones(world: World) -> None:
     service = Service(world, lambda _: Size(100, 10), Latency("constant", 0.1))
     client = Client(service, "client", connections=24, look_ahead=2_000)
-    short = [call for _ in range(12) for lane in range(25) for call in calls_of(lane, 1)]
-    client.begin([*calls_of("long", 260), *short])
+    short = [call for _ in range(12) for lane in range(25) for call in make_calls(lane, 1)]
+    client.begin([*make_calls("long", 260), *short])
     run(world, [client])
     times = [call.done_at or 0.0 for call in client.done if call.keys != ("long",)]
     ideal = 560 / 24 * 0.16
@@ -415,20 +415,20 @@ def long_lane_and_short_ones(world: World) -> None:
     check_speed(world, [client], ideal=16.0, factor=1.05, grace=1.0, refused=0.1, invariant="P5")
 
 
-@story(2)
+@register_story(2)
 def throttled_lane_holds_no_connection(world: World) -> None:
     def size_of(key: Hashable) -> Size:
         return Size(5, 1.0) if key == "small" else Size(1_000, 100)
 
     service = Service(world, size_of, Latency("constant", 0.1))
     client = Client(service, "client", rules=PROVIDER_RULES, connections=8)
-    client.begin([*calls_of("small", 40), *calls_of("large", 200)])
+    client.begin([*make_calls("small", 40), *make_calls("large", 200)])
     run(world, [client])
     others = max(call.done_at or 0.0 for call in client.done if call.keys == ("large",))
     world.need(others <= 200 / 8 * 0.16 * 1.3 + 1.0, "P5", f"the large one took {others:.1f} s")
 
 
-@story(6)
+@register_story(6)
 def urgent_calls_and_bulk(world: World) -> None:
     chance = world.chance
     service = Service(world, lambda _: Size(100, 10), Latency("scattered", 0.1))
@@ -441,7 +441,7 @@ def urgent_calls_and_bulk(world: World) -> None:
     run(world, [client])
 
 
-@story(10)
+@register_story(10)
 def calls_are_cancelled_and_lost(world: World) -> None:
     chance = world.chance
     size = chance.choice([10, 40, 100])
@@ -459,26 +459,30 @@ def calls_are_cancelled_and_lost(world: World) -> None:
     run(world, [client])
 
 
-@story(2)
+@register_story(2)
 def idle_time_saves_up_one_bucket(world: World) -> None:
     size = world.chance.choice([60, 100, 200])
     service = Service(world, lambda _: Size(size, size / 10), Latency("constant", 0.5))
     client = Client(service, "client", connections=2_000)
-    client.begin(calls_of("reads", size * 2))
-    client.begin(calls_of("reads", 4 * size), 600.0)
+    client.begin(make_calls("reads", size * 2))
+    client.begin(make_calls("reads", 4 * size), 600.0)
     run(world, [client])
     sent = sum(event[0] == 600.0 and event[2] == "send" for event in world.story)
     world.need(sent <= size, "P11", f"{sent} requests at once after an idle time, of {size}")
-    world.need(refused_share([client]) <= 0.5, "P11", f"{refused_share([client]):.1f} % of 429s")
+    world.need(
+        measure_refused_share([client]) <= 0.5,
+        "P11",
+        f"{measure_refused_share([client]):.1f} % of 429s",
+    )
 
 
-@story(2)
+@register_story(2)
 def bucket_is_first_seen_low(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("constant"), start=8 / 250)
     client = Client(service, "client")
-    client.begin(calls_of("reads", 6))
+    client.begin(make_calls("reads", 6))
     Rival(service, "reads", burst=60, every=4.0, begin=0.5, end=9.0)
-    client.begin(calls_of("reads", 150), 40.0)
+    client.begin(make_calls("reads", 150), 40.0)
 
     def look() -> None:
         meter = client.pacer.find_lane(("reads",)).meters[0]
@@ -491,7 +495,7 @@ def bucket_is_first_seen_low(world: World) -> None:
     world.need(took <= 4.0, "P11", f"150 calls on a full bucket took {took:.1f} s")
 
 
-@story(3)
+@register_story(3)
 def user_limits_the_rate(world: World) -> None:
     chance = world.chance
     rate = chance.choice([5.0, 20.0, 50.0])
@@ -516,20 +520,20 @@ def user_limits_the_rate(world: World) -> None:
     world.need(sent[-1] <= most_time, "rate", f"took {sent[-1]:.1f} s, of {most_time:.1f}")
 
 
-@story(2)
+@register_story(2)
 def unused_limits_are_forgotten(world: World) -> None:
     service = Service(world, lambda _: Size(20, 2), Latency("constant", 0.1))
     client = Client(service, "client")
     for each in range(100):
-        client.begin(calls_of(each, 2), each * 8.0)
-    client.begin(calls_of(0, 30), 900.0)
+        client.begin(make_calls(each, 2), each * 8.0)
+    client.begin(make_calls(0, 30), 900.0)
     run(world, [client])
     known = len(list(client.pacer.iter_meters()))
     lanes = len(client.pacer.lanes)
     world.need(max(known, lanes) <= 60, "P10", f"{known} limits and {lanes} lanes are kept")
 
 
-@story(30)
+@register_story(30)
 def any_world(world: World) -> None:
     chance = world.chance
     size = chance.choice([5, 15, 50, 100, 250])
@@ -583,7 +587,7 @@ def any_world(world: World) -> None:
     run(world, clients, until=30_000.0)
 
 
-@story(2)
+@register_story(2)
 def lanes_take_turns(world: World) -> None:
     chance = world.chance
     lanes, each = chance.randrange(2, 9), chance.randrange(2, 6)
@@ -599,7 +603,7 @@ def lanes_take_turns(world: World) -> None:
     world.need(all(len(set(turn)) == lanes for turn in turns), "P5", f"turns of {lanes}: {turns}")
 
 
-@story(2)
+@register_story(2)
 def urgent_calls_go_before_other_lanes(world: World) -> None:
     chance = world.chance
     pacer = Pacer(ARM_RULES, connections=1)
@@ -622,7 +626,7 @@ def urgent_calls_go_before_other_lanes(world: World) -> None:
     world.need(order[: len(expected)] == expected, "P4", f"an urgent call waited: {order[:5]}")
 
 
-@story(2)
+@register_story(2)
 def clock_jumps(world: World) -> None:
     chance = world.chance
     meter = Meter()
@@ -662,7 +666,7 @@ def drain(world: World, pacer: Pacer, tickets: list[Ticket], now: float) -> None
     world.need(not tickets, "P0", f"{len(tickets)} calls of forgotten lanes were not sent")
 
 
-@story(2)
+@register_story(2)
 def forgotten_calls_come_back(world: World) -> None:
     chance = world.chance
     pacer = Pacer(ARM_RULES, connections=8)

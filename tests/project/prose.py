@@ -62,7 +62,7 @@ class Place:
     excerpt: str
 
 
-def texts_of(path: Path) -> Iterator[tuple[int, str]]:
+def read_texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the prose of a file with line numbers: a page without code, or a module's texts."""
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
@@ -77,7 +77,7 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield getattr(node, "lineno", 1), ast.get_docstring(node) or ""
         elif isinstance(node, ast.Raise | ast.Assign) and _is_message(node):
-            yield from ((node.lineno, text) for text in _strings(node))
+            yield from ((node.lineno, text) for text in _iter_strings(node))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string.lstrip("# ")
@@ -90,13 +90,13 @@ def _is_message(node: ast.Raise | ast.Assign) -> bool:
     )
 
 
-def _strings(node: ast.AST) -> Iterator[str]:
+def _iter_strings(node: ast.AST) -> Iterator[str]:
     for part in ast.walk(node):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             yield part.value
 
 
-def files_in(paths: Sequence[Path]) -> Iterator[Path]:
+def find_files(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the Python and Markdown files below these paths."""
     for path in paths:
         if path.is_file():
@@ -109,8 +109,8 @@ def count(paths: Sequence[Path]) -> tuple[int, dict[Habit, list[Place]]]:
     """Return the number of words below these paths, and every place of each habit."""
     words = 0
     found: dict[Habit, list[Place]] = {habit: [] for habit in HABITS}
-    for path in files_in(paths):
-        for line, text in texts_of(path):
+    for path in find_files(paths):
+        for line, text in read_texts(path):
             words += len(text.split())
             for habit, places in found.items():
                 for match in habit.pattern.finditer(text):

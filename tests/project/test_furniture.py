@@ -12,19 +12,19 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 NOXFILE = (ROOT / "noxfile.py").read_text()
 
 
-def pythons() -> list[str]:
+def list_pythons() -> list[str]:
     """Return the Pythons that the sessions run on."""
     (listed,) = re.findall(r"^PYTHONS = \[(.*)\]$", NOXFILE, re.MULTILINE)
     return re.findall(r'"([\d.]+)"', listed)
 
 
-def sessions() -> set[str]:
+def list_sessions() -> set[str]:
     """Return the names of the sessions, those on several Pythons with each of them."""
     found = re.findall(r"^@nox\.session\(python=(.*)\)\ndef (\w+)\(", NOXFILE, re.MULTILINE)
     assert len(found) > 10
     several = {name for python, name in found if python != "OLDEST"}
     return {name for _, name in found} | {
-        f"{name}-{each}" for name in several for each in pythons()
+        f"{name}-{each}" for name in several for each in list_pythons()
     }
 
 
@@ -34,15 +34,15 @@ def test_classifiers_name_the_pythons_of_the_sessions() -> None:
     named = [
         each.removeprefix(prefix) for each in project["classifiers"] if each.startswith(prefix)
     ]
-    assert named == pythons()
-    assert project["requires-python"] == f">={pythons()[0]}"
+    assert named == list_pythons()
+    assert project["requires-python"] == f">={list_pythons()[0]}"
 
 
 def test_ci_runs_the_tests_on_every_python() -> None:
     (matrix,) = re.findall(
         r"python: \[(.*)\]", (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     )
-    assert re.findall(r'"([\d.]+)"', matrix) == pythons()
+    assert re.findall(r'"([\d.]+)"', matrix) == list_pythons()
 
 
 def find_sessions(workflow: Path) -> set[str]:
@@ -59,13 +59,15 @@ def find_sessions(workflow: Path) -> set[str]:
             for listed in re.findall(r"session:((?:\n +- [\w.-]+)+| \[.*\])\n", text):
                 names |= set(re.findall(r"[a-z][\w.-]+", listed))
         else:
-            names |= {re.sub(r"\$\{\{ matrix\.python \}\}", python, each) for python in pythons()}
+            names |= {
+                re.sub(r"\$\{\{ matrix\.python \}\}", python, each) for python in list_pythons()
+            }
     return names
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
-    assert find_sessions(workflow) <= sessions()
+    assert find_sessions(workflow) <= list_sessions()
 
 
 def test_ci_runs_every_default_session() -> None:

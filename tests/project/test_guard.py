@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import sitecustomize
-from loops import PATIENCE, debug_loop
+from loops import PATIENCE, make_debug_loop
 from watchdog import Watchdog
 
 BLOCKED = ["203.0.113.7", "169.254.169.254", "2001:db8::1", "management.azure.com"]
@@ -93,7 +93,7 @@ def test_loopback_is_open() -> None:
 
 
 def test_debug_mode_records_one_frame_of_each_stack() -> None:
-    loop = debug_loop()
+    loop = make_debug_loop()
     try:
         recorded = getattr(loop.create_future(), "_source_traceback")  # noqa: B009 (no stub has it)
         assert (loop.get_debug(), len(recorded)) == (True, 1)

@@ -52,18 +52,18 @@ HTTP = {"aiohttp", "http", "urllib", "yarl", "multidict", "socket", "ssl"}
 MOST_MODULES = 16
 
 
-def module_of(path: Path) -> str:
+def name_module(path: Path) -> str:
     """Return the name of a file's module within the package; the root is the empty name."""
     parts = path.relative_to(HOME).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 @cache
-def modules() -> dict[str, Path]:
-    return {module_of(path): path for path in sorted(HOME.rglob("*.py"))}
+def find_modules() -> dict[str, Path]:
+    return {name_module(path): path for path in sorted(HOME.rglob("*.py"))}
 
 
-def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+def walk_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a tree, except those that only a type checker sees."""
     todo = [node]
     while todo:
@@ -77,15 +77,15 @@ def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
             todo.append(child)
 
 
-def source_of(module: str) -> str:
-    return modules()[module].read_text(encoding="utf-8")
+def read_source(module: str) -> str:
+    return find_modules()[module].read_text(encoding="utf-8")
 
 
-def tree_of(module: str) -> ast.Module:
-    return ast.parse(source_of(module))
+def parse_module(module: str) -> ast.Module:
+    return ast.parse(read_source(module))
 
 
-def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
+def read_imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -94,31 +94,31 @@ def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
             base = node.module or ""
             for alias in node.names:
                 inner = f"{base}.{alias.name}".removeprefix("aiomsi.")
-                yield f"{base}.{alias.name}" if inner in modules() else base
+                yield f"{base}.{alias.name}" if inner in find_modules() else base
 
 
 @cache
-def all_imports_of(module: str) -> tuple[frozenset[str], frozenset[str]]:
+def read_all_imports(module: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the imports at run time, and those that a type checker sees."""
-    tree = tree_of(module)
-    return frozenset(imported(at_run_time(tree))), frozenset(imported(ast.walk(tree)))
+    tree = parse_module(module)
+    return frozenset(read_imports(walk_at_run_time(tree))), frozenset(read_imports(ast.walk(tree)))
 
 
-def imports_of(module: str, *, typing: bool = False) -> frozenset[str]:
+def list_imports(module: str, *, typing: bool = False) -> frozenset[str]:
     """Return the full names of the modules that a module imports, at its top or later."""
-    return all_imports_of(module)[typing]
+    return read_all_imports(module)[typing]
 
 
-def own_imports(module: str, *, typing: bool = False) -> set[str]:
-    names = (name for name in imports_of(module, typing=typing) if name.split(".")[0] == "aiomsi")
+def list_own_imports(module: str, *, typing: bool = False) -> set[str]:
+    names = (name for name in list_imports(module, typing=typing) if name.split(".")[0] == "aiomsi")
     return {name.removeprefix("aiomsi").removeprefix(".") for name in names}
 
 
-def foreign_imports(module: str) -> set[str]:
-    return {name.split(".")[0] for name in imports_of(module)} - {"aiomsi"}
+def list_foreign_imports(module: str) -> set[str]:
+    return {name.split(".")[0] for name in list_imports(module)} - {"aiomsi"}
 
 
-def folder_of(module: str) -> str:
+def get_folder(module: str) -> str:
     first = module.partition(".")[0]
     return AT_THE_TOP.get(first, first)
 
@@ -127,43 +127,45 @@ def is_below(module: str, folder: str) -> bool:
     return module == folder or module.startswith(f"{folder}.")
 
 
-def says_pure(module: str) -> bool:
+def states_pure(module: str) -> bool:
     """Return whether a module's docstring has the words "No I/O", so that it must hold them."""
-    return "no i/o" in (ast.get_docstring(tree_of(module)) or "").lower()
+    return "no i/o" in (ast.get_docstring(parse_module(module)) or "").lower()
 
 
 @cache
-def pure_modules() -> list[str]:
+def find_pure_modules() -> list[str]:
     """Return the modules that state, or whose folders state, that they do no I/O."""
-    folders = [module for module, path in modules().items() if path.stem == "__init__" and module]
-    stating = [folder for folder in folders if says_pure(folder)]
+    folders = [
+        module for module, path in find_modules().items() if path.stem == "__init__" and module
+    ]
+    stating = [folder for folder in folders if states_pure(folder)]
     return [
         module
-        for module in modules()
-        if says_pure(module) or any(is_below(module, folder) for folder in stating)
+        for module in find_modules()
+        if states_pure(module) or any(is_below(module, folder) for folder in stating)
     ]
 
 
-def library() -> list[str]:
-    return [module for module in modules() if folder_of(module) != "testing"]
+def list_library() -> list[str]:
+    return [module for module in find_modules() if get_folder(module) != "testing"]
 
 
 def test_every_module_belongs_to_a_folder_of_the_order() -> None:
-    assert {folder_of(module) for module in library()} == set(ORDER)
+    assert {get_folder(module) for module in list_library()} == set(ORDER)
 
 
 @pytest.mark.parametrize("folder", ORDER)
 def test_folder_imports_only_itself_and_folders_below(folder: str) -> None:
     allowed = ORDER[ORDER.index(folder) :] + (("testing",) if folder == "_cli" else ())
-    for module in (each for each in library() if folder_of(each) == folder):
-        beyond = {name for name in own_imports(module) if folder_of(name) not in allowed}
+    for module in (each for each in list_library() if get_folder(each) == folder):
+        beyond = {name for name in list_own_imports(module) if get_folder(name) not in allowed}
         assert beyond <= ({DISCOVER[1]} if module == DISCOVER[0] else set()), module
 
 
 def test_hooks_of_tracing_read_the_tracer_once() -> None:
     hooks = 0
-    for module in (each for each in library() if TRACER in source_of(each)):
-        for function in ast.walk(tree_of(module)):
+    for module in (each for each in list_library() if TRACER in read_source(each)):
+        for function in ast.walk(parse_module(module)):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 reads = [
                     node
@@ -178,8 +180,8 @@ def test_hooks_of_tracing_read_the_tracer_once() -> None:
 
 
 def test_folders_of_protocols_and_most_of_tokens_are_pure() -> None:
-    pure = set(pure_modules())
-    for module in modules():
+    pure = set(find_pure_modules())
+    for module in find_modules():
         if module in WAITING_TOKENS:
             assert module not in pure, module
         elif any(is_below(module, folder) for folder in ("_tokens", *PURE_FOLDERS)):
@@ -187,36 +189,41 @@ def test_folders_of_protocols_and_most_of_tokens_are_pure() -> None:
 
 
 def test_pure_modules_import_no_io() -> None:
-    pure = pure_modules()
+    pure = find_pure_modules()
     for module in pure:
-        assert not foreign_imports(module) & IO, module
+        assert not list_foreign_imports(module) & IO, module
         assert all(
             name in pure
-            or folder_of(name) in {"_clouds", "_errors", "_azure_core", "_clock", "_util"}
-            for name in own_imports(module)
+            or get_folder(name) in {"_clouds", "_errors", "_azure_core", "_clock", "_util"}
+            for name in list_own_imports(module)
         ), module
 
 
 def test_tokens_import_no_http() -> None:
-    for module in (each for each in modules() if is_below(each, "_tokens")):
-        assert not foreign_imports(module) & HTTP, module
+    for module in (each for each in find_modules() if is_below(each, "_tokens")):
+        assert not list_foreign_imports(module) & HTTP, module
 
 
 def test_import_to_the_left_is_late() -> None:
     module, other = DISCOVER
-    assert other in own_imports(module)
-    top = {node.module for node in tree_of(module).body if isinstance(node, ast.ImportFrom)}
+    assert other in list_own_imports(module)
+    top = {node.module for node in parse_module(module).body if isinstance(node, ast.ImportFrom)}
     assert f"aiomsi.{other}" not in top
 
 
 def test_testing_is_imported_only_by_the_command_line() -> None:
     users = {
-        each for each in library() if any(is_below(name, "testing") for name in own_imports(each))
+        each
+        for each in list_library()
+        if any(is_below(name, "testing") for name in list_own_imports(each))
     }
-    assert {folder_of(module) for module in users} <= {"_cli"}
-    inner = (module for module in modules() if folder_of(module) == "testing")
+    assert {get_folder(module) for module in users} <= {"_cli"}
+    inner = (module for module in find_modules() if get_folder(module) == "testing")
     used = {
-        name for module in inner for name in own_imports(module) if folder_of(name) != "testing"
+        name
+        for module in inner
+        for name in list_own_imports(module)
+        if get_folder(name) != "testing"
     }
     assert used == TESTING_USES
 
@@ -224,9 +231,9 @@ def test_testing_is_imported_only_by_the_command_line() -> None:
 def test_core_needs_three_packages_and_optional_extras() -> None:
     needed = {
         name
-        for each in library()
-        if folder_of(each) not in {"_cli", "integrations"}
-        for name in foreign_imports(each)
+        for each in list_library()
+        if get_folder(each) not in {"_cli", "integrations"}
+        for name in list_foreign_imports(each)
     }
     third = needed - set(sys.stdlib_module_names)
     assert third == {"aiohttp", "anyio", "attrs", "multidict", "yarl"} | {
@@ -238,7 +245,7 @@ def test_core_needs_three_packages_and_optional_extras() -> None:
     }
 
 
-def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
+def find_circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
     """Return the sets of modules that import one another, directly or not."""
     reach: dict[str, set[str]] = {}
     for module in graph:
@@ -256,26 +263,29 @@ def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
     }
 
 
-def graph_of(*, typing: bool) -> dict[str, set[str]]:
-    graph = {module: own_imports(module, typing=typing) & set(modules()) for module in modules()}
+def read_graph(*, typing: bool) -> dict[str, set[str]]:
+    graph = {
+        module: list_own_imports(module, typing=typing) & set(find_modules())
+        for module in find_modules()
+    }
     graph[DISCOVER[0]] -= {DISCOVER[1]}
     return graph
 
 
 def test_modules_import_each_other_in_no_circle() -> None:
-    assert not circles(graph_of(typing=False))
+    assert not find_circles(read_graph(typing=False))
 
 
 def test_at_most_one_circle_exists_for_type_checkers_only() -> None:
-    assert len(circles(graph_of(typing=True))) <= 1
+    assert len(find_circles(read_graph(typing=True))) <= 1
 
 
 def test_circle_is_found() -> None:
-    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == {frozenset("abc")}
+    assert find_circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == {frozenset("abc")}
 
 
 def test_folder_has_at_most_sixteen_modules() -> None:
-    folders = {path.parent for path in modules().values()}
+    folders = {path.parent for path in find_modules().values()}
     for folder in folders:
         names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
         assert len(names) <= MOST_MODULES, f"{folder}: {len(names)}"
@@ -288,7 +298,7 @@ def find_prefixes(names: list[str]) -> set[str]:
 
 
 def test_no_prefix_of_modules_stands_for_a_folder() -> None:
-    for folder in {path.parent for path in modules().values()}:
+    for folder in {path.parent for path in find_modules().values()}:
         names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
         assert not find_prefixes(names), folder
 
@@ -299,8 +309,8 @@ def test_prefix_of_three_modules_is_found() -> None:
 
 def test_private_folder_is_named_by_one_docstring() -> None:
     inits = {
-        module: tree_of(module)
-        for module, path in modules().items()
+        module: parse_module(module)
+        for module, path in find_modules().items()
         if path.stem == "__init__"
         and module.rpartition(".")[2].startswith("_") | ("protocol" in module)
     }
@@ -328,9 +338,9 @@ def f():
 """
     path = tmp_path / "made_up.py"
     path.write_text(text)
-    monkeypatch.setitem(modules(), "made_up", path)
+    monkeypatch.setitem(find_modules(), "made_up", path)
     seen = {"", "_arm.protocol.links", "_clock", "_hosts.imds", "_hosts.detect"}
-    assert own_imports("made_up") == seen
-    assert own_imports("made_up", typing=True) == seen | {"_clouds"}
-    assert foreign_imports("made_up") == {"typing", "json", "socket", "asyncio"}
-    all_imports_of.cache_clear()
+    assert list_own_imports("made_up") == seen
+    assert list_own_imports("made_up", typing=True) == seen | {"_clouds"}
+    assert list_foreign_imports("made_up") == {"typing", "json", "socket", "asyncio"}
+    read_all_imports.cache_clear()

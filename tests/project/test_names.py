@@ -1,11 +1,11 @@
-"""Names: those of the tests are short, and a class of the package has its name alone."""
+"""Names: those of tests are short, and a module or class of the package has its name alone."""
 
 import ast
 import io
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -86,6 +86,30 @@ def test_class_has_its_name_alone() -> None:
 def test_class_of_two_modules_is_counted_twice() -> None:
     source = "class A: ...\nclass _B: ...\ndef f():\n    class C: ...\n"
     assert list_classes(source) == ["A"]
+
+
+def find_twins(paths: Iterable[Path]) -> set[str]:
+    """Return the names of files that occur twice in the library, or twice in the embedded Azure.
+
+    A name in both has one subject: `testing` has the service's side, the library the client's.
+    """
+    names = Counter(
+        (path.stem.strip("_"), path.parts[0] == "testing")
+        for path in paths
+        if not path.stem.endswith("__")
+    )
+    return {name for (name, _), count in names.items() if count > 1}
+
+
+def test_module_has_its_name_alone() -> None:
+    assert find_twins(path.relative_to(HOME) for path in HOME.rglob("*.py")) == set()
+
+
+def test_name_of_two_modules_is_found() -> None:
+    client, service = ["_arm/call.py", "_hosts/imds.py"], ["testing/_arm/call.py"]
+    assert find_twins(map(Path, client + service)) == set()
+    for twin, name in (("_cli/imds.py", "imds"), ("_call.py", "call"), ("testing/call.py", "call")):
+        assert find_twins(map(Path, [*client, *service, twin])) == {name}
 
 
 def read_prose(source: str) -> Iterator[str]:

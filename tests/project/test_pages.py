@@ -16,7 +16,7 @@ from pages import ROOT, Block, is_example, list_pages, read_blocks, read_page, s
 
 import aiomsi
 from aiomsi import inventory, testing
-from aiomsi._cli.main import commands
+from aiomsi._cli.main import run_commands
 from docs import site_pages
 
 PAGES = list_pages()
@@ -126,7 +126,7 @@ def split_line(line: str) -> Iterator[str]:
 
 def parse(words: list[str]) -> None:
     """Parse a command as the command line does, without running it."""
-    command: click.Command = commands
+    command: click.Command = run_commands
     context: click.Context | None = None
     while True:
         context = command.make_context(command.name, list(words), parent=context)
@@ -168,7 +168,7 @@ def test_command_with_a_wrong_option_is_refused() -> None:
 
 def find_command(name: str, rest: str) -> click.Command:
     """Return a command, or the subcommand that the first word after it names."""
-    command = commands.commands[name]
+    command = run_commands.commands[name]
     words = rest.split()
     subcommands = command.commands if isinstance(command, click.Group) else {}
     return subcommands.get(words[0], command) if words else command
@@ -179,7 +179,7 @@ def test_options_of_commands_in_the_text_exist() -> None:
     used = [
         (find_command(name, rest), option)
         for name, rest in re.findall(r"\baiomsi ([a-z]+) ([^`\n]*)", text)
-        if name in commands.commands
+        if name in run_commands.commands
         for option in re.findall(r"(?<!\S)--[a-z][a-z-]+", rest)
     ]
     assert len(used) > 10
@@ -190,7 +190,7 @@ def test_options_of_commands_in_the_text_exist() -> None:
 
 def test_page_of_the_command_line_has_every_command() -> None:
     table = re.findall(r"^\| `aiomsi (\w+)` \|", read_page("docs/command-line.md"), re.MULTILINE)
-    assert sorted(table) == sorted(commands.commands)
+    assert sorted(table) == sorted(run_commands.commands)
 
 
 def test_index_has_every_extra() -> None:

@@ -17,15 +17,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "windows.md").read_text(encoding="utf-8")
 
 
-def words(text: str) -> frozenset[str]:
+def split_words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-MODULES = words("""
+MODULES = split_words("""
     crypt curses fcntl grp nis posix pty pwd readline resource spwd syslog termios tty uvloop
 """)
 NAMES = {
-    "os": words("""
+    "os": split_words("""
         O_CLOEXEC O_DIRECTORY O_NOCTTY O_NOFOLLOW O_NONBLOCK O_PATH O_SYNC O_TMPFILE WNOHANG chown
         chroot eventfd fchmod fchown fork forkpty getegid geteuid getgid getgroups getloadavg
         getpgid getpgrp getsid getuid getxattr killpg lchown memfd_create mkfifo mknod nice openpty
@@ -33,18 +33,18 @@ NAMES = {
         sched_setaffinity sendfile setgid setpgid setsid setuid setxattr statvfs sync uname wait
         wait3 wait4 waitid
     """),
-    "signal": words("""
+    "signal": split_words("""
         SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGTSTP SIGUSR1 SIGUSR2
         SIGWINCH alarm pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending
         sigtimedwait sigwait sigwaitinfo
     """),
-    "socket": words("AF_UNIX MSG_DONTWAIT SO_REUSEPORT recv_fds send_fds"),
-    "time": words("CLOCK_BOOTTIME CLOCK_MONOTONIC clock_gettime tzset"),
+    "socket": split_words("AF_UNIX MSG_DONTWAIT SO_REUSEPORT recv_fds send_fds"),
+    "time": split_words("CLOCK_BOOTTIME CLOCK_MONOTONIC clock_gettime tzset"),
     # These exist on Windows alone.
-    "asyncio": words("WindowsProactorEventLoopPolicy WindowsSelectorEventLoopPolicy"),
-    "msvcrt": words("get_osfhandle locking setmode"),
+    "asyncio": split_words("WindowsProactorEventLoopPolicy WindowsSelectorEventLoopPolicy"),
+    "msvcrt": split_words("get_osfhandle locking setmode"),
 }
-METHODS = words("""
+METHODS = split_words("""
     add_reader add_signal_handler add_writer create_unix_connection create_unix_server
     open_unix_connection remove_reader remove_signal_handler remove_writer start_unix_server
 """)
@@ -90,7 +90,7 @@ def is_guard(node: ast.AST) -> bool:
             return False
 
 
-def guards(node: ast.AST) -> bool:
+def encloses_guard(node: ast.AST) -> bool:
     """Return whether a node guards what it encloses."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.If():
@@ -115,7 +115,7 @@ def find_unguarded(node: ast.AST) -> Iterator[str]:
         use = find_use(child)
         if use is not None:
             yield f"{use}, line {getattr(child, 'lineno', '?')}"
-        if not guards(child):
+        if not encloses_guard(child):
             yield from find_unguarded(child)
 
 

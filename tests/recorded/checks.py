@@ -27,7 +27,7 @@ _failures: list[str] = []
 
 
 @contextmanager
-def case(check: int, where: str) -> Iterator[None]:
+def count_case(check: int, where: str) -> Iterator[None]:
     """Count the body of the `with` block as one case of a check; `where` names it."""
     before = _cases[check].setdefault(where, True)
     _cases[check][where] = False
@@ -46,14 +46,14 @@ def set_aside(check: int, where: str, why: str) -> None:
     _notes[check].append(f"{where}: {why}")
 
 
-def failures() -> list[str]:
+def take_failures() -> list[str]:
     """Return the failures since the last call."""
     told = list(_failures)
     _failures.clear()
     return told
 
 
-def table() -> list[str]:
+def format_table() -> list[str]:
     """Return the checks with the numbers of passed cases; empty if no case ran."""
     if not any(_cases.values()):
         return []

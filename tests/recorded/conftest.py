@@ -3,7 +3,7 @@
 from collections.abc import Generator
 
 import pytest
-from recorded.checks import failures, table
+from recorded.checks import format_table, take_failures
 from recorded.sequences import FOLDER
 
 _MOST_SHOWN = 20
@@ -20,7 +20,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         result = yield
     finally:
-        failed = failures()
+        failed = take_failures()
     if failed:
         pytest.fail(
             "\n".join([f"{len(failed)} cases failed in {item.name}", *failed[:_MOST_SHOWN]]),
@@ -31,7 +31,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 # In quotes, because the lowest tested version lacks the name.
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
-    if FOLDER and (lines := table()):
+    if FOLDER and (lines := format_table()):
         terminalreporter.section("recorded traffic")
         for line in lines:
             terminalreporter.line(line)

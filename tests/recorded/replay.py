@@ -1,10 +1,10 @@
 """A recorded operation, replayed: each poll of the pure machine is looked up in the record."""
 
 import attrs
-from recorded.sequences import Step, cloud_of, plain
+from recorded.sequences import Step, find_cloud, normalize_url
 
+from aiomsi._arm.protocol.operations.operation_state import FinalStateVia, Progress
 from aiomsi._arm.protocol.operations.polling import advance, begin
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress
 
 
 @attrs.define
@@ -29,7 +29,7 @@ class Replay:
 
 def replay(steps: tuple[Step, ...], via: FinalStateVia | None) -> Replay:
     """Run the machine over a sequence; each URL's responses are used in order, each one once."""
-    cloud, left = cloud_of(steps), list(steps[1:])
+    cloud, left = find_cloud(steps), list(steps[1:])
     found = Replay(begin(cloud, steps[0].response, via))
     while left and not found.progress.gave_up and (url := found.progress.next_url) is not None:
         found.asked.append(url)
@@ -50,16 +50,16 @@ def find(left: list[Step], url: str) -> tuple[Step | None, bool]:
     """Return the recorded response to a GET, and whether it is that of an older link."""
     gets = [step for step in left if step.response.method == "GET"]
     for signed in (True, False):
-        wanted = plain(url, signed=signed)
+        wanted = normalize_url(url, signed=signed)
         for step in gets:
-            if plain(step.response.url, signed=signed) == wanted:
+            if normalize_url(step.response.url, signed=signed) == wanted:
                 return step, not signed
     # The polls between were left out of the recording, with the links that led from each to the
     # next.
     if (
         left
         and left[0].line.get("elided_before")
-        and plain(left[0].response.url, signed=False)[:2] == plain(url)[:2]
+        and normalize_url(left[0].response.url, signed=False)[:2] == normalize_url(url)[:2]
     ):
         return left[0], False
     return None, False
@@ -71,10 +71,10 @@ def read_elsewhere(steps: tuple[Step, ...]) -> bool:
     record, location = headers.get("Azure-AsyncOperation"), headers.get("Location")
     if record is None or location is None or len(steps) < 2:
         return False
-    return plain(steps[1].response.url) == plain(location) != plain(record)
+    return normalize_url(steps[1].response.url) == normalize_url(location) != normalize_url(record)
 
 
-def recorded_via(steps: tuple[Step, ...]) -> FinalStateVia | None:
+def find_recorded_via(steps: tuple[Step, ...]) -> FinalStateVia | None:
     """Return where the recorded client read the result after the record had reported success."""
     done = next(
         (number for number, step in enumerate(steps) if step.line.get("poll_state") == "Succeeded"),
@@ -83,7 +83,9 @@ def recorded_via(steps: tuple[Step, ...]) -> FinalStateVia | None:
     method, location = steps[0].response.method, steps[0].response.headers.get("Location")
     if done is None or location is None or "Azure-AsyncOperation" not in steps[0].response.headers:
         return None
-    after = [plain(step.response.url) for step in steps[done + 1 :]]
-    if plain(location) in after and (method == "POST" or plain(steps[0].response.url) not in after):
+    after = [normalize_url(step.response.url) for step in steps[done + 1 :]]
+    if normalize_url(location) in after and (
+        method == "POST" or normalize_url(steps[0].response.url) not in after
+    ):
         return "location"
     return "azure-async-operation" if method == "POST" else None

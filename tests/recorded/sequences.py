@@ -37,24 +37,25 @@ class Step:
         return f"<{self.response.method} {self.response.status} at {self.where}>"
 
 
-def sequences(name: str) -> Iterator[tuple[Step, ...]]:
+def read_sequences(name: str) -> Iterator[tuple[Step, ...]]:
     """Return the sequences of one file, in order."""
     path = Path(FOLDER or "") / f"{name}.jsonl"
     with path.open(encoding="utf-8") as lines:
         steps = (
-            _step(f"{path.name}:{number}", json.loads(line)) for number, line in enumerate(lines, 1)
+            _parse_step(f"{path.name}:{number}", json.loads(line))
+            for number, line in enumerate(lines, 1)
         )
         for _, group in groupby(steps, lambda step: step.sequence):
             yield tuple(group)
 
 
-def every_sequence() -> Iterator[tuple[Step, ...]]:
+def read_all_sequences() -> Iterator[tuple[Step, ...]]:
     """Return the sequences of all files."""
     for path in sorted(Path(FOLDER or "").glob("*.jsonl")):
-        yield from sequences(path.stem)
+        yield from read_sequences(path.stem)
 
 
-def _step(where: str, line: dict[str, Any]) -> Step:
+def _parse_step(where: str, line: dict[str, Any]) -> Step:
     body = (line["response_body"] or "").encode("utf-8", "surrogatepass")
     response = ArmResponse(
         line["method"], line["url"], line["status"], CIMultiDict(line["response_headers"]), body
@@ -62,14 +63,14 @@ def _step(where: str, line: dict[str, Any]) -> Step:
     return Step(where, line["seq"], response, line["request_body"], line)
 
 
-def cloud_of(steps: tuple[Step, ...]) -> Cloud:
+def find_cloud(steps: tuple[Step, ...]) -> Cloud:
     """Return the requested cloud: the public one, or one of Microsoft's for tests."""
     url = steps[0].response.url
     root = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     return PUBLIC if PUBLIC.is_resource_manager(url) else Cloud("recorded", root, f"{root}/")
 
 
-def plain(url: str, *, signed: bool = True) -> tuple[object, ...]:
+def normalize_url(url: str, *, signed: bool = True) -> tuple[object, ...]:
     """Return a URL in a form without its encoding, which recorders and recorded clients changed.
 
     Without `signed` the signature's parameters are left out: they are new in each response.

@@ -9,7 +9,7 @@ import attrs
 from aiohttp import web
 from multidict import CIMultiDict
 from recorded.replay import find
-from recorded.sequences import Step, plain
+from recorded.sequences import Step, normalize_url
 
 from aiomsi import Cloud
 
@@ -27,7 +27,7 @@ _OF_THE_CONNECTION = {
 }
 
 
-def moved(steps: tuple[Step, ...], origin: str) -> tuple[Step, ...]:
+def move_origin(steps: tuple[Step, ...], origin: str) -> tuple[Step, ...]:
     """Return the exchanges with another origin in their URLs and links, and only there.
 
     On ARM each region has its own origin; here all have the same one.
@@ -90,7 +90,7 @@ class Replayed:
 
     def load(self, steps: tuple[Step, ...], *, otherwise: int = 418) -> tuple[Step, ...]:
         """Load one sequence to respond from, and return it with this server's origin."""
-        steps = moved(steps, self.origin)
+        steps = move_origin(steps, self.origin)
         self.left, self.always, self.otherwise, self.asked, self.unrecorded = (
             list(steps),
             None,
@@ -120,14 +120,18 @@ class Replayed:
             step, _ = find(self.left, url)
         else:
             step = next((one for one in self.left[:1] if one.response.method == method), None)
-            step = step if step is not None and plain(step.response.url) == plain(url) else None
+            step = (
+                step
+                if step is not None and normalize_url(step.response.url) == normalize_url(url)
+                else None
+            )
         if step is not None:
             self.left.remove(step)
         return step
 
 
 @asynccontextmanager
-async def replayed() -> AsyncIterator[Replayed]:
+async def serve_replayed() -> AsyncIterator[Replayed]:
     made = Replayed()
     runner = web.ServerRunner(
         web.Server(made.handle, max_line_size=_LONGEST, max_field_size=_LONGEST),

@@ -4,8 +4,8 @@ import json
 from urllib.parse import unquote
 
 import pytest
-from recorded.checks import case
-from recorded.traffic import document, exchanges, needs_recordings, values
+from recorded.checks import count_case
+from recorded.traffic import decode_document, find_values, needs_recordings, read_exchanges
 
 from aiomsi import PUBLIC, ResourceId, ServiceError
 from aiomsi._arm.protocol.request import Options, build_url
@@ -13,22 +13,24 @@ from aiomsi._arm.protocol.request import Options, build_url
 pytestmark = needs_recordings
 
 
-def recorded_ids() -> set[str]:
+def collect_ids() -> set[str]:
     found: set[str] = set()
-    for exchange in exchanges():
-        found.update(text for text in values(document(exchange), "id") if text.startswith("/"))
+    for exchange in read_exchanges():
+        found.update(
+            text for text in find_values(decode_document(exchange), "id") if text.startswith("/")
+        )
     return found
 
 
 def test_there_is_recorded_traffic() -> None:
-    assert exchanges()
+    assert read_exchanges()
 
 
 def test_id_round_trips_unchanged_and_compares_without_case() -> None:
-    ids = recorded_ids()
+    ids = collect_ids()
     assert ids
     for text in ids:
-        with case(8, text):
+        with count_case(8, text):
             parsed = ResourceId.parse(text)
             assert str(parsed) == text
             for other in (text.upper(), text.lower(), text.swapcase()):
@@ -38,7 +40,7 @@ def test_id_round_trips_unchanged_and_compares_without_case() -> None:
 
 
 def test_every_id_is_a_path_that_can_be_read() -> None:
-    for text in recorded_ids():
+    for text in collect_ids():
         url = build_url(PUBLIC, "GET", text, Options("2021-04-01"))
         path = url.removeprefix(PUBLIC.resource_manager).removesuffix("?api-version=2021-04-01")
         assert unquote(path) == unquote(text)
@@ -46,7 +48,7 @@ def test_every_id_is_a_path_that_can_be_read() -> None:
 
 
 def test_the_parents_of_every_id_end() -> None:
-    for text in recorded_ids():
+    for text in collect_ids():
         parent = ResourceId(text).parent
         while parent is not None:
             assert text.lower().startswith(str(parent).lower())
@@ -55,14 +57,14 @@ def test_the_parents_of_every_id_end() -> None:
 
 
 def test_different_ids_are_different() -> None:
-    ids = recorded_ids()
+    ids = collect_ids()
     assert len({ResourceId(text) for text in ids}) == len(
         {text.rstrip("/").lower() for text in ids}
     )
 
 
 def test_every_answer_is_decoded_or_is_an_error_that_says_so() -> None:
-    for exchange in exchanges():
+    for exchange in read_exchanges():
         response = exchange.response
         try:
             decoded = json.loads(response.body or b"null")
@@ -76,8 +78,8 @@ def test_every_answer_is_decoded_or_is_an_error_that_says_so() -> None:
 
 def test_every_link_on_this_clouds_arm_goes_out_byte_for_byte() -> None:
     links: set[str] = set()
-    for exchange in exchanges():
-        links.update(values(document(exchange), "nextLink"))
+    for exchange in read_exchanges():
+        links.update(find_values(decode_document(exchange), "nextLink"))
     # Some services write raw spaces into their links, or omit the version.
     whole = [
         link

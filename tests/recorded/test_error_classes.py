@@ -1,6 +1,6 @@
 """Recorded errors: those that apply to a whole scope, and those that mean an empty one."""
 
-from recorded.traffic import exchanges, needs_recordings
+from recorded.traffic import needs_recordings, read_exchanges
 
 from aiomsi import ArmError
 from aiomsi._arm.protocol.errors.classify import make_error
@@ -17,7 +17,9 @@ NOTHING_THERE = {
 
 
 def test_recorded_errors_have_the_expected_classes() -> None:
-    errors: list[ArmError] = [make_error(one.response, wall=0.0) for one in exchanges("errors")]
+    errors: list[ArmError] = [
+        make_error(one.response, wall=0.0) for one in read_exchanges("errors")
+    ]
     assert errors
     assert {
         (error.code, error.status) for error in errors if is_out_of_reach(error.code)
@@ -28,7 +30,7 @@ def test_recorded_errors_have_the_expected_classes() -> None:
 
 
 def test_recorded_error_of_an_empty_scope_is_no_transient_fault() -> None:
-    for one in exchanges():
+    for one in read_exchanges():
         if one.response.status >= 500 or one.response.status == 429:
             code = make_error(one.response, wall=0.0).code
             assert not is_out_of_reach(code), one.where

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from recorded.checks import case
-from recorded.traffic import Exchange, document, exchanges, needs_recordings
+from recorded.checks import count_case
+from recorded.traffic import Exchange, decode_document, needs_recordings, read_exchanges
 
 from aiomsi import ArmError, ArmRetry, PreconditionFailedError, RegistrationRequiredError
 from aiomsi._arm.protocol.attempts import decide_retry, make_attempt
@@ -17,19 +17,19 @@ from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
 pytestmark = needs_recordings
 
 
-def errors() -> list[tuple[Exchange, ArmError]]:
+def make_errors() -> list[tuple[Exchange, ArmError]]:
     found = [
         (one, make_error(one.response, wall=0.0))
-        for one in exchanges()
+        for one in read_exchanges()
         if one.response.status >= 400
     ]
     assert found
     return found
 
 
-def usual(exchange: Exchange) -> dict[str, Any]:
+def get_usual_error(exchange: Exchange) -> dict[str, Any]:
     """Return the error at its usual place; empty if absent, or without code or message."""
-    body = document(exchange)
+    body = decode_document(exchange)
     said = body.get("error") if isinstance(body, dict) else None
     if not isinstance(said, dict):
         return {}
@@ -37,7 +37,7 @@ def usual(exchange: Exchange) -> dict[str, Any]:
     return said if all(isinstance(text, str) and text.strip() for text in texts) else {}
 
 
-def parts(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def walk_parts(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for part in said.get("details") or () if isinstance(said.get("details"), list) else ():
         if (
             isinstance(part, dict)
@@ -45,12 +45,12 @@ def parts(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
             and isinstance(part.get("message"), str)
         ):
             yield part
-            yield from parts(part)
+            yield from walk_parts(part)
 
 
 def test_every_error_body_gives_status_code_and_message() -> None:
-    for exchange, error in errors():
-        with case(4, exchange.where):
+    for exchange, error in make_errors():
+        with count_case(4, exchange.where):
             assert isinstance(error, ArmError)
             assert error.status == exchange.response.status
             assert type(error.code) in (str, type(None))
@@ -61,7 +61,11 @@ def test_every_error_body_gives_status_code_and_message() -> None:
 
 
 def test_every_code_that_stands_at_the_usual_place_is_found() -> None:
-    found = [(exchange, error, said) for exchange, error in errors() if (said := usual(exchange))]
+    found = [
+        (exchange, error, said)
+        for exchange, error in make_errors()
+        if (said := get_usual_error(exchange))
+    ]
     assert found
     for exchange, error, said in found:
         assert (error.code, error.message) == (said["code"].strip(), said["message"].strip()), (
@@ -74,16 +78,16 @@ def test_every_code_that_stands_at_the_usual_place_is_found() -> None:
 
 
 def test_every_part_of_an_error_is_kept() -> None:
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         kept = {(part.code, part.message) for one in error.details for part in one.walk()}
-        for part in parts(usual(exchange)):
+        for part in walk_parts(get_usual_error(exchange)):
             said = part["code"].strip() or None, part["message"].strip()
             assert said in kept or not any(said), exchange.where
 
 
 def test_every_kind_of_additional_info_is_kept() -> None:
-    for exchange, error in errors():
-        infos = usual(exchange).get("additionalInfo")
+    for exchange, error in make_errors():
+        infos = get_usual_error(exchange).get("additionalInfo")
         if isinstance(infos, list) and all(
             isinstance(info, dict) and info.get("info") is not None for info in infos
         ):
@@ -96,8 +100,8 @@ def test_every_kind_of_additional_info_is_kept() -> None:
 
 
 def test_every_code_and_text_of_a_top_level_error_is_found() -> None:
-    for exchange, error in errors():
-        body = document(exchange)
+    for exchange, error in make_errors():
+        body = decode_document(exchange)
         if isinstance(body, dict) and not any(
             isinstance(one, dict | list) for one in body.values()
         ):
@@ -109,7 +113,7 @@ def test_every_code_and_text_of_a_top_level_error_is_found() -> None:
 
 
 def test_who_says_so_and_the_ids_are_kept() -> None:
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         headers = exchange.response.headers
         assert error.failure_cause == (headers.get("x-ms-failure-cause", "").lower() or None), (
             exchange.where
@@ -119,7 +123,7 @@ def test_who_says_so_and_the_ids_are_kept() -> None:
 
 
 def test_pickled_error_shows_no_caller_and_no_signed_link() -> None:
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         stored = pickle.dumps(error)
         twin = pickle.loads(stored)  # noqa: S301 (our own)
         assert (str(twin), twin.details, twin.response.body) == (
@@ -136,7 +140,7 @@ def test_pickled_error_shows_no_caller_and_no_signed_link() -> None:
 
 
 def test_every_precondition_failure_is_a_type_of_its_own() -> None:
-    for _, error in errors():
+    for _, error in make_errors():
         assert isinstance(error, PreconditionFailedError) == (error.status == 412)
 
 
@@ -144,13 +148,13 @@ def test_the_namespace_of_every_missing_registration_is_found() -> None:
     pattern = re.compile(rb'"code"\s*:\s*"MissingSubscriptionRegistration"')
     missing = [
         (exchange, error)
-        for exchange, error in errors()
+        for exchange, error in make_errors()
         if error.status == 409 and pattern.search(exchange.response.body)
     ]
     if not missing:
         pytest.skip("AIOMSI_RECORDED has no subscription without a registration")
     for exchange, error in missing:
-        with case(7, exchange.where):
+        with count_case(7, exchange.where):
             assert isinstance(error, RegistrationRequiredError)
             assert error.namespace
             quoted = re.findall(rb"namespace\s+'([^']+)'", exchange.response.body)
@@ -162,13 +166,13 @@ def test_the_namespace_of_every_missing_registration_is_found() -> None:
 
 
 def test_only_a_registration_error_means_a_missing_registration() -> None:
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         if isinstance(error, RegistrationRequiredError):
             assert b"Registration" in exchange.response.body, exchange.where
 
 
 def test_which_401_rejects_the_token() -> None:
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         if error.status == 401 and error.code in (
             "ExpiredAuthenticationToken",
             "InvalidAuthenticationToken",
@@ -185,7 +189,7 @@ def test_which_401_rejects_the_token() -> None:
 
 def test_every_error_leads_to_a_decision() -> None:
     rule = ArmRetry()
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         attempt = make_attempt(error, number=1, elapsed=0.0)
         decided = decide_retry(attempt, rule)
         fits = (error.retry_after or 0.0) < rule.total_budget
@@ -203,7 +207,7 @@ def test_every_error_leads_to_a_decision() -> None:
 
 
 def test_listed_version_that_is_refused_is_requested_again() -> None:
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         asked = re.search(r"[?&]api-version=([^&]+)", exchange.url, re.IGNORECASE)
         listed = re.search(r"supported api-versions are '([^']*)'", error.message)
         if error.code == "NoRegisteredProviderFound" and asked and listed:
@@ -214,7 +218,7 @@ def test_listed_version_that_is_refused_is_requested_again() -> None:
 
 
 def test_every_document_in_an_error_is_json_or_text() -> None:
-    for exchange, error in errors():
+    for exchange, error in make_errors():
         try:
             json.loads(exchange.response.body)
         except ValueError:

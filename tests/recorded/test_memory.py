@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 import pytest
-from arm_server import Asked, Canned, Says, canned, session
-from recorded.checks import case
+from arm_server import Asked, Canned, Says, open_session, serve_canned
+from recorded.checks import count_case
 
 from aiomsi import ArmResponse, ArmSession
 
@@ -24,7 +24,7 @@ PATH = "/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/providers/Microsoft.
 FIRST = f"{PATH}?api-version=2021-07-01&page=0"
 
 
-def page(number: int, pages: int) -> bytes:
+def make_page(number: int, pages: int) -> bytes:
     """Return a page of SKUs; each has the number of its page."""
     names = ("vCPUs", "MemoryGB", "MaxDataDiskCount", "PremiumIO")
     more = [{"name": name, "value": str(each)} for each, name in enumerate(names)]
@@ -65,7 +65,7 @@ class Held:
 
 
 @asynccontextmanager
-async def listed(
+async def serve_list(
     pages: int, asked: Callable[[], object]
 ) -> AsyncIterator[tuple[Canned, ArmSession]]:
     """Yield a server with so many pages, which calls `asked` at each request, and its session."""
@@ -74,12 +74,15 @@ async def listed(
         asked()
         return Says(200, body)
 
-    bodies = [page(number, pages).decode() for number in range(pages)]
-    async with canned(*(partial(give, body) for body in bodies)) as server, session(server) as arm:
+    bodies = [make_page(number, pages).decode() for number in range(pages)]
+    async with (
+        serve_canned(*(partial(give, body) for body in bodies)) as server,
+        open_session(server) as arm,
+    ):
         yield server, arm
 
 
-def nothing() -> None: ...
+def do_nothing() -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -89,9 +92,9 @@ def nothing() -> None: ...
 async def test_however_many_pages_there_are_one_is_held(
     by: str, prefetch: bool, most_unread: int
 ) -> None:
-    with case(9, f"{by}, prefetch={prefetch}"):
+    with count_case(9, f"{by}, prefetch={prefetch}"):
         held, items = Held(), 0
-        async with listed(PAGES, held.look) as (server, arm):
+        async with serve_list(PAGES, held.look) as (server, arm):
             if by == "items":
                 async for _ in arm.list(FIRST, prefetch=prefetch):
                     items += 1
@@ -112,10 +115,10 @@ async def test_however_many_pages_there_are_one_is_held(
 )
 async def test_six_pages_take_as_much_memory_as_one(prefetch: bool, further: int) -> None:
     """Also while a page is decoded, which takes more memory than the page."""
-    with case(9, f"allocated, prefetch={prefetch}"):
+    with count_case(9, f"allocated, prefetch={prefetch}"):
         peaks = []
         for pages in (1, PAGES):
-            async with listed(pages, nothing) as (_, arm):
+            async with serve_list(pages, do_nothing) as (_, arm):
                 gc.collect()
                 tracemalloc.start()
                 try:

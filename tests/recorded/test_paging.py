@@ -2,11 +2,11 @@
 
 import json
 
-from recorded.checks import case
-from recorded.sequences import Step, cloud_of, needs_recordings, plain, sequences
+from recorded.checks import count_case
+from recorded.sequences import Step, find_cloud, needs_recordings, normalize_url, read_sequences
 
+from aiomsi._arm.protocol.graph_queries import make_next_query, read_rows
 from aiomsi._arm.protocol.paging import PageLinks, read_page
-from aiomsi._arm.protocol.queries import make_next_query, read_rows
 
 pytestmark = needs_recordings
 
@@ -14,11 +14,11 @@ pytestmark = needs_recordings
 def walk(steps: tuple[Step, ...]) -> None:
     """Follow one chain; a page may be empty and have a next link."""
     first = steps[0].response
-    chain = PageLinks(cloud_of(steps), first.url if first.method == "GET" else None)
+    chain = PageLinks(find_cloud(steps), first.url if first.method == "GET" else None)
     following, items, expected = None, 0, 0
     for number, step in enumerate(steps):
         assert number == 0 or (
-            following is not None and plain(following) == plain(step.response.url)
+            following is not None and normalize_url(following) == normalize_url(step.response.url)
         ), step
         document = json.loads(step.response.body)
         page = read_page(step.response)
@@ -32,21 +32,21 @@ def walk(steps: tuple[Step, ...]) -> None:
 
 def test_chain_is_followed_by_exact_links_and_yields_all_items() -> None:
     walked = 0
-    for steps in sequences("paging"):
-        with case(3, steps[0].sequence):
+    for steps in read_sequences("paging"):
+        with count_case(3, steps[0].sequence):
             walk(steps)
         walked += 1
     assert walked
 
 
 def test_every_answer_of_a_query_is_read() -> None:
-    for steps in sequences("resource_graph"):
+    for steps in read_sequences("resource_graph"):
         for step in steps:
             if step.response.status != 200:
                 continue
             page = read_rows(step.response)
             assert len(page.items) == json.loads(step.response.body)["count"], step
-            token = PageLinks(cloud_of(steps)).next_token(page, step.response)
+            token = PageLinks(find_cloud(steps)).next_token(page, step.response)
             if token is not None:
                 body = make_next_query(json.loads(step.request_body or "{}"), token)
                 assert body["options"]["$skipToken"] == token

@@ -2,7 +2,7 @@
 
 import re
 
-from recorded.traffic import document, exchanges, needs_recordings
+from recorded.traffic import decode_document, needs_recordings, read_exchanges
 
 from aiomsi import PUBLIC
 from aiomsi._arm.protocol.api_versions import (
@@ -17,7 +17,7 @@ pytestmark = needs_recordings
 
 
 def test_every_path_names_a_type_or_none() -> None:
-    for exchange in exchanges():
+    for exchange in read_exchanges():
         if PUBLIC.is_resource_manager(exchange.url):
             found = find_resource_type(exchange.url)
             assert found is None or (found.namespace and found.type), exchange.where
@@ -25,8 +25,8 @@ def test_every_path_names_a_type_or_none() -> None:
 
 
 def test_a_version_is_found_for_every_type_that_has_one() -> None:
-    for exchange in exchanges():
-        body = document(exchange)
+    for exchange in read_exchanges():
+        body = decode_document(exchange)
         if not isinstance(body, dict) or not isinstance(body.get("resourceTypes"), list):
             continue
         for one in body["resourceTypes"]:

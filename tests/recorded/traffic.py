@@ -52,7 +52,7 @@ class Exchange:
 
 
 @cache
-def exchanges(name: str = "*") -> tuple[Exchange, ...]:
+def read_exchanges(name: str = "*") -> tuple[Exchange, ...]:
     """Return the exchanges of one file, named without its suffix, or of all files."""
     found: list[Exchange] = []
     for path in sorted(Path(FOLDER or "").glob(f"{name}.jsonl")) if FOLDER else ():
@@ -74,15 +74,15 @@ def _exchange(where: str, line: dict[str, Any]) -> Exchange:
     return Exchange(where, sequence, method, url, asked, line.pop("request_body"), response, line)
 
 
-def sequences(name: str = "*") -> Iterator[tuple[Exchange, ...]]:
+def group_sequences(name: str = "*") -> Iterator[tuple[Exchange, ...]]:
     """Return the exchanges of one file, or of all files, by sequence and in order."""
     for _, group in groupby(
-        exchanges(name), lambda one: (one.where.partition(":")[0], one.sequence)
+        read_exchanges(name), lambda one: (one.where.partition(":")[0], one.sequence)
     ):
         yield tuple(group)
 
 
-def document(exchange: Exchange) -> Any:
+def decode_document(exchange: Exchange) -> Any:
     """Decode a response's body; return None if it is empty or no JSON."""
     try:
         return json.loads(exchange.response.body or b"null")
@@ -90,7 +90,7 @@ def document(exchange: Exchange) -> Any:
         return None
 
 
-def values(inside: object, name: str) -> Iterator[str]:
+def find_values(inside: object, name: str) -> Iterator[str]:
     """Yield every string member of this name, at any depth."""
     pending = [inside]
     while pending:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from browser import Opened, open_file, start_browser
-from report_rows import HOSTILE, iter_rows, make_manifest, make_plan, make_row_of
+from report_rows import HOSTILE, iter_rows, make_manifest, make_plan, make_short_row
 
 from aiomsi.inventory import Plan, ScopeError, Subscription, write_report
 from aiomsi.inventory._report import columns
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
-pytestmark = pytest.mark.usefixtures("chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
 
 NARROW = {"width": 360, "height": 740}
 WIDE = {"width": 1280, "height": 900}
@@ -202,7 +202,7 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: Any, folder: Path) -> N
     subscriptions = tuple(Subscription(str(number), text) for number, text in enumerate(HOSTILE))
     plan = Plan("run", subscriptions, identity={"read by": HOSTILE[0]}, cloud=HOSTILE[1])
     rows = [
-        make_row_of(
+        make_short_row(
             number,
             id=f"/subscriptions/0/{text}",
             name=text,

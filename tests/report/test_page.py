@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 from pages import run_page
-from report_rows import HOSTILE, TENANT, iter_rows, make_manifest, make_plan, make_row_of
+from report_rows import HOSTILE, TENANT, iter_rows, make_manifest, make_plan, make_short_row
 
 from aiomsi.inventory import Choice, Plan, ScopeError, Subscription, write_report
 from aiomsi.inventory._report import columns
@@ -35,18 +35,18 @@ def read_blocks(page: str) -> dict[str, Any]:
 def test_file_is_replaced_whole_and_described(tmp_path: Path) -> None:
     path = tmp_path / "x.html"
     path.write_bytes(b"old")
-    written = write_report(make_manifest(PLAN, 1), iter([make_row_of(1)]), str(path))
+    written = write_report(make_manifest(PLAN, 1), iter([make_short_row(1)]), str(path))
     data = path.read_bytes()
     assert (written.name, written.size) == ("x.html", len(data))
     assert written.sha256 == hashlib.sha256(data).hexdigest()
     assert os.listdir(tmp_path) == ["x.html"]  # noqa: PTH208 (the names)
-    again = write_report(make_manifest(PLAN, 1), [make_row_of(1)], path)
+    again = write_report(make_manifest(PLAN, 1), [make_short_row(1)], path)
     assert again == written
 
 
 def test_file_stays_if_the_rows_fail(tmp_path: Path) -> None:
     def fail() -> Any:
-        yield make_row_of(1)
+        yield make_short_row(1)
         raise OSError(28, "full")
 
     path = tmp_path / "x.html"
@@ -77,7 +77,7 @@ def test_policy_has_the_hash_of_each_script_and_style(tmp_path: Path) -> None:
 def test_texts_of_resources_are_data_or_escaped(tmp_path: Path) -> None:
     plan = Plan("run", (Subscription("0000", HOSTILE[0]),), identity={HOSTILE[1]: HOSTILE[2]})
     rows = [
-        make_row_of(
+        make_short_row(
             number,
             name=text,
             id=f"/subscriptions/0000/{text}",
@@ -101,6 +101,7 @@ def test_texts_of_resources_are_data_or_escaped(tmp_path: Path) -> None:
     assert {HOSTILE[0], HOSTILE[1], HOSTILE[4]} <= set(labels)
 
 
+@pytest.mark.slow
 def test_masked_page_holds_no_id(tmp_path: Path) -> None:
     tenant = GeneratedTenant(3, 60)
     plan = make_plan(tenant)
@@ -136,7 +137,7 @@ def test_text_is_cut_after_it_is_masked(length: int, tmp_path: Path) -> None:
 
 def test_resources_without_times_have_a_note(tmp_path: Path) -> None:
     times = [None, "1999-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000000Z"]
-    rows = [make_row_of(number, created_time=time) for number, time in enumerate(times)]
+    rows = [make_short_row(number, created_time=time) for number, time in enumerate(times)]
     write_report(make_manifest(PLAN, 3), rows, tmp_path / "x.html")
     page = (tmp_path / "x.html").read_text("utf-8")
     assert "1 of the resources are older. 1 of the resources have no time of creation." in page
@@ -147,7 +148,7 @@ def test_resources_without_times_have_a_note(tmp_path: Path) -> None:
 
 def test_smaller_bars_are_summed_up(tmp_path: Path) -> None:
     kinds = [f"a.b/{number % 12:02}" for number in range(25)]
-    rows = [make_row_of(number, type=kind) for number, kind in enumerate(kinds)]
+    rows = [make_short_row(number, type=kind) for number, kind in enumerate(kinds)]
     write_report(make_manifest(PLAN, 25), rows, tmp_path / "x.html")
     page = (tmp_path / "x.html").read_text("utf-8")
     assert "<p>2 other types have 4.</p>" in page
@@ -158,14 +159,14 @@ def test_smaller_bars_are_summed_up(tmp_path: Path) -> None:
 def test_example_of_the_page_writes_a_report(tmp_path: Path) -> None:
     found = run_page("docs/inventory.md")
     output, page = tmp_path / "x.jsonl", tmp_path / "x.html"
-    output.write_text("".join(json.dumps(make_row_of(number)) + "\n" for number in range(3)))
+    output.write_text("".join(json.dumps(make_short_row(number)) + "\n" for number in range(3)))
     found["write_page"](make_manifest(PLAN, 3), str(output), str(page))
     assert read_blocks(page.read_text("utf-8"))["name"] == ["name-0", "name-1", "name-2"]
 
 
 def test_rows_beyond_the_table_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "MOST_ROWS", 2)
-    rows = [make_row_of(number) for number in range(5)]
+    rows = [make_short_row(number) for number in range(5)]
     write_report(make_manifest(PLAN, 5), rows, tmp_path / "x.html")
     page = (tmp_path / "x.html").read_text("utf-8")
     assert read_blocks(page)["name"] == ["name-0", "name-1"]
@@ -174,6 +175,7 @@ def test_rows_beyond_the_table_are_counted(tmp_path: Path, monkeypatch: pytest.M
     assert "<b>5</b> resources" in page
 
 
+@pytest.mark.slow
 def test_django_is_not_imported() -> None:
     code = (
         "import sys; from aiomsi.inventory._report.widgets import read_widgets; read_widgets(); "

@@ -8,15 +8,15 @@ from collections import Counter
 from html import unescape
 
 import pytest
-from report_rows import TENANT, iter_rows, make_manifest, make_plan, make_row_of
+from report_rows import TENANT, iter_rows, make_manifest, make_plan, make_short_row
 
 from aiomsi import ConfigurationError
 from aiomsi.inventory import Choice, Manifest, Plan, ScopeError, ScopeResult, Subscription
-from aiomsi.inventory._report import banner, columns, counts, widgets
+from aiomsi.inventory._report import banner, columns, row_counts, widgets
 from aiomsi.inventory._report.charts import draw_bars, draw_months, label_months
-from aiomsi.inventory._report.columns import Table, clip, shorten_id
-from aiomsi.inventory._report.counts import RowCounts, fill_months, find_month, name_owners
+from aiomsi.inventory._report.columns import Table, cut_text, shorten_id
 from aiomsi.inventory._report.mask import IdMask, make_mask
+from aiomsi.inventory._report.row_counts import RowCounts, fill_months, find_month, name_owners
 from aiomsi.inventory._row import GROUP_TYPE, SUBSCRIPTION_TYPE
 from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
@@ -35,7 +35,7 @@ def unpack(data: bytes) -> list[object]:
 def test_groups_and_subscriptions_are_no_resources() -> None:
     found = RowCounts()
     for kind in (GROUP_TYPE, SUBSCRIPTION_TYPE, "a.b/c", None):
-        found.add(make_row_of(1, type=kind, location="eastus" if kind else None))
+        found.add(make_short_row(1, type=kind, location="eastus" if kind else None))
     assert (found.rows, found.groups, found.subscriptions, found.resources) == (4, 1, 1, 2)
     assert found.types == {"a.b/c": 1, "unknown": 1}
     assert found.locations == {"eastus": 1, "unknown": 1}
@@ -45,9 +45,9 @@ def test_groups_and_subscriptions_are_no_resources() -> None:
 
 def test_largest_counts_come_first() -> None:
     numbers = Counter({f"n{number:02}": number for number in range(20)}) + Counter({"a": 19})
-    largest = counts.pick_largest(numbers)
+    largest = row_counts.pick_largest(numbers)
     assert largest[:3] == [("a", 19), ("n19", 19), ("n18", 18)]
-    assert len(largest) == counts.MOST_BARS
+    assert len(largest) == row_counts.MOST_BARS
 
 
 def test_subscriptions_of_one_name_are_told_apart() -> None:
@@ -63,7 +63,7 @@ def test_malformed_time_has_no_month(time: object) -> None:
 def test_months_have_no_gaps_and_end_with_the_latest() -> None:
     filled, earlier = fill_months(Counter({"2025-11": 1, "2026-02": 2, "0001-01": 5, "": 9}))
     assert filled[-4:] == [("2025-11", 1), ("2025-12", 0), ("2026-01", 0), ("2026-02", 2)]
-    assert len(filled) == counts.MOST_MONTHS
+    assert len(filled) == row_counts.MOST_MONTHS
     assert earlier == 5
     assert fill_months(Counter({"": 3})) == ([], 0)
 
@@ -74,7 +74,9 @@ def test_months_have_no_gaps_and_end_with_the_latest() -> None:
 def test_columns_hold_the_cells_of_the_rows() -> None:
     table = Table()
     rows = [
-        make_row_of(number, location="eastus" if number % 2 else "westus", tags={"a": str(number)})
+        make_short_row(
+            number, location="eastus" if number % 2 else "westus", tags={"a": str(number)}
+        )
         for number in range(600)
     ]
     for row in rows:
@@ -95,7 +97,7 @@ def test_columns_without_rows_are_empty_lists() -> None:
 
 
 def test_times_and_missing_values_are_shown() -> None:
-    row = make_row_of(1, created_time="2026-01-02T03:04:05.000006Z", tags={"a": None})
+    row = make_short_row(1, created_time="2026-01-02T03:04:05.000006Z", tags={"a": None})
     table = Table()
     table.add(row)
     streams = table.end()
@@ -114,13 +116,13 @@ def test_times_and_missing_values_are_shown() -> None:
     ],
 )
 def test_id_that_ends_with_the_name_is_shortened(id_: str, name: str, stored: str) -> None:
-    assert shorten_id(make_row_of(1, id=id_, name=name)) == stored
+    assert shorten_id(make_short_row(1, id=id_, name=name)) == stored
 
 
 def test_long_cell_is_cut() -> None:
-    assert clip("a" * columns.MOST_CHARACTERS) == "a" * columns.MOST_CHARACTERS
-    assert clip("a" * 1_000) == "a" * (columns.MOST_CHARACTERS - 1) + "…"
-    id_ = shorten_id(make_row_of(1, id="/" + "a" * 1_000, name="a" * 1_000))
+    assert cut_text("a" * columns.MOST_CHARACTERS) == "a" * columns.MOST_CHARACTERS
+    assert cut_text("a" * 1_000) == "a" * (columns.MOST_CHARACTERS - 1) + "…"
+    id_ = shorten_id(make_short_row(1, id="/" + "a" * 1_000, name="a" * 1_000))
     assert id_ == "=/" + "a" * (columns.MOST_ID_CHARACTERS - 2) + "…"
 
 
@@ -129,7 +131,7 @@ def test_table_is_full_at_its_number_of_rows(monkeypatch: pytest.MonkeyPatch) ->
     table = Table()
     for number in range(3):
         assert not table.is_full
-        table.add(make_row_of(number))
+        table.add(make_short_row(number))
     assert table.is_full
 
 
@@ -140,7 +142,7 @@ def test_table_is_full_at_its_size() -> None:
     while not table.is_full:
         noise = {f"{draw.getrandbits(600):x}": "" for _ in range(2)}
         names = {name: f"{draw.getrandbits(800):x}" for name in ("name", "sku_name", "location")}
-        table.add(make_row_of(1, tags=noise, **names))
+        table.add(make_short_row(1, tags=noise, **names))
     assert table.rows < 20_000
     size = sum(len(data) for data in table.end().values())
     assert columns.MOST_BYTES < size < 1.1 * columns.MOST_BYTES
@@ -148,7 +150,7 @@ def test_table_is_full_at_its_size() -> None:
 
 def test_half_surrogate_is_kept_as_an_escape() -> None:
     table = Table()
-    table.add(make_row_of(1, name="\ud800"))
+    table.add(make_short_row(1, name="\ud800"))
     assert unpack(table.end()["name"]) == ["\ud800"]
 
 
@@ -187,7 +189,7 @@ def test_other_guid_is_not_masked() -> None:
 
 def test_every_column_of_a_row_is_masked() -> None:
     mask = make_masked()
-    row = make_row_of(
+    row = make_short_row(
         1,
         id=f"/subscriptions/{ONE}/resourceGroups/g-{TWO}/providers/A.B/c/{ONE}",
         name=ONE,
@@ -205,10 +207,10 @@ def test_every_column_of_a_row_is_masked() -> None:
         "subscription-0001"
     )
     assert masked["tags"] == {"subscription-0002": "tenant-01", "none": None}
-    bare = mask.mask_row(make_row_of(1))
+    bare = mask.mask_row(make_short_row(1))
     assert bare["id"].startswith("/subscriptions/subscription-0003/")
     assert (bare["subscription_id"], bare["tenant_id"]) == ("subscription-0003", None)
-    assert mask.mask_row(make_row_of(1, id="/providers/x"))["id"] == "/providers/x"
+    assert mask.mask_row(make_short_row(1, id="/providers/x"))["id"] == "/providers/x"
 
 
 # Charts

@@ -18,7 +18,7 @@ from example_program import (
     make_variables,
     read_commands,
 )
-from loops import PATIENCE, when
+from loops import PATIENCE, wait_in_thread
 
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
 
@@ -111,7 +111,9 @@ class Containers:
             self.command(name), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             try:
-                when(lambda: process.poll() is not None or run(check, variables).returncode == 0)
+                wait_in_thread(
+                    lambda: process.poll() is not None or run(check, variables).returncode == 0
+                )
                 assert process.poll() is None
                 yield
             finally:

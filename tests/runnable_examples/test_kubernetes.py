@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from example_program import DEVELOPMENT, EXAMPLES, make_variables, read_commands, start
-from loops import PATIENCE, when
+from loops import PATIENCE, wait_in_thread
 
 from aiomsi.inventory import read_manifest
 from aiomsi.testing import EmbeddedAzure
@@ -93,7 +93,9 @@ def test_commands_of_the_readme_write_one_inventory(environments: Path, tmp_path
     shutil.copytree(EXAMPLE, folder)
     (folder / "azure.env").touch()
     with start(str(folder), commands.start, environment, tmp_path / "log") as emulator:
-        when(lambda: "AIOMSI_RESOURCE_MANAGER" in (folder / "azure.env").read_text("utf-8"))
+        wait_in_thread(
+            lambda: "AIOMSI_RESOURCE_MANAGER" in (folder / "azure.env").read_text("utf-8")
+        )
         script = "\n".join(["set -e", *commands.others])
         subprocess.run(
             ["sh", "-c", script],

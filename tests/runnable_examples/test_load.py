@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from example_program import Program, Start, get, read_commands
-from loops import when
+from loops import wait_in_thread
 
 from aiomsi.testing import EmbeddedAzure
 
@@ -38,7 +38,7 @@ def use_each_worker(service: Program, azure: EmbeddedAzure) -> set[str]:
         assert get(f"{service.url}/groups/DevTest")[0] == 200
         return len(find_sessions(azure)) == WORKERS
 
-    when(send)
+    wait_in_thread(send)
     return find_sessions(azure)
 
 
@@ -85,10 +85,10 @@ def test_worker_outlives_the_others_until_its_response(
         request = pool.submit(get, f"{service.url}/groups/DevTest")
         hold.wait_arrived(1)
         # A worker that has not started yet would end later.
-        when(lambda: service.count_children() >= WORKERS)
+        wait_in_thread(lambda: service.count_children() >= WORKERS)
         children = service.count_children()
         service.terminate()
-        when(lambda: service.count_children() <= children - (WORKERS - 1))
+        wait_in_thread(lambda: service.count_children() <= children - (WORKERS - 1))
         hold.release()
         assert request.result()[0] == 200
         assert service.wait() == 0

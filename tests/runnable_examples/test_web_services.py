@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from example_program import Start, get, watch_sessions
-from loops import when
+from loops import wait_in_thread
 
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure
 
@@ -80,7 +80,7 @@ def test_health_reports_too_many_waiting_calls(
         with azure.arm.hold() as hold:
             requests = [pool.submit(get, f"{service.url}/groups/DevTest") for _ in range(300)]
             hold.wait_arrived(1)
-            when(lambda: get(f"{service.url}/health")[0] == 503)
+            wait_in_thread(lambda: get(f"{service.url}/health")[0] == 503)
             assert get_json(f"{service.url}/health")[1]["waiting"] > 100
         assert {request.result()[0] for request in requests} == {200}
         assert get_json(f"{service.url}/health")[0] == 200

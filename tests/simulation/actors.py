@@ -46,7 +46,7 @@ class Actors:
         )
 
     def play(self) -> None:
-        """Do the next thing, and put the one after it on the clock."""
+        """Run the next action, and schedule the one after it."""
         self.rounds += 1
         profile, chance = self.profile, self.world.chance
         if chance.random() < profile.eventful:
@@ -324,7 +324,7 @@ class Actors:
             latest.loop.ask(task.cancel)
 
     def _break(self) -> None:
-        """Have a loop's task factory fail for a while."""
+        """Break a loop's task factory for a while."""
         loop = self._free_loop()
         if loop is not None:
             loop.breaks_flights = True

@@ -62,7 +62,7 @@ class CallChecks:
         return token
 
     def _judge_place(self, call: Call) -> None:
-        """Rule 12: the fetch itself does not wait for the token that it is to bring."""
+        """Check rule 12: a fetch does not wait for the token that it brings."""
         inside, loop, began = call.inside, call.loop, call.began
         assert began is not None
         waited = self.world.now > began.now + SLACK and not loop.silence(began.now)
@@ -155,7 +155,7 @@ class CallChecks:
             )
 
     def _judge_wait(self, call: Call, here: Moment) -> None:
-        """I2: a call with a usable token waits five seconds at most, and only near expiry."""
+        """Check I2: a call with a usable token waits five seconds at most, and only near expiry."""
         began, loop, slot = call.began, call.loop, call.slot
         assert began is not None
         begun = (
@@ -295,7 +295,7 @@ class CallChecks:
         return latest is not None and latest.held_off
 
     def _judge_object(self, call: Call, error: BaseException) -> None:
-        """I6: an exception of its own for every caller, which carries nobody else's traces."""
+        """Check I6: every caller has a separate exception, without the traces of other callers."""
         frames, trace = 0, error.__traceback__
         while trace is not None:
             frames, trace = frames + 1, trace.tb_next
@@ -314,7 +314,7 @@ class CallChecks:
     # While time passes
 
     def before_time_passes(self) -> None:
-        """I2 and I3: whoever waits now has something to wait for, and was not asked to leave."""
+        """Check I2 and I3: a waiting call has a flight to wait for, and was not asked to leave."""
         world = self.world
         for slot in self.flights.slots.values():
             for call in slot.waiting:
@@ -339,7 +339,7 @@ class CallChecks:
         return now < since + 2 * PING + SLACK
 
     def check_rest(self) -> None:
-        """Nobody waits any more whose loop still runs."""
+        """Check that no call waits whose loop still runs."""
         for slot in self.flights.slots.values():
             for call in slot.waiting:
                 if call.loop.lives:

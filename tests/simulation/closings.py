@@ -12,7 +12,7 @@ async def close(
 ) -> None:
     """Close as a credential does; only a private slot's flight without another user may end."""
     world, core = flights.world, slot.slot
-    latest, (surely, perhaps) = slot.latest(), _wanted(slot, credential)
+    latest, (surely, perhaps) = slot.latest(), _judge_demand(slot, credential)
     flights.observe()
     first = world.moment()
     slot.releasing += 1
@@ -39,7 +39,7 @@ async def close(
                     if flight.loop is loop
                     else "closing cancelled a flight elsewhere"
                 ] += 1
-        if surely and _wanted(slot, credential)[0]:
+        if surely and _judge_demand(slot, credential)[0]:
             world.violate(
                 "rule 13", f"closing {credential.name} cancelled a flight that others want"
             )
@@ -55,13 +55,13 @@ async def close(
         and not perhaps
     ):
         still = core._flight is not None and core._flight.generation == latest.number
-        if still and not _wanted(slot, credential)[1]:
+        if still and not _judge_demand(slot, credential)[1]:
             world.violate("rule 13", f"closing {credential.name} left a flight that nobody wants")
     world.tell("closed", credential.name)
 
 
-def _wanted(slot: SimSlot, credential: Credential) -> tuple[bool, bool]:
-    """Tell whether somebody else surely wants what is under way, and whether somebody may.
+def _judge_demand(slot: SimSlot, credential: Credential) -> tuple[bool, bool]:
+    """Return whether another caller surely wants the fetch under way, and whether one may.
 
     Not sure are those who are just opening, who don't wait yet, who were told of a closing and have
     not gone yet, and whose loop

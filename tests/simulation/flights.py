@@ -150,7 +150,7 @@ class FlightChecks:
     # After every step
 
     def observe(self) -> None:
-        """See which tokens have come and gone, and enter the answers that have been dealt with."""
+        """Record which tokens have come and gone, and the answers that were handled."""
         for slot in self.slots.values():
             if slot.slot.token is not (slot.held.token if slot.held else None):
                 self._token_changed(slot)
@@ -218,7 +218,7 @@ class FlightChecks:
     # While time passes
 
     def before_time_passes(self) -> None:
-        """See that no fetch goes on whose token nobody can be given any more."""
+        """Check that no fetch goes on whose token no caller can receive."""
         if self.world.depth:
             return
         for slot in self.slots.values():
@@ -266,7 +266,7 @@ class FlightChecks:
     # At rest
 
     def check_rest(self) -> None:
-        """Nothing is under way any more."""
+        """Check that no flight is under way."""
         for turns in self.turns.values():
             turns.check_rest()
         for slot in self.slots.values():

@@ -160,7 +160,7 @@ class Series:
                 world.at(world.now + self.gap, self.begin)
 
     def _check(self) -> None:
-        """See that the token is renewed by one of the next jobs, once it is due."""
+        """Check that one of the next jobs renews the token, once it is due."""
         world, slot, profile = self.handlers.world, self.slot, self.handlers.profile
         held, now = slot.held, world.moment()
         if not profile.jobs_alone or self.gap < BACKOFF or held is None or held.left(now) <= LATE:

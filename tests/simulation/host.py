@@ -33,7 +33,7 @@ class SimHost:
     given: int = 0
 
     async def fetch(self, slot: SimSlot, order: FetchRequest) -> TokenResponse | Failure:
-        """Be the fetch of one flight."""
+        """Run the fetch of one flight."""
         flight = self.checks.begin(slot, order)
         try:
             answer = await self._answer_in_turn(flight)
@@ -129,7 +129,7 @@ class SimHost:
         return TokenResponse(Secret(f"token-{self.given}"), life, refresh_in=refresh_in)
 
     async def _go_on(self, flight: Flight, latency: float) -> None:
-        """Go on for a while in spite of being cancelled."""
+        """Continue for a while in spite of being cancelled."""
         try:
             await asyncio.sleep(latency + 1.0)
         except asyncio.CancelledError:

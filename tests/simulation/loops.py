@@ -61,7 +61,7 @@ class SimLoop(_Base):  # type: ignore[misc]
         self.is_busy = False
 
     def put(self, callback: Callable[[], object]) -> None:
-        """Have something called in this loop, whoever asks for it."""
+        """Schedule a call in this loop, from any thread."""
         if self.lives:
             self.ready.append(asyncio.Handle(callback, (), self, contextvars.Context()))
 
@@ -81,13 +81,13 @@ class SimLoop(_Base):  # type: ignore[misc]
             self.silent_since = self.silences.pop()[0]
 
     def speak_again(self) -> None:
-        """Go on."""
+        """Continue after a silence."""
         if self.silent_since is not None:
             self.silences.append((self.silent_since, self.world.now))
             self.silent_since = None
 
     def was_silent(self, since: float) -> float:
-        """Give the length of the longest silence that lasted into the time since then."""
+        """Return the length of the longest silence that lasted into the time since then."""
         longest = max((end - begin for begin, end in self.silences if end >= since), default=0.0)
         return (
             longest
@@ -96,7 +96,7 @@ class SimLoop(_Base):  # type: ignore[misc]
         )
 
     def silence(self, since: float) -> float:
-        """Give for how long in all it has been silent since then."""
+        """Return the total length of its silences since then."""
         total = sum(end - max(begin, since) for begin, end in self.silences if end > since)
         return (
             total

@@ -41,7 +41,7 @@ def change(package: Path, mutant: Mutant) -> None:
 
 
 def run(mutant: Mutant, seeds: int, folder: Path = HERE) -> tuple[bool, str]:
-    """Run the simulation on the changed package; tell whether the fault was found, and how.
+    """Run the simulation on the changed package; return whether the fault was found, and how.
 
     The simulation is the `run.py` of a folder, by default the one of the single flight.
     """
@@ -80,7 +80,7 @@ def main(
     folder: Path = HERE,
     seeds: int = SEEDS,
 ) -> int:
-    """Try all mutants and print what became of them."""
+    """Run all mutants, and print which were killed."""
     parser = argparse.ArgumentParser(description="Test a simulation by known faults.")
     parser.add_argument(
         "--seeds", type=int, default=seeds, help="after how many a mutant has survived"

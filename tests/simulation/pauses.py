@@ -24,7 +24,7 @@ class Quiet:
     forgetting: int = 0
 
     def forget(self) -> None:
-        """Forgetting one slot forgets this too."""
+        """Forget the pauses of a slot that was forgotten."""
         self.until = float("-inf")
 
 
@@ -43,7 +43,7 @@ class Pauses:
     lost_at: float = float("-inf")
 
     def begin(self, flight: Flight) -> None:
-        """See that this flight was not begun too soon."""
+        """Check that this flight was not begun too soon."""
         world, slot, made = self.world, self.slot, flight.made
         now = world.now
         if slot.disturbing or self.known > made.number:
@@ -118,7 +118,7 @@ class Pauses:
         self.served = self.unserved = float("-inf")
 
     def may_fail(self, now: float) -> bool:
-        """Tell whether a caller may be told now of an earlier failure without a new fetch."""
+        """Return whether a caller may now receive an earlier failure without a new fetch."""
         flight = self.slot.latest()
         if (
             now

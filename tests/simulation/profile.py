@@ -113,13 +113,13 @@ class Profile:
         calm = chance.random() < 0.12
         jobs_alone = not calm and chance.random() < 0.06
         faultless = calm or jobs_alone
-        answers = {} if faultless else _some(chance, ANSWERS)
+        answers = {} if faultless else _draw_share(chance, ANSWERS)
         events = (
             {"handlers": 1.0, "close": 0.3}
             if calm
             else {"jobs": 1.0}
             if jobs_alone
-            else _some(chance, EVENTS)
+            else _draw_share(chance, EVENTS)
         )
         leaves_tasks = bool(events.keys() & {"cut off", "die"})
         return cls(
@@ -153,6 +153,6 @@ class Profile:
         )
 
 
-def _some(chance: random.Random, weights: dict[str, float]) -> dict[str, float]:
+def _draw_share(chance: random.Random, weights: dict[str, float]) -> dict[str, float]:
     share = chance.choice((0.15, 0.5, 1.0))
     return {name: weight for name, weight in weights.items() if chance.random() < share}

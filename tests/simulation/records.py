@@ -36,7 +36,7 @@ class Handle:
         return cls(weakref.ref(task))
 
     def running(self) -> asyncio.Task[Any] | None:
-        """Give the task if it has begun or will, and has not ended."""
+        """Return the task if it has begun or will, and has not ended."""
         task = None if self._task is None else self._task()
         return None if task is None or task.done() else task
 
@@ -78,7 +78,7 @@ class Flight:
     """Whether the orderly end of its loop cancelled it while it was surely in the slot."""
 
     def why_gone(self, world: World) -> str:
-        """Give the reason why this flight may have left its slot by now; empty if there is none."""
+        """Return the reason why this flight may have left its slot by now; empty without one."""
         if self.slot.disturbing or self.slot.disturbed > self.made.number:
             return "superseded"
         if self.given_up or (self.slot.releasing and self.slot.slot.private):
@@ -115,7 +115,7 @@ class Token:
         )
 
     def is_usable(self, *moments: Moment) -> bool:
-        """Tell whether it was usable at all of these moments."""
+        """Return whether it was usable at all of these moments."""
         return all(self.left(moment) > EXPIRED + SLACK for moment in moments)
 
 
@@ -145,19 +145,19 @@ class Call:
     cancelled: bool = False
 
     def is_called_off(self, now: float) -> bool:
-        """Tell whether it may be this call's own cancellation or time-out that ends it."""
+        """Return whether it may be this call's own cancellation or time-out that ends it."""
         return self.cancelling or now >= self.deadline - SLACK
 
     def must_end(self, now: float) -> bool:
-        """Tell whether it is to end now if its loop runs."""
+        """Return whether it is to end now if its loop runs."""
         return self.cancelled or now >= self.deadline
 
     def is_suspended(self) -> bool:
-        """Tell whether it is past its first step, and so waits for something."""
+        """Return whether it is past its first step, and so waits for something."""
         return not self.loop.is_busy or self.step != self.loop.began.number
 
     def outlives(self, flight: Flight) -> bool:
-        """Tell whether this call goes on if that flight, which it waits for, is lost."""
+        """Return whether this call goes on if that flight, which it waits for, is lost."""
         waits = (
             self.began is not None
             and flight.began is not None
@@ -184,11 +184,11 @@ class Credential:
     """The numbers of the moments between which it was closed."""
 
     def is_surely_open(self) -> bool:
-        """Tell whether it is open, and was not just being closed when it was opened."""
+        """Return whether it is open, and was not just being closed when it was opened."""
         return self.is_open and all(last < self.opened for _, last in self.releases)
 
     def was_closed_since(self, moment: Moment) -> bool:
-        """Tell whether a closing was not over yet at that moment, or came later."""
+        """Return whether a closing was not over yet at that moment, or came later."""
         return any(last >= moment.number for _, last in self.releases)
 
 
@@ -222,7 +222,7 @@ class SimSlot:
     broken_at: float = float("-inf")
 
     def latest(self) -> Flight | None:
-        """Give the flight that was begun last."""
+        """Return the flight that was begun last."""
         return self.flights[-1] if self.flights else None
 
     def may_be_starved(self) -> bool:

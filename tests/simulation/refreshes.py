@@ -29,7 +29,7 @@ class Refreshes:
             self.world.violate("I5", "a fetch was begun that no refresh point called for")
 
     def published(self, token: Token) -> None:
-        """Work out the refresh point of a new token from the one number that was drawn for it."""
+        """Compute the refresh point of a new token from the one number that was drawn for it."""
         self.flying = False
         draws, self.slot.draws[:] = list(self.slot.draws), []
         if len(draws) != 1:

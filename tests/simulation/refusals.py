@@ -18,7 +18,7 @@ class Refused:
 
     @classmethod
     def of(cls, slot: SimSlot, secret: str, now: Moment) -> Refused:
-        """Work that out from the tokens that were published last."""
+        """Compute the refusals from the tokens that were published last."""
         chain = []
         for token in reversed(slot.tokens):
             if token.token.token != secret:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from simulation.seed import Report, run_seed
-from simulation.sights import unseen
+from simulation.sights import find_unseen
 
 CHUNK = 50
 TAIL = 60
@@ -57,7 +57,7 @@ def run_all(first: int, number: int, jobs: int) -> Iterator[tuple[int, Counter[s
         yield from pool.imap_unordered(run_chunk, chunks)
 
 
-def tell(report: Report) -> None:
+def print_story(report: Report) -> None:
     """Print the story of a seed up to its first violation, or to its end."""
     lines = [" ".join(str(part) for part in event) for event in report.story]
     end = next(
@@ -71,7 +71,7 @@ def tell(report: Report) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says."""
+    """Run the seeds of the command line."""
     parser = argparse.ArgumentParser(description="Simulate the single flight.")
     parser.add_argument("--seeds", type=int, default=2_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.seed is not None:
         report = run_seed(options.seed)
-        tell(report)
+        print_story(report)
         return int(report.violation is not None)
     began, done = time.monotonic(), 0
     seen: Counter[str] = Counter()
@@ -113,9 +113,9 @@ def main(arguments: Sequence[str]) -> int:
     took = time.monotonic() - began
     print(f"{done:,} seeds in {took:.0f} s, {done / took:.0f} a second; {len(failed)} failed")
     for report in failed[:1]:
-        tell(report)
+        print_story(report)
     print("".join(f"seed {each.seed}: {each.violation}\n" for each in failed[:20]), end="")
-    blind = unseen(seen, done)
+    blind = find_unseen(seen, done)
     print("".join(f"never seen: {name}\n" for name in blind), end="")
     return int(bool(failed or blind))
 

@@ -67,7 +67,7 @@ class Simulation:
         self.actors = Actors(world, profile, self.host, self.flights, self.calls, slots, handlers)
 
     def run(self) -> Report:
-        """Tell the story, bring everything to rest, and look at what is left."""
+        """Run the story, bring everything to rest, and check the remains."""
         world = self.world
         for _ in range(self.profile.loops):
             self.actors.open_loop()

@@ -70,6 +70,6 @@ ENOUGH = 2_000
 """Seeds after which all of these must have been seen."""
 
 
-def unseen(seen: dict[str, int], seeds: int) -> list[str]:
+def find_unseen(seen: dict[str, int], seeds: int) -> list[str]:
     """Name what should have been seen by now and was not."""
     return sorted(name for name in SIGHTS if not seen.get(name)) if seeds >= ENOUGH else []

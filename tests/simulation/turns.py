@@ -64,7 +64,7 @@ class Turns:
         self.under_way.pop(flight, None)
 
     def observe(self) -> None:
-        """See that the slots are held off only for as long as the host asked for."""
+        """Check that the slots are held off only for as long as the host asked for."""
         if self.backoff.retry_at > self.quiet.at_most + SLACK:
             more = self.backoff.retry_at - self.world.now
             self.world.violate(
@@ -72,7 +72,7 @@ class Turns:
             )
 
     def check_rest(self) -> None:
-        """See that every turn has ended whose loop still runs."""
+        """Check that every turn has ended whose loop still runs."""
         lost = any(not loop.lives for loop in self.world.loops)
         if self.backoff._waiting and not lost:
             self.world.violate("I7", "a turn is waited for, and its fetch is over")

@@ -92,7 +92,7 @@ class World:
         self._steps = 0
 
     def configure(self, *, shuffled: bool, preempt: float, lag: float, collect: float) -> None:
-        """Say how the loops take turns.
+        """Set how the loops take turns.
 
         Args:
             shuffled: whether a loop's ready callbacks run in any order.
@@ -116,7 +116,7 @@ class World:
         return EPOCH + self.now + self.skew
 
     def moment(self) -> Moment:
-        """Give this point of the story a number."""
+        """Assign a number to this point of the story."""
         self.number += 1
         return Moment(self.number, self.now, self.wall())
 
@@ -131,11 +131,11 @@ class World:
             self.violation = Violation(invariant, text, self.now, isinstance(error, CRASHES))
 
     def digest(self) -> str:
-        """Give the whole story as a short text: the same for the same seed."""
+        """Return the whole story as a short text: the same for the same seed."""
         return hashlib.sha256(repr(self.story).encode()).hexdigest()
 
     def at(self, when: float, chore: Callable[[], None]) -> None:
-        """Have something done at that time, in a thread without a loop."""
+        """Schedule a call for that time, in a thread without a loop."""
         self.schedule(when, None, chore)
 
     def schedule(self, when: float, loop: "SimLoop | None", thing: Any) -> None:
@@ -149,18 +149,18 @@ class World:
         heapq.heapify(self._heap)
 
     def loops_with_timers(self) -> list["SimLoop"]:
-        """Give the loops that are going to be woken by the clock."""
+        """Return the loops that the clock will wake."""
         return list(
             {
                 loop.name: loop
                 for _, _, loop, thing in self._heap
-                if loop is not None and _counts(loop, thing)
+                if loop is not None and _is_counted(loop, thing)
             }.values()
         )
 
     def scheduled(self) -> int:
         """Count the timers that are neither cancelled nor in a loop that never runs again."""
-        return sum(_counts(loop, thing) for _, _, loop, thing in self._heap)
+        return sum(_is_counted(loop, thing) for _, _, loop, thing in self._heap)
 
     # Running
 
@@ -193,7 +193,7 @@ class World:
     def _pass_time(self, until: float) -> bool:
         # Looked up anew after every call: a loop that is closed takes its timers away.
         heap = self._heap
-        while heap and not _counts(heap[0][2], heap[0][3]):
+        while heap and not _is_counted(heap[0][2], heap[0][3]):
             heapq.heappop(heap)
         if not heap or heap[0][0] > until:
             return False
@@ -205,14 +205,14 @@ class World:
             _, _, loop, thing = heapq.heappop(heap)
             if loop is None:
                 self._chores.append(thing)
-            elif _counts(loop, thing):
+            elif _is_counted(loop, thing):
                 loop.ready.append(thing)
         return True
 
     # Preemption
 
     def preempt(self) -> None:
-        """Perhaps let others run at this point, as if the thread had been switched."""
+        """Let others run at this point by chance, as if the thread had been switched."""
         self._until_preempted -= 1
         if (
             self._until_preempted > 0
@@ -259,7 +259,7 @@ class World:
         return 1 + int(self.chance.expovariate(self._preempt)) if self._preempt else float("inf")
 
 
-def _counts(loop: "SimLoop | None", thing: Any) -> bool:
+def _is_counted(loop: "SimLoop | None", thing: Any) -> bool:
     return loop is None or (loop.lives and not thing.cancelled())
 
 

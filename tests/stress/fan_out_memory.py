@@ -98,7 +98,7 @@ def generate_requests(number: int) -> Iterator[aiomsi.Request]:
         yield aiomsi.Request("GET", path, api_version=VERSION, tag=tag)
 
 
-async def consume(port: int, number: int, limit: int) -> int:
+async def count_outcomes(port: int, number: int, limit: int) -> int:
     """Return the number of outcomes."""
     cloud = aiomsi.Cloud("Bare", f"http://127.0.0.1:{port}", aiomsi.PUBLIC.audience)
     count = 0
@@ -112,7 +112,7 @@ async def consume(port: int, number: int, limit: int) -> int:
 def measure_self(port: int, number: int, limit: int) -> None:
     """Print this process's peak memory, in bytes, after a fan-out."""
     began = time.perf_counter()
-    count = asyncio.run(consume(port, number, limit))
+    count = asyncio.run(count_outcomes(port, number, limit))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak *= 1 if sys.platform == "darwin" else 1_024
     print(json.dumps({"count": count, "peak": peak, "seconds": time.perf_counter() - began}))

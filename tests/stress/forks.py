@@ -26,7 +26,7 @@ PATIENCE = 20.0
 Told = dict[str, Any]
 
 
-def digest(token: str) -> str:
+def hash_token(token: str) -> str:
     """Return a digest that identifies a token without revealing it."""
     return hashlib.sha256(token.encode()).hexdigest()[:16]
 
@@ -47,7 +47,7 @@ async def use(credential: ManagedIdentityCredential) -> Told:
         token = (await credential.get_token(ARM)).token
         stats = credential.stats()[ARM]
         await credential.close()
-    return {"pid": os.getpid(), "token": digest(token), "failures": stats.failures}
+    return {"pid": os.getpid(), "token": hash_token(token), "failures": stats.failures}
 
 
 def refresh_point(credential: ManagedIdentityCredential, clock: MovableClock) -> float:
@@ -63,13 +63,15 @@ def refresh_point(credential: ManagedIdentityCredential, clock: MovableClock) ->
     return earliest
 
 
-def in_children(
+def run_in_children(
     method: str, count: int, job: Callable[..., Told], *arguments: object
 ) -> list[Told]:
     """Run a job in `count` processes, and return their reports; one that hangs is killed."""
     context: Any = multiprocessing.get_context(method)
     told: SimpleQueue[Told] = context.SimpleQueue()
-    children = [context.Process(target=_tell, args=(told, job, *arguments)) for _ in range(count)]
+    children = [
+        context.Process(target=_put_report, args=(told, job, *arguments)) for _ in range(count)
+    ]
     for child in children:
         child.start()
     deadline = time.monotonic() + PATIENCE
@@ -80,7 +82,7 @@ def in_children(
     return [told.get() for child in children if child.exitcode == 0]
 
 
-def _tell(told: "SimpleQueue[Told]", job: Callable[..., Told], *arguments: object) -> None:
+def _put_report(told: "SimpleQueue[Told]", job: Callable[..., Told], *arguments: object) -> None:
     told.put(job(*arguments))
 
 
@@ -106,35 +108,38 @@ def warm() -> Told:
     credential = ManagedIdentityCredential(clock=clock.clock)
     asyncio.run(credential.warm_up())
     refresh = refresh_point(credential, clock)
-    children = in_children("fork", CHILDREN, run_use_and_measure, credential, clock)
+    children = run_in_children("fork", CHILDREN, run_use_and_measure, credential, clock)
     return {"refresh": refresh, "children": children, "parent": run_use(credential)}
 
 
-def thread() -> Told:
+def fork_beside_thread() -> Told:
     """Fork while another thread fetches."""
     credential = ManagedIdentityCredential()
     told: list[Told] = []
     fetching = threading.Thread(target=lambda: told.append(run_use(credential)))
     fetching.start()
     input()
-    children = in_children("fork", 1, run_use, credential)
+    children = run_in_children("fork", 1, run_use, credential)
     fetching.join()
     return {"children": children, "parent": told[0]}
 
 
-def loop() -> Told:
+def fork_in_loop() -> Told:
     """Fork in the event loop that fetches."""
 
     async def main() -> Told:
         credential = ManagedIdentityCredential()
         fetching = asyncio.ensure_future(use(credential))
         await asyncio.to_thread(input)
-        return {"children": in_children("fork", 1, run_use, credential), "parent": await fetching}
+        return {
+            "children": run_in_children("fork", 1, run_use, credential),
+            "parent": await fetching,
+        }
 
     return asyncio.run(main())
 
 
-def bare() -> Told:
+def fork_by_os() -> Told:
     """Fork by `os.fork` while another thread fetches; the child exits by `sys.exit`."""
     credential = ManagedIdentityCredential()
     told: list[Told] = []
@@ -154,7 +159,7 @@ def bare() -> Told:
     }
 
 
-def held() -> Told:
+def fork_with_held_lock() -> Told:
     """Fork while another thread holds the slot's lock: `reject` has called the clock."""
     asked, go_on = threading.Event(), threading.Event()
 
@@ -169,13 +174,13 @@ def held() -> Told:
     asyncio.run(credential.warm_up())
     rejecting.start()
     asked.wait()
-    children = in_children("fork", 2, run_use, credential)
+    children = run_in_children("fork", 2, run_use, credential)
     go_on.set()
     rejecting.join()
     return {"children": children, "parent": run_use(credential)}
 
 
-def hammered() -> Told:
+def fork_under_load() -> Told:
     """Fork repeatedly while other threads call the methods of the same credential."""
     credential = ManagedIdentityCredential()
     asyncio.run(credential.warm_up())
@@ -193,26 +198,32 @@ def hammered() -> Told:
     threads = [threading.Thread(target=hammer) for _ in range(3)]
     for each in threads:
         each.start()
-    children = [told for _ in range(5) for told in in_children("fork", 4, run_use, credential)]
+    children = [told for _ in range(5) for told in run_in_children("fork", 4, run_use, credential)]
     done.set()
     for each in threads:
         each.join()
     return {"children": children, "parent": run_use(credential)}
 
 
-def pickled() -> Told:
+def pass_pickled() -> Told:
     """Pass a warm credential to processes that are not forks of this process."""
     credential = ManagedIdentityCredential()
     token = asyncio.run(credential.get_token(ARM)).token
     data = bytes(ForkingPickler.dumps(credential))
-    children = in_children("spawn", 1, run_pickled, credential) + in_children(
+    children = run_in_children("spawn", 1, run_pickled, credential) + run_in_children(
         "forkserver", 1, run_pickled, credential
     )
     return {"children": children, "parent": run_use(credential), "leaks": token.encode() in data}
 
 
 JOBS: dict[str, Callable[[], Told]] = {
-    job.__name__: job for job in (warm, thread, loop, bare, held, hammered, pickled)
+    "warm": warm,
+    "thread": fork_beside_thread,
+    "loop": fork_in_loop,
+    "bare": fork_by_os,
+    "held": fork_with_held_lock,
+    "hammered": fork_under_load,
+    "pickled": pass_pickled,
 }
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Row:
         )
 
 
-async def herd(
+async def get_tokens(
     credential: ManagedIdentityCredential, callers: int
 ) -> list[AccessToken | BaseException]:
     """Call `get_token` `callers` times at once."""
@@ -65,7 +65,7 @@ async def herd(
     )
 
 
-def repetition(loops: int, callers: int, *, share: bool) -> Row:
+def run_repetition(loops: int, callers: int, *, share: bool) -> Row:
     """Run all loops, each with one credential; IMDS responds once all callers wait."""
     together = threading.Barrier(loops)
     with EmbeddedAzure() as azure, ThreadPoolExecutor(loops) as pool:
@@ -77,7 +77,7 @@ def repetition(loops: int, callers: int, *, share: bool) -> Row:
 
         def run(credential: ManagedIdentityCredential) -> list[AccessToken | BaseException]:
             together.wait()
-            return asyncio.run(herd(credential, callers))
+            return asyncio.run(get_tokens(credential, callers))
 
         began = time.perf_counter()
         with azure.imds.hold():
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.pop(name, None)
     rows = []
     for number in range(1, options.repeat + 1):
-        rows.append(repetition(options.loops, options.callers, share=not options.unshared))
+        rows.append(run_repetition(options.loops, options.callers, share=not options.unshared))
         print(f"{number}: {rows[-1]}", flush=True)
     good = sum(row.good for row in rows)
     callers, requests, errors = (

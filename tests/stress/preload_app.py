@@ -22,7 +22,7 @@ together = multiprocessing.get_context("fork").Barrier(int(os.environ["AIOMSI_TO
 asyncio.run(credential.warm_up())
 
 
-def app(
+def respond(
     _environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]
 ) -> list[bytes]:
     """Respond with this worker's process id and a digest of its token."""

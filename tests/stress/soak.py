@@ -332,7 +332,7 @@ async def refresh(work: Work) -> None:
         await asyncio.sleep(0.05)
 
 
-def leak(kind: str, leaked: list[Any]) -> None:
+def break_once(kind: str, leaked: list[Any]) -> None:
     """Break one of the checks a little."""
     match kind:
         case "task":
@@ -348,13 +348,13 @@ def leak(kind: str, leaked: list[Any]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def breaking(kind: str | None) -> AsyncIterator[None]:
+async def break_checks(kind: str | None) -> AsyncIterator[None]:
     """Break one of the checks again and again, to show that it can fail."""
     leaked: list[Any] = []
 
     async def repeat() -> None:
         while kind is not None:
-            leak(kind, leaked)
+            break_once(kind, leaked)
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(repeat())
@@ -380,7 +380,9 @@ async def limit_time(tally: Tally, seconds: float) -> AsyncIterator[None]:
         tally.note("end", "work was still under way")
 
 
-async def soak(server: Server, options: argparse.Namespace, watch: SecretWatch) -> dict[str, Any]:
+async def run_soak(
+    server: Server, options: argparse.Namespace, watch: SecretWatch
+) -> dict[str, Any]:
     tally, over = Tally(), asyncio.Event()
     unhandled: list[str] = []
     # A warning in a finalizer, such as that of a coroutine that is never awaited.
@@ -398,7 +400,7 @@ async def soak(server: Server, options: argparse.Namespace, watch: SecretWatch) 
         async with (
             limit_time(tally, options.minutes * 60 + PATIENCE),
             asyncio.TaskGroup() as group,
-            breaking(options.breaks),
+            break_checks(options.breaks),
         ):
             for seed in range(16):
                 group.create_task(browse(work, http, port, seed))
@@ -463,7 +465,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     server = Server()
     try:
         os.environ.update(server.described["environment"])
-        result = asyncio.run(soak(server, options, watch))
+        result = asyncio.run(run_soak(server, options, watch))
     finally:
         server.stop()
     text = json.dumps(result)

@@ -39,13 +39,13 @@ class Point:
         return f"{self.module} {self.function}: {self.text}"
 
 
-def _short(node: ast.expr) -> str:
+def _shorten(node: ast.expr) -> str:
     if isinstance(node, ast.Call):
         node = ast.Call(node.func, [ast.Constant(...)] if node.args or node.keywords else [], [])
     return ast.unparse(node)
 
 
-def _place(kind: str, node: ast.stmt | ast.expr) -> _Place:
+def _get_place(kind: str, node: ast.stmt | ast.expr) -> _Place:
     return kind, node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
@@ -89,7 +89,7 @@ class _Reader(ast.NodeTransformer):
         return self._named(node, node.name, "<locals>")
 
     def visit_Await(self, node: ast.Await) -> ast.AST:
-        self._add(f"await {_short(node.value)}", _place("await", node))
+        self._add(f"await {_shorten(node.value)}", _get_place("await", node))
         return self.generic_visit(node)
 
     def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
@@ -100,9 +100,9 @@ class _Reader(ast.NodeTransformer):
             for kind in ("enter", "exit"):
                 # Which of the two it is depends on the Python.
                 self._add(
-                    f"async with {_short(item.context_expr)}: {kind}",
-                    _place(kind, part),
-                    _place(kind, item.context_expr),
+                    f"async with {_shorten(item.context_expr)}: {kind}",
+                    _get_place(kind, part),
+                    _get_place(kind, item.context_expr),
                 )
             parts.append(part)
         self.generic_visit(node)
@@ -116,25 +116,25 @@ class _Reader(ast.NodeTransformer):
     # see a coroutine stand there, `Awaits` would have to know their byte code.
 
     def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
-        self._add(f"async for {_short(node.iter)}")
+        self._add(f"async for {_shorten(node.iter)}")
         return self.generic_visit(node)
 
     def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
         if node.is_async:
-            self._add(f"async for {_short(node.iter)}")
+            self._add(f"async for {_shorten(node.iter)}")
         return self.generic_visit(node)
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
+def _iter_codes(code: CodeType) -> Iterator[CodeType]:
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _codes(constant)
+            yield from _iter_codes(constant)
 
 
-def _compiled(tree: ast.AST) -> list[CodeType]:
+def _compile(tree: ast.AST) -> list[CodeType]:
     # Without the future statements of this module; and not as an interactive one.
-    return list(_codes(compile(tree, "<tree>", "exec", dont_inherit=True)))  # type: ignore[call-overload]  # a module's tree
+    return list(_iter_codes(compile(tree, "<tree>", "exec", dont_inherit=True)))  # type: ignore[call-overload]  # a module's tree
 
 
 @attrs.frozen
@@ -170,20 +170,21 @@ class Awaits:
         # Compiled where a coroutine stands, and not by a process that only collects the tests.
         found: dict[tuple[str, str, int], dict[int, Point]] = {}
         for name, source, reader, tree in self._read:
-            for code, twin in zip(_compiled(ast.parse(source)), _compiled(tree), strict=True):
+            for code, twin in zip(_compile(ast.parse(source)), _compile(tree), strict=True):
                 assert code.co_code == twin.co_code, (
                     f"the rewritten {code.co_qualname} of {name} is another function"
                 )
                 if code.co_flags & _AWAITING:
-                    offsets = dict(_offsets(twin, reader.places))
+                    offsets = dict(_map_offsets(twin, reader.places))
                     found[name, code.co_qualname, code.co_firstlineno] = offsets
         return found
 
     def stand(self, awaitable: object, awaited: object) -> Stand:
-        """Tell where a coroutine stands that is suspended until `awaited` is done."""
+        """Return the place of a coroutine that is suspended until `awaited` is done."""
         points, below = [], ""
         while isinstance(
-            awaitable := _generator(awaitable), CoroutineType | GeneratorType | AsyncGeneratorType
+            awaitable := _get_generator(awaitable),
+            CoroutineType | GeneratorType | AsyncGeneratorType,
         ):
             if isinstance(awaitable, CoroutineType):
                 frame, awaitable = awaitable.cr_frame, awaitable.cr_await
@@ -206,7 +207,7 @@ class Awaits:
         return None if offsets is None else offsets.get(frame.f_lasti)
 
 
-def _generator(awaitable: object) -> object:
+def _get_generator(awaitable: object) -> object:
     """Return the generator of a step of an asynchronous generator, any other object as is."""
     if type(awaitable).__name__ not in {"async_generator_asend", "async_generator_athrow"}:
         return awaitable
@@ -215,7 +216,7 @@ def _generator(awaitable: object) -> object:
     )
 
 
-def _offsets(code: CodeType, places: dict[_Place, Point]) -> Iterator[tuple[int, Point]]:
+def _map_offsets(code: CodeType, places: dict[_Place, Point]) -> Iterator[tuple[int, Point]]:
     """Map each instruction to the point whose GET_AWAITABLE precedes it, as in suspended frames."""
     point: Point | None = None
     for instruction in dis.get_instructions(code):
@@ -260,7 +261,7 @@ class Watch:
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def install(self, loop: asyncio.AbstractEventLoop, *, eager: bool) -> None:
-        """See every task that is made in this loop from now on."""
+        """Watch every task that is created in this loop from now on."""
 
         def factory(
             loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
@@ -297,7 +298,7 @@ class Watch:
             struck = self._strike(self.awaits.stand(coroutine, awaited), awaited, cancel)
             try:
                 if struck and self.way is Way.SCOPE and not self._is_shielded():
-                    yield from _until_the_scope_cancels(awaited)
+                    yield from _wait_for_cancellation(awaited)
                 else:
                     yield awaited
             except BaseException as error:  # noqa: BLE001 (handed on)
@@ -330,7 +331,7 @@ class Watch:
         return True
 
     def was_cancelled(self) -> bool:
-        """Tell whether the victim, which has ended, ended as cancelled."""
+        """Return whether the victim, which has ended, ended as cancelled."""
         assert self.victim is not None
         # A scope takes its own cancellation back, but not that of somebody who had cancelled this
         # task before.
@@ -341,7 +342,7 @@ class Watch:
         )
 
 
-def _until_the_scope_cancels(awaited: Any) -> Generator[Any, None, None]:
+def _wait_for_cancellation(awaited: Any) -> Generator[Any, None, None]:
     # A scope cancels one step later: nothing else may wake the task before. Then the same happens
     # as in `Task.cancel`.
     try:

@@ -48,7 +48,7 @@ def run_alone(folder: Path) -> bytes:
 
 
 @contextmanager
-def holding_shards(azure: EmbeddedAzure, begin: Callable[[], T]) -> Iterator[tuple[Hold, T]]:
+def hold_shards(azure: EmbeddedAzure, begin: Callable[[], T]) -> Iterator[tuple[Hold, T]]:
     """Begin a run; hold all requests after that of its plan until the end of the block."""
     with ExitStack() as held:
         with azure.arm.hold() as first:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
-from loops import PATIENCE, when
+from loops import PATIENCE, wait_in_thread
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
@@ -70,12 +70,16 @@ class Program:
 
     def wait_for(self, text: str, times: int = 1) -> None:
         """Wait until the output has a text; fail if the process ends before."""
-        when(lambda: self.process.poll() is not None or self.read_log().count(text) >= times)
+        wait_in_thread(
+            lambda: self.process.poll() is not None or self.read_log().count(text) >= times
+        )
         assert self.read_log().count(text) >= times, self.read_log()
 
     def wait_until_ready(self) -> None:
         """Wait until the service responds."""
-        when(lambda: self.process.poll() is not None or get(f"{self.url}/health")[0] == 200)
+        wait_in_thread(
+            lambda: self.process.poll() is not None or get(f"{self.url}/health")[0] == 200
+        )
         assert self.process.poll() is None, self.read_log()
 
     def wait_until_deaf(self) -> None:
@@ -83,7 +87,7 @@ class Program:
 
         Its parent may still listen, and the kernel then accepts connections that are not served.
         """
-        when(lambda: get(f"{self.url}/health", timeout=0.5)[0] == 0)
+        wait_in_thread(lambda: get(f"{self.url}/health", timeout=0.5)[0] == 0)
 
     def count_children(self) -> int:
         """Return the number of its child processes that have not ended, on Linux."""

@@ -24,7 +24,7 @@ def release_all(locks: list[BaseFileLock]) -> None:
         lock.release()
 
 
-def held(directory: Path) -> list[str]:
+def list_held(directory: Path) -> list[str]:
     """Return the names of the locked files."""
     names = []
     for path in sorted(directory.glob("*.lock")):
@@ -36,12 +36,12 @@ def held(directory: Path) -> list[str]:
     return names
 
 
-def free(directory: Path) -> int:
+def count_free(directory: Path) -> int:
     """Return the number of unlocked places."""
-    return MAX_IN_FLIGHT - sum(name.startswith("place-") for name in held(directory))
+    return MAX_IN_FLIGHT - sum(name.startswith("place-") for name in list_held(directory))
 
 
-def stored(directory: Path) -> GateState:
+def read_stored(directory: Path) -> GateState:
     return parse_state((directory / "turns").read_bytes())
 
 

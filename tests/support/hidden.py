@@ -7,7 +7,7 @@ from types import TracebackType
 TESTS = str(Path(__file__).parents[1])
 
 
-def chained(error: BaseException | None) -> Iterator[BaseException]:
+def iter_chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, its causes and its contexts."""
     met, pending = set[int](), [error]
     while pending:
@@ -18,9 +18,9 @@ def chained(error: BaseException | None) -> Iterator[BaseException]:
             pending += [one.__cause__, one.__context__]
 
 
-def shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
+def iter_shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
     """Yield the texts of an error, and the locals of all its frames except the tests' own."""
-    for one in chained(error):
+    for one in iter_chain(error):
         attributes = {name: value for name, value in vars(one).items() if name != "operation"}
         yield type(one).__name__, "text", f"{one} {one!r} {attributes}"
         trace: TracebackType | None = one.__traceback__
@@ -44,7 +44,7 @@ def check_frames(error: BaseException, *secrets: str) -> None:
     assert secrets
     places = [
         (where, name, secret)
-        for where, name, text in shown(error)
+        for where, name, text in iter_shown(error)
         for secret in secrets
         if secret in text
     ]

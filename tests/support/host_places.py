@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hostile_server import Certificate, HostileServer, Reply, reply
+from hostile_server import Certificate, HostileServer, Reply, make_reply
 
 from aiomsi._hosts import azure_arc
 
@@ -20,7 +20,7 @@ SECRETS = (TOKEN[:12], KEY[:14], HEADER[:16], ASSERTION[:12], "assertion-51827")
 CLIENT, OTHER = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
 TENANT = "33333333-3333-3333-3333-333333333333"
 GRANT: dict[str, Any] = {"access_token": TOKEN, "expires_in": "86400", "token_type": "Bearer"}
-GOOD = reply(200, {**GRANT, "client_id": CLIENT})
+GOOD = make_reply(200, {**GRANT, "client_id": CLIENT})
 
 
 @attrs.define(eq=False)
@@ -49,7 +49,7 @@ class Place:
     def respond(self, request: bytes) -> Reply:
         """Return the reply: for the agent of Arc, the first one names the key file."""
         if self.kind == "Azure Arc" and b"Authorization:" not in request:
-            return challenge(self.files / "1.key") if self.first is None else self.first
+            return make_challenge(self.files / "1.key") if self.first is None else self.first
         return self.said
 
     @property
@@ -62,8 +62,8 @@ class Place:
         return sum(self.mark.encode() in request for request in self.server.received)
 
 
-def challenge(path: Path | str) -> bytes:
-    return reply(401, b"{}", WWW_Authenticate=f"Basic realm={path}")
+def make_challenge(path: Path | str) -> bytes:
+    return make_reply(401, b"{}", WWW_Authenticate=f"Basic realm={path}")
 
 
 MARKS = {

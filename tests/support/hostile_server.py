@@ -32,7 +32,7 @@ class Silence:
 Reply: TypeAlias = bytes | Drip | Silence
 
 
-def reply(status: int = 200, body: Any = b"", **headers: str) -> bytes:
+def make_reply(status: int = 200, body: Any = b"", **headers: str) -> bytes:
     """Return a response; the body is given as bytes or as the value of a JSON document."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import trustme
 from aiohttp import web
 
-from aiomsi.testing._server.thread import Server
+from aiomsi.testing._server.server_thread import Server
 
 
 class Certificate:

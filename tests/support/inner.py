@@ -47,6 +47,6 @@ def fetch(inner: object, policy: RefreshPolicy = DEFAULT_POLICY, **options: Any)
     return WrappedFetch(wrap(inner), SCOPES, options, policy, CLOCK)
 
 
-def failed(result: TokenResponse | Failure) -> Failure:
+def require_failure(result: TokenResponse | Failure) -> Failure:
     assert isinstance(result, Failure)
     return result

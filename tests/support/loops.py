@@ -17,14 +17,14 @@ PATIENCE = 30.0
 """Seconds of real time that only end a test that has failed."""
 
 
-def debug_loop() -> asyncio.AbstractEventLoop:
+def make_debug_loop() -> asyncio.AbstractEventLoop:
     """Make a loop in asyncio's debug mode."""
     loop = asyncio.new_event_loop()
     loop.set_debug(True)
     return loop
 
 
-def eager_loop() -> asyncio.AbstractEventLoop:
+def make_eager_loop() -> asyncio.AbstractEventLoop:
     """Make a loop whose tasks begin at once (Python 3.12 and later)."""
     loop = asyncio.new_event_loop()
     loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 (Python 3.12 and later)
@@ -33,14 +33,14 @@ def eager_loop() -> asyncio.AbstractEventLoop:
 
 KINDS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "default": asyncio.new_event_loop,
-    "debug": debug_loop,
+    "debug": make_debug_loop,
 }
 if importlib.util.find_spec("uvloop") is not None:
     import uvloop
 
     KINDS["uvloop"] = uvloop.new_event_loop
 if sys.version_info >= (3, 12):
-    KINDS["eager"] = eager_loop
+    KINDS["eager"] = make_eager_loop
 
 
 # In debug mode asyncio and aiohttp record a stack for each future, handle and response, as text for
@@ -68,7 +68,7 @@ LOOPS: dict[str, tuple[str, dict[str, object]]] = {"debug": ("asyncio", {"debug"
 if "uvloop" in KINDS:
     LOOPS["uvloop"] = ("asyncio", {"use_uvloop": True})
 if "eager" in KINDS:
-    LOOPS["eager"] = ("asyncio", {"loop_factory": eager_loop})
+    LOOPS["eager"] = ("asyncio", {"loop_factory": make_eager_loop})
 
 
 class BlockedLoop(asyncio.SelectorEventLoop):
@@ -83,15 +83,17 @@ class BlockedLoop(asyncio.SelectorEventLoop):
         self.skew += seconds
 
 
-def when(condition: Callable[[], bool]) -> None:
+def wait_in_thread(condition: Callable[[], bool]) -> None:
     """Wait for another thread or process; the bound only ends a test that has failed."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            msg = f"nothing happened within {PATIENCE} s"
+            raise TimeoutError(msg)
         time.sleep(0.001)  # polls, and leaves the interpreter to those that are waited for
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     """Let this loop, and other threads, go on until the condition is true."""
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
@@ -145,8 +147,8 @@ class LoopThread:
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
-        self.loop.run_until_complete(_ended(tasks))
+        self.loop.run_until_complete(_gather(tasks))
 
 
-async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+async def _gather(tasks: set[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from arm_server import GROUP, VERSION, Canned, Says, canned, session
+from arm_server import GROUP, VERSION, Canned, Says, open_session, serve_canned
 from otel_recorder import Recorder
 
 from aiomsi import ArmSession
@@ -17,7 +17,10 @@ def run(
     **options: Any,
 ) -> Any:
     async def main() -> Any:
-        async with canned(*answers) as server, session(server, credential, **options) as arm:
+        async with (
+            serve_canned(*answers) as server,
+            open_session(server, credential, **options) as arm,
+        ):
             return await work(server, arm)
 
     return asyncio.run(main())

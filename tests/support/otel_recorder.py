@@ -52,7 +52,7 @@ class Recorder:
             span for span in self.spans if (span.parent.span_id if span.parent else None) == parent
         ]
         for span in sorted(children, key=lambda one: one.start_time or 0):
-            values = attributes(span)
+            values = get_attributes(span)
             found = [
                 str(values[name])
                 for name in ("http.response.status_code", "error.type")
@@ -86,7 +86,7 @@ class Recorder:
         )
 
 
-def attributes(span: ReadableSpan) -> dict[str, Any]:
+def get_attributes(span: ReadableSpan) -> dict[str, Any]:
     """Return the attributes of a span."""
     return dict(span.attributes or {})
 

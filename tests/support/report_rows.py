@@ -82,7 +82,7 @@ def make_manifest(plan: Plan, rows: int, **errors: ScopeError) -> Manifest:
     return Manifest(plan, tuple(results), ENDED, files)
 
 
-def make_row_of(number: int, **members: Any) -> dict[str, Any]:
+def make_short_row(number: int, **members: Any) -> dict[str, Any]:
     """Return a row with few values."""
     id_ = f"/subscriptions/0000/resourceGroups/g/providers/A.B/c/name-{number}"
     row = {"id": id_, "name": f"name-{number}", "type": "a.b/c", "subscription_id": "0000"}

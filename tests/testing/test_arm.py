@@ -307,7 +307,7 @@ def test_cloud_metadata_needs_no_token(azure: EmbeddedAzure) -> None:
     ]
 
 
-def followed(azure: EmbeddedAzure, path: str) -> list[list[str]]:
+def follow_pages(azure: EmbeddedAzure, path: str) -> list[list[str]]:
     token = azure.imds.issue_token()
     pages: list[list[str]] = []
     reply = ask_arm(azure, path, token=token).json
@@ -327,19 +327,19 @@ def test_long_list_has_pages() -> None:
     with EmbeddedAzure(page_size=2) as azure:
         azure.arm.add_resource_groups(SUBSCRIPTION, 4)
 
-        assert followed(azure, GROUPS) == [
+        assert follow_pages(azure, GROUPS) == [
             ["DevTest", "group-00001"],
             ["group-00002", "group-00003"],
             ["group-00004"],
         ]
-        assert followed(azure, f"{GROUPS}?$top=1")[4] == ["group-00004"]
-        assert followed(azure, f"{GROUPS}?$top=9")[0] == ["DevTest", "group-00001"]
+        assert follow_pages(azure, f"{GROUPS}?$top=1")[4] == ["group-00004"]
+        assert follow_pages(azure, f"{GROUPS}?$top=9")[0] == ["DevTest", "group-00001"]
 
 
 def test_thousand_groups_are_one_page(azure: EmbeddedAzure) -> None:
     azure.arm.add_resource_groups(SUBSCRIPTION, 1_000)
 
-    assert [len(page) for page in followed(azure, GROUPS)] == [1_000, 1]
+    assert [len(page) for page in follow_pages(azure, GROUPS)] == [1_000, 1]
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_counts_can_appear_later(stage: Start) -> None:
     assert one.read(1) == ["1096"]
 
 
-def region_of(reply: Reply) -> str:
+def get_region(reply: Reply) -> str:
     region, moment, guid = reply.headers["x-ms-routing-request-id"].split(":")
     assert moment == "20270115T080000Z"
     assert guid == reply.headers["x-ms-request-id"]
@@ -184,8 +184,8 @@ def region_of(reply: Reply) -> str:
 def test_regions_have_shares_and_buckets(stage: Start) -> None:
     one = stage(regions={"EASTUS": 0.75, "EASTUS2": 0.25}, seed=3)
     replies = [one.get() for _ in range(100)]
-    shares = Counter(map(region_of, replies))
-    last = {region_of(reply): int(reply.headers[READS]) for reply in replies}
+    shares = Counter(map(get_region, replies))
+    last = {get_region(reply): int(reply.headers[READS]) for reply in replies}
 
     assert 60 < shares["EASTUS"] < 90
     assert set(shares) == {"EASTUS", "EASTUS2"}
@@ -197,7 +197,7 @@ def test_unnamed_regions_look_like_one(stage: Start) -> None:
     one = stage(regions={"EASTUS": 1, "EASTUS2": 1}, regions_named=False, buckets=SMALL)
     replies = [one.get() for _ in range(6)]
 
-    assert {region_of(reply) for reply in replies} == {"EASTUS"}
+    assert {get_region(reply) for reply in replies} == {"EASTUS"}
     assert len({usage.region for usage in one.azure.arm.usages}) == 2
 
 
@@ -275,7 +275,7 @@ def test_usage_counts_requests_and_refusals(stage: Start) -> None:
     assert azure.arm.usage() == ArmUsage()
 
 
-def limit(form: str, **more: Any) -> ProviderLimit:
+def make_limit(form: str, **more: Any) -> ProviderLimit:
     chosen: dict[str, Any] = {"requests": 2, "seconds": 300, "form": form, **more}
     return ProviderLimit(resource_type="Microsoft.KeyVault/vaults", **chosen)
 
@@ -287,7 +287,7 @@ def refuse(one: Stage, path: str = VAULTS, version: str = VAULT_VERSION) -> list
 
 
 def test_provider_limit_replaces_counts(stage: Start) -> None:
-    one = stage(providers=[limit("requests", seconds=3_600)])
+    one = stage(providers=[make_limit("requests", seconds=3_600)])
     one.clock.advance(5)
     first, _, refused = refuse(one)
     later = one.get()
@@ -309,7 +309,7 @@ def test_provider_limit_replaces_counts(stage: Start) -> None:
 
 @pytest.mark.parametrize(("seconds", "span"), [(300, "5m"), (7_200, "2h"), (90, "90s")])
 def test_window_is_named_in_header(stage: Start, seconds: int, span: str) -> None:
-    first, _, refused = refuse(stage(providers=[limit("window", seconds=seconds)]))
+    first, _, refused = refuse(stage(providers=[make_limit("window", seconds=seconds)]))
 
     assert first.headers[f"{PROVIDER}-pt{span}"] == "1"
     assert first.headers[READS] == "1099"
@@ -318,7 +318,7 @@ def test_window_is_named_in_header(stage: Start, seconds: int, span: str) -> Non
 
 
 def test_window_begins_anew_at_its_end(stage: Start) -> None:
-    one = stage(providers=[limit("window")])
+    one = stage(providers=[make_limit("window")])
     refuse(one)
     one.clock.advance(299.5)
     late = one.get(VAULTS, VAULT_VERSION)
@@ -358,7 +358,7 @@ def test_compute_policies_are_listed_and_refuse(stage: Start) -> None:
 
 
 def test_rate_limit_names_its_reset(stage: Start) -> None:
-    first, _, refused = refuse(stage(providers=[limit("rate-limit", seconds=60)]))
+    first, _, refused = refuse(stage(providers=[make_limit("rate-limit", seconds=60)]))
 
     assert [first.headers[f"x-rate-limit-{name}"] for name in ("limit", "remaining", "reset")] == [
         "1m",
@@ -369,7 +369,7 @@ def test_rate_limit_names_its_reset(stage: Start) -> None:
 
 
 def test_storage_limit_names_the_operation(stage: Start) -> None:
-    one = stage(providers=[limit("storage")])
+    one = stage(providers=[make_limit("storage")])
     one.azure.arm.add_resource(VAULT)
     first, _, refused = refuse(one, VAULT)
 
@@ -383,7 +383,7 @@ def test_storage_limit_names_the_operation(stage: Start) -> None:
 
 
 def test_plain_limit_tells_nothing(stage: Start) -> None:
-    first, _, refused = refuse(stage(providers=[limit("plain")]))
+    first, _, refused = refuse(stage(providers=[make_limit("plain")]))
 
     assert (first.headers[READS], refused.headers[READS]) == ("1099", "1097")
     assert (refused.code, refused.headers.get("Retry-After")) == ("TooManyRequests", None)
@@ -391,7 +391,7 @@ def test_plain_limit_tells_nothing(stage: Start) -> None:
 
 
 def test_provider_limit_holds_for_its_requests_only(stage: Start) -> None:
-    one = stage(providers=[limit("plain", requests=1, kind="writes")])
+    one = stage(providers=[make_limit("plain", requests=1, kind="writes")])
     one.azure.arm.add_resource(VAULT)
     one.azure.arm.set_action("Microsoft.KeyVault/vaults", "purge")
 
@@ -404,7 +404,7 @@ def test_provider_limit_holds_for_its_requests_only(stage: Start) -> None:
 
 
 def test_resources_can_have_windows_of_their_own(stage: Start) -> None:
-    one = stage(providers=[limit("plain", requests=1, per_resource=True)])
+    one = stage(providers=[make_limit("plain", requests=1, per_resource=True)])
     for name in ("kv", "kv2"):
         one.azure.arm.add_resource(f"{VAULT.removesuffix('kv')}{name}")
 
@@ -415,7 +415,7 @@ def test_resources_can_have_windows_of_their_own(stage: Start) -> None:
 
 
 def test_limits_not_enforced_are_reported(stage: Start) -> None:
-    one = stage(providers=[limit("requests", requests=1)], buckets=SMALL, enforced=False)
+    one = stage(providers=[make_limit("requests", requests=1)], buckets=SMALL, enforced=False)
     replies = [one.get(VAULTS, VAULT_VERSION) for _ in range(5)]
 
     assert {reply.status for reply in replies} == {200}
@@ -471,12 +471,12 @@ def test_latency_follows_the_charge() -> None:
         (lambda: ArmBucket(float("inf"), 1), "size"),
         (lambda: ArmBuckets(global_factor=0), "global_factor"),
         (lambda: GraphLimits(0), "queries"),
-        (lambda: limit("requests", requests=0), "requests"),
-        (lambda: limit("requests", seconds=-1), "seconds"),
-        (lambda: limit("daily"), "form must be one of requests, window"),
-        (lambda: limit("requests", kind="gets"), "kind must be one of reads, writes, deletes"),
-        (lambda: limit("policy"), "policy"),
-        (lambda: limit("requests", policy="LowCostGet3Min"), "policy"),
+        (lambda: make_limit("requests", requests=0), "requests"),
+        (lambda: make_limit("requests", seconds=-1), "seconds"),
+        (lambda: make_limit("daily"), "form must be one of requests, window"),
+        (lambda: make_limit("requests", kind="gets"), "kind must be one of reads, writes, deletes"),
+        (lambda: make_limit("policy"), "policy"),
+        (lambda: make_limit("requests", policy="LowCostGet3Min"), "policy"),
         (lambda: OtherClient(every=0), "every"),
         (lambda: OtherClient(start=-1), "start"),
         (lambda: OtherClient(until=-1), "until"),

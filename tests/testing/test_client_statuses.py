@@ -71,7 +71,7 @@ SCOPES = {
 }
 
 
-def requests(kind: str, form: str, method: str) -> list[tuple[ClientRequest, ClientScope]]:
+def list_requests(kind: str, form: str, method: str) -> list[tuple[ClientRequest, ClientScope]]:
     """Return the requests of one form and method that clients send, once for each place."""
     namespace, _, name = kind.partition("/")
     return [
@@ -82,8 +82,8 @@ def requests(kind: str, form: str, method: str) -> list[tuple[ClientRequest, Cli
     ]
 
 
-def with_requests(kinds: list[str], form: str, method: str) -> list[str]:
-    return [kind for kind in kinds if requests(kind, form, method)]
+def filter_kinds(kinds: list[str], form: str, method: str) -> list[str]:
+    return [kind for kind in kinds if list_requests(kind, form, method)]
 
 
 class World:
@@ -164,9 +164,9 @@ def world() -> Iterator[World]:
 
 @pytest.mark.slow
 @pytest.mark.once
-@pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PUT"))
+@pytest.mark.parametrize("kind", filter_kinds(TYPES, "resource", "PUT"))
 def test_client_accepts_and_follows_put(world: World, kind: str) -> None:
-    for one, place in requests(kind, "resource", "PUT"):
+    for one, place in list_requests(kind, "resource", "PUT"):
         path = world.build_path(kind, place)
         world.create_outer(path, one.version)
         for _ in ("new", "replaced"):
@@ -178,9 +178,9 @@ def test_client_accepts_and_follows_put(world: World, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.once
-@pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PATCH"))
+@pytest.mark.parametrize("kind", filter_kinds(TYPES, "resource", "PATCH"))
 def test_client_accepts_and_follows_patch(world: World, kind: str) -> None:
-    for one, place in requests(kind, "resource", "PATCH"):
+    for one, place in list_requests(kind, "resource", "PATCH"):
         path = world.build_path(kind, place)
         world.create(path, one.version)
         status, response = world.send("PATCH", path, one.version, {"tags": {"a": "b"}})
@@ -191,9 +191,9 @@ def test_client_accepts_and_follows_patch(world: World, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.once
-@pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "DELETE"))
+@pytest.mark.parametrize("kind", filter_kinds(TYPES, "resource", "DELETE"))
 def test_client_accepts_and_follows_delete(world: World, kind: str) -> None:
-    for one, place in requests(kind, "resource", "DELETE"):
+    for one, place in list_requests(kind, "resource", "DELETE"):
         path = world.build_path(kind, place)
         world.create(path, one.version)
         status, response = world.send("DELETE", path, one.version)
@@ -207,9 +207,9 @@ def test_client_accepts_and_follows_delete(world: World, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.once
-@pytest.mark.parametrize("kind", with_requests(TYPES, "collection", "GET"))
+@pytest.mark.parametrize("kind", filter_kinds(TYPES, "collection", "GET"))
 def test_client_accepts_lists(world: World, kind: str) -> None:
-    for one, place in requests(kind, "collection", "GET"):
+    for one, place in list_requests(kind, "collection", "GET"):
         path = world.build_path(kind, place, last=False)
         world.create(f"{path}/listed", one.version)
         status, response = world.send("GET", path, one.version)
@@ -222,7 +222,7 @@ def test_client_accepts_lists(world: World, kind: str) -> None:
 @pytest.mark.once
 @pytest.mark.parametrize("action", ACTIONS)
 def test_client_accepts_and_follows_actions(world: World, action: str) -> None:
-    for one, place in requests(action, "action", "POST"):
+    for one, place in list_requests(action, "action", "POST"):
         path = world.build_path(action, place, last=False)
         world.create(path.rpartition("/")[0], one.version)
         status, response = world.send("POST", path, one.version)
@@ -268,35 +268,35 @@ def write(azure: EmbeddedAzure, path: str, method: str = "PUT", body: object = B
     return ask_arm(azure, path, "2025-08-01", method=method, body=body)
 
 
-def shape(reply: Reply) -> tuple[int, list[bool], str | None]:
+def describe_reply(reply: Reply) -> tuple[int, list[bool], str | None]:
     """Return status, presence of the two links, and state in the body."""
     state = reply.json["properties"]["provisioningState"] if reply.body else None
     return reply.status, [name in reply.headers for name in LINKS], state
 
 
 def test_write_that_must_be_accepted_starts_operation(azure: EmbeddedAzure) -> None:
-    assert shape(write(azure, SERVER)) == (202, [True, True], "Creating")
+    assert describe_reply(write(azure, SERVER)) == (202, [True, True], "Creating")
     assert azure.arm.finish_operations() == 1
-    assert shape(write(azure, SERVER, "PATCH")) == (202, [True, True], "Updating")
-    assert shape(write(azure, SERVER, "DELETE")) == (202, [True, True], None)
-    assert shape(write(azure, f"{SERVER}/start", "POST"))[0] == 202
+    assert describe_reply(write(azure, SERVER, "PATCH")) == (202, [True, True], "Updating")
+    assert describe_reply(write(azure, SERVER, "DELETE")) == (202, [True, True], None)
+    assert describe_reply(write(azure, f"{SERVER}/start", "POST"))[0] == 202
 
 
 def test_rule_without_operation_answers_at_once(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.DBforPostgreSQL/flexibleServers"
     azure.arm.long_running(kind, None, methods=["PUT", "PATCH", "DELETE", "POST"])
 
-    assert shape(write(azure, SERVER)) == (201, [False, False], "Succeeded")
-    assert shape(write(azure, SERVER)) == (200, [False, False], "Succeeded")
-    assert shape(write(azure, SERVER, "PATCH")) == (200, [False, False], "Succeeded")
-    assert shape(write(azure, f"{SERVER}/start", "POST")) == (200, [False, False], None)
-    assert shape(write(azure, SERVER, "DELETE")) == (200, [False, False], None)
+    assert describe_reply(write(azure, SERVER)) == (201, [False, False], "Succeeded")
+    assert describe_reply(write(azure, SERVER)) == (200, [False, False], "Succeeded")
+    assert describe_reply(write(azure, SERVER, "PATCH")) == (200, [False, False], "Succeeded")
+    assert describe_reply(write(azure, f"{SERVER}/start", "POST")) == (200, [False, False], None)
+    assert describe_reply(write(azure, SERVER, "DELETE")) == (200, [False, False], None)
 
 
 def test_rule_keeps_the_status_that_clients_accept(azure: EmbeddedAzure) -> None:
     azure.arm.long_running("Microsoft.Compute/disks", "azure-async-operation")
 
-    assert shape(write(azure, DISK)) == (200, [True, False], "Creating")
+    assert describe_reply(write(azure, DISK)) == (200, [True, False], "Creating")
 
 
 def test_change_without_content_returns_none(azure: EmbeddedAzure) -> None:
@@ -336,7 +336,7 @@ class Writer:
 
     def each(self, form: str, method: str) -> Iterator[tuple[str, str]]:
         """Return path and api-version of each request, in a world where only its parents exist."""
-        for one, place in requests(self._kind, form, method):
+        for one, place in list_requests(self._kind, form, method):
             path = self._world.build_path(self._kind, place)
             self._world.create_outer(path, one.version)
             yield path, one.version

@@ -119,7 +119,7 @@ def fill(azure: EmbeddedAzure, count: int) -> list[str]:
 GROUPS = "ResourceContainers | where type =~ 'microsoft.resources/subscriptions/resourcegroups'"
 
 
-def names(azure: EmbeddedAzure, text: str, top: int) -> list[str]:
+def list_names(azure: EmbeddedAzure, text: str, top: int) -> list[str]:
     found, token = list[str](), ""
     while True:
         page = query(azure, text, top=top, skipToken=token).json
@@ -132,10 +132,12 @@ def names(azure: EmbeddedAzure, text: str, top: int) -> list[str]:
 def test_unsorted_pages_repeat_a_row_and_miss_another(azure: EmbeddedAzure) -> None:
     there = fill(azure, 5)
     azure.arm.graph.make_pages_unstable()
-    assert names(azure, f"{GROUPS} | project id, name", 2) == [there[at] for at in (0, 1, 1, 3, 3)]
-    assert names(azure, f"{GROUPS} | project id, name | order by id asc", 2) == there
+    assert list_names(azure, f"{GROUPS} | project id, name", 2) == [
+        there[at] for at in (0, 1, 1, 3, 3)
+    ]
+    assert list_names(azure, f"{GROUPS} | project id, name | order by id asc", 2) == there
     azure.arm.graph.make_pages_unstable(False)
-    assert names(azure, f"{GROUPS} | project id, name", 2) == there
+    assert list_names(azure, f"{GROUPS} | project id, name", 2) == there
 
 
 def test_held_back_rows_have_no_token(azure: EmbeddedAzure) -> None:

@@ -335,6 +335,7 @@ def test_lazy_sequence_computes_items_when_read() -> None:
         items[5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stages",
     [
@@ -392,6 +393,7 @@ def test_graph_counts_rows_that_a_caller_sees(monkeypatch: pytest.MonkeyPatch) -
     assert found[0][0]["Count"] < before[0][0]["Count"]
 
 
+@pytest.mark.slow
 def test_graph_counts_more_rows_than_it_scans() -> None:
     with EmbeddedAzure() as azure:
         azure.arm.generate(subscriptions=40, resources=300_000)

@@ -47,7 +47,7 @@ def query(
     return ask_arm(azure, GRAPH, "2022-10-01", method="POST", body=document | (body or {}))
 
 
-def names(azure: EmbeddedAzure, condition: str) -> list[str]:
+def list_names(azure: EmbeddedAzure, condition: str) -> list[str]:
     return [
         row["name"]
         for row in query(azure, f"Resources | where {condition} | project id, name").json["data"]
@@ -86,7 +86,7 @@ def names(azure: EmbeddedAzure, condition: str) -> list[str]:
     ],
 )
 def test_where_selects_rows(azure: EmbeddedAzure, condition: str, expected: list[str]) -> None:
-    assert names(azure, condition) == expected
+    assert list_names(azure, condition) == expected
 
 
 @pytest.mark.parametrize(

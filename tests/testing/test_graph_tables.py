@@ -29,7 +29,7 @@ def azure(clock: ManualClock) -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def rows_of(azure: EmbeddedAzure, text: str, token: str | None = None, **body: Any) -> list[Any]:
+def query_rows(azure: EmbeddedAzure, text: str, token: str | None = None, **body: Any) -> list[Any]:
     reply = ask_arm(azure, GRAPH, "2022-10-01", token, "POST", {"query": text, **body})
     assert reply.status == 200, reply.body
     found: list[Any] = reply.json["data"]
@@ -49,9 +49,9 @@ def test_granted_roles_are_rows(azure: EmbeddedAzure) -> None:
         "| project principal, title, scope = tolower(properties.scope), resourceGroup, id "
         "| order by scope asc"
     )
-    first = rows_of(azure, text)
+    first = query_rows(azure, text)
     azure.arm.revoke("AAAA", GROUP)
-    second = rows_of(azure, text)
+    second = query_rows(azure, text)
 
     assert [(row["title"], row["scope"], row["resourceGroup"]) for row in first] == [
         ("Contributor", "/", ""),
@@ -71,10 +71,12 @@ def test_roles_of_other_scopes_are_no_rows(azure: EmbeddedAzure) -> None:
         "| project subscriptionId, tostring(properties.principalId)"
     )
 
-    everything = [tuple(row.values()) for row in rows_of(azure, text)]
-    narrowed = [tuple(row.values()) for row in rows_of(azure, text, subscriptions=[SUBSCRIPTION])]
+    everything = [tuple(row.values()) for row in query_rows(azure, text)]
+    narrowed = [
+        tuple(row.values()) for row in query_rows(azure, text, subscriptions=[SUBSCRIPTION])
+    ]
     own = [
-        tuple(row.values()) for row in rows_of(azure, text, azure.imds.issue_token(identity=who))
+        tuple(row.values()) for row in query_rows(azure, text, azure.imds.issue_token(identity=who))
     ]
 
     system = everything[0]
@@ -89,7 +91,7 @@ def test_role_definitions_have_azures_ids(azure: EmbeddedAzure) -> None:
         "| project name, tostring(properties.roleName), properties.permissions[0].actions"
     )
 
-    assert [tuple(row.values()) for row in rows_of(azure, text)] == [
+    assert [tuple(row.values()) for row in query_rows(azure, text)] == [
         (CONTRIBUTOR, "Contributor", ["*"]),
         (READER, "Reader", ["*/read"]),
     ]
@@ -100,10 +102,12 @@ def test_stored_assignments_are_rows(azure: EmbeddedAzure) -> None:
     policy = f"{GROUP}/providers/Microsoft.Authorization/policyAssignments/own"
     azure.arm.add_resource(role, {"properties": {"principalId": "dddd"}})
     azure.arm.add_resource(policy, {"properties": {"displayName": "Own"}})
-    roles = rows_of(
+    roles = query_rows(
         azure, "AuthorizationResources | where properties.principalId == 'dddd' | project id, type"
     )
-    policies = rows_of(azure, "PolicyResources | where name == 'own' | project id, resourceGroup")
+    policies = query_rows(
+        azure, "PolicyResources | where name == 'own' | project id, resourceGroup"
+    )
 
     assert roles == [{"id": role, "type": "microsoft.authorization/roleassignments"}]
     assert policies == [{"id": policy, "resourceGroup": "devtest"}]
@@ -114,12 +118,12 @@ def test_policy_states_follow_the_tags(azure: EmbeddedAzure) -> None:
         "PolicyResources | where type == 'microsoft.policyinsights/policystates' "
         "| project tostring(properties.resourceId), tostring(properties.complianceState)"
     )
-    assignments = rows_of(
+    assignments = query_rows(
         azure,
         "PolicyResources | where type =~ 'Microsoft.Authorization/policyAssignments' | project id",
     )
 
-    assert [tuple(row.values()) for row in rows_of(azure, text)] == [
+    assert [tuple(row.values()) for row in query_rows(azure, text)] == [
         (MACHINE, "Compliant"),
         (VAULT, "NonCompliant"),
     ]
@@ -134,7 +138,7 @@ def test_advice_is_about_resources_that_exist(azure: EmbeddedAzure) -> None:
         "| project category = tostring(properties.category), resourceGroup, "
         "target = tostring(properties.resourceMetadata.resourceId), id"
     )
-    first, second = rows_of(azure, text), rows_of(azure, text)
+    first, second = query_rows(azure, text), query_rows(azure, text)
 
     assert [(row["category"], row["target"], row["resourceGroup"]) for row in first] == [
         ("HighAvailability", MACHINE, "devtest")
@@ -153,7 +157,7 @@ def test_changes_are_creations_and_writes(azure: EmbeddedAzure, clock: ManualClo
         "| extend late = at > ago(30m) | project target, kind, late"
     )
 
-    assert [tuple(row.values()) for row in rows_of(azure, text)] == [
+    assert [tuple(row.values()) for row in query_rows(azure, text)] == [
         (MACHINE, "Create", False),
         (VAULT, "Create", False),
         (VAULT, "Update", True),
@@ -167,7 +171,7 @@ def test_tables_hold_readable_rows_only(azure: EmbeddedAzure) -> None:
     azure.arm.grant("cccc", other)
     token = azure.imds.issue_token(identity=who)
     numbers = {
-        table: rows_of(azure, f"{table} | where id contains 'vm' | count", token)[0]["Count"]
+        table: query_rows(azure, f"{table} | where id contains 'vm' | count", token)[0]["Count"]
         for table in ("Resources", "PolicyResources", "AdvisorResources", "ResourceChanges")
     }
 
@@ -179,15 +183,15 @@ def test_generated_tenant_fills_every_table() -> None:
     with EmbeddedAzure() as azure:
         azure.arm.generate(subscriptions=3, resources=2_000, seed=4)
         numbers = {
-            table: rows_of(azure, f"{table} | count")[0]["Count"]
+            table: query_rows(azure, f"{table} | count")[0]["Count"]
             for table in ("Resources", "PolicyResources", "AdvisorResources", "ResourceChanges")
         }
-        advised = rows_of(
+        advised = query_rows(
             azure,
             "Resources | where type in~ ('microsoft.compute/virtualMachines', "
             "'microsoft.storage/storageAccounts') | count",
         )
-        joined = rows_of(
+        joined = query_rows(
             azure,
             "AdvisorResources | extend target = tostring(properties.resourceMetadata.resourceId) "
             "| join kind=inner (Resources | project target = id) on target | count",

@@ -38,29 +38,29 @@ def query(azure: EmbeddedAzure, text: str = ALL, **body: Any) -> Reply:
     return ask_arm(azure, GRAPH, "2022-10-01", method="POST", body={"query": text, **body})
 
 
-def names(azure: EmbeddedAzure, text: str = ALL, **body: Any) -> list[str]:
+def list_names(azure: EmbeddedAzure, text: str = ALL, **body: Any) -> list[str]:
     reply = query(azure, text, **body)
     assert reply.status == 200, reply.body
     return [row["name"] for row in reply.json["data"]]
 
 
-def counts(azure: EmbeddedAzure) -> dict[str, int]:
+def count_rows(azure: EmbeddedAzure) -> dict[str, int]:
     data = query(azure, COUNTED).json["data"]
     return {row["subscriptionId"]: row["count_"] for row in data}
 
 
 def test_hidden_subscription_has_no_rows(azure: EmbeddedAzure) -> None:
     azure.arm.graph.hide_subscriptions(OTHER.upper())
-    containers = names(azure, "ResourceContainers | project id, name")
+    containers = list_names(azure, "ResourceContainers | project id, name")
     alone = query(azure, subscriptions=[OTHER])
 
-    assert names(azure, subscriptions=[SUBSCRIPTION, OTHER]) == [f"kv-{n}" for n in range(5)]
+    assert list_names(azure, subscriptions=[SUBSCRIPTION, OTHER]) == [f"kv-{n}" for n in range(5)]
     assert containers == ["Embedded subscription", "DevTest"]
-    assert list(counts(azure)) == [SUBSCRIPTION]
+    assert list(count_rows(azure)) == [SUBSCRIPTION]
     assert alone.json["error"]["details"][0]["code"] == "NoValidSubscriptionsInQueryRequest"
     assert ask_arm(azure, f"/subscriptions/{OTHER}/resources").status == 200
     azure.arm.graph.hide_subscriptions()
-    assert "other" in names(azure)
+    assert "other" in list_names(azure)
 
 
 def test_lost_rows_are_still_counted(azure: EmbeddedAzure) -> None:
@@ -69,30 +69,30 @@ def test_lost_rows_are_still_counted(azure: EmbeddedAzure) -> None:
 
     assert [row["name"] for row in page["data"]] == ["kv-0", "kv-1", "other"]
     assert page["totalRecords"] == 3
-    assert counts(azure) == {SUBSCRIPTION: 5, OTHER: 1}
+    assert count_rows(azure) == {SUBSCRIPTION: 5, OTHER: 1}
     assert query(azure, "Resources | count").json["data"] == [{"Count": 6}]
     azure.arm.graph.lose_rows(SUBSCRIPTION, 99)
-    assert names(azure) == ["other"]
+    assert list_names(azure) == ["other"]
     azure.arm.graph.lose_rows(SUBSCRIPTION, 0)
-    assert len(names(azure)) == 6
+    assert len(list_names(azure)) == 6
 
 
 def test_lost_rows_come_back(azure: EmbeddedAzure) -> None:
     azure.arm.graph.lose_rows(SUBSCRIPTION, 3, pages=2)
 
-    assert names(azure, subscriptions=[OTHER]) == ["other"]
-    assert counts(azure)[SUBSCRIPTION] == 5
-    assert [len(names(azure)) for _ in range(3)] == [3, 3, 6]
+    assert list_names(azure, subscriptions=[OTHER]) == ["other"]
+    assert count_rows(azure)[SUBSCRIPTION] == 5
+    assert [len(list_names(azure)) for _ in range(3)] == [3, 3, 6]
 
 
 def test_rows_of_a_generated_tenant_are_lost(azure: EmbeddedAzure) -> None:
     one, two = azure.arm.generate(subscriptions=2, resources=50, seed=3)
-    before = counts(azure)
+    before = count_rows(azure)
     azure.arm.graph.lose_rows(one, 1)
     azure.arm.graph.lag_behind(60)
 
-    assert len(names(azure, subscriptions=[one])) == before[one] - 1
-    assert len(names(azure, subscriptions=[two])) == before[two]
+    assert len(list_names(azure, subscriptions=[one])) == before[one] - 1
+    assert len(list_names(azure, subscriptions=[two])) == before[two]
 
 
 def test_new_resource_appears_later(azure: EmbeddedAzure, clock: ManualClock) -> None:
@@ -106,12 +106,12 @@ def test_new_resource_appears_later(azure: EmbeddedAzure, clock: ManualClock) ->
         body={"location": "westus"},
     )
     listed = ask_arm(azure, f"{GROUP}/{VAULTS}/new", "2023-07-01")
-    before = names(azure)
+    before = list_names(azure)
     clock.advance(30)
 
     assert (made.status, listed.status) == (201, 200)
     assert "new" not in before
-    assert names(azure) == [*before[:5], "new", "other"]
+    assert list_names(azure) == [*before[:5], "new", "other"]
 
 
 def test_graph_token_expires(azure: EmbeddedAzure, clock: ManualClock) -> None:
@@ -162,13 +162,13 @@ def test_management_group_narrows_a_query(azure: EmbeddedAzure) -> None:
     tree.place(OTHER, "apps")
     containers = "ResourceContainers | where type !endswith 'groups' or type has 'management'"
 
-    assert names(azure, managementGroups=["CORP"]) == ["other"]
-    assert len(names(azure, managementGroups=[TENANT])) == 6
-    assert names(azure, f"{containers} | project id, name", managementGroups=["apps"]) == [
+    assert list_names(azure, managementGroups=["CORP"]) == ["other"]
+    assert len(list_names(azure, managementGroups=[TENANT])) == 6
+    assert list_names(azure, f"{containers} | project id, name", managementGroups=["apps"]) == [
         "apps",
         "Other",
     ]
-    named = names(azure, f"{containers} | project id, name", subscriptions=[OTHER])
+    named = list_names(azure, f"{containers} | project id, name", subscriptions=[OTHER])
     assert named == ["Other"]
     azure.arm.deny(f"{GROUPS}/apps")
     found = query(azure, f"{containers} | project id, name").json["data"]

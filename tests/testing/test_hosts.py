@@ -41,7 +41,7 @@ def azure(tmp_path: Path) -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def headers_of(azure: EmbeddedAzure, kind: str) -> dict[str, str]:
+def get_headers(azure: EmbeddedAzure, kind: str) -> dict[str, str]:
     variables = azure.hosts[kind].environment
     return {
         "app-service": {"X-IDENTITY-HEADER": variables.get("IDENTITY_HEADER", "")},
@@ -65,7 +65,7 @@ def send(
     variables = azure.hosts[kind].environment
     url = variables.get("IDENTITY_ENDPOINT") or variables["MSI_ENDPOINT"]
     base, path = url[: -len(urlsplit(url).path)], urlsplit(url).path
-    given = headers_of(azure, kind) | headers
+    given = get_headers(azure, kind) | headers
     if kind == "cloud-shell":
         content = f"resource={quote(resource, safe='')}".encode()
         return ask(base, path, "POST", content, **given)
@@ -79,7 +79,7 @@ def send(
     return ask(base, path + query, **given)
 
 
-def error_of(reply: Reply, kind: str) -> Error:
+def parse_error(reply: Reply, kind: str) -> Error:
     body = reply.json
     match kind:
         case "app-service":
@@ -194,7 +194,7 @@ def test_wrong_name_of_an_id_has_no_effect(azure: EmbeddedAzure, kind: str, name
 
 @pytest.mark.parametrize("kind", ["app-service", "azure-arc"])
 def test_two_ids_in_one_request_are_refused(azure: EmbeddedAzure, kind: str) -> None:
-    error = error_of(send(azure, kind, "&client_id=a&object_id=b"), kind)
+    error = parse_error(send(azure, kind, "&client_id=a&object_id=b"), kind)
 
     assert (error.status, error.text) == (400, "client_id and object_id exclude each other")
 
@@ -203,7 +203,7 @@ def test_two_ids_in_one_request_are_refused(azure: EmbeddedAzure, kind: str) -> 
 def test_machine_without_an_identity_gets_an_error(azure: EmbeddedAzure, kind: str) -> None:
     remove_own(azure)
 
-    error = error_of(send(azure, kind), kind)
+    error = parse_error(send(azure, kind), kind)
 
     expected = (404, "ManagedIdentityNotFound") if kind == "service-fabric" else (400, error.code)
     assert (error.status, error.code, error.text) == (*expected, "Identity not found")
@@ -211,7 +211,7 @@ def test_machine_without_an_identity_gets_an_error(azure: EmbeddedAzure, kind: s
 
 @pytest.mark.parametrize("kind", [*GETS, "cloud-shell"])
 def test_unknown_resource_is_refused(azure: EmbeddedAzure, kind: str) -> None:
-    error = error_of(send(azure, kind, resource="https://nowhere.example"), kind)
+    error = parse_error(send(azure, kind, resource="https://nowhere.example"), kind)
 
     assert error.status == (500 if kind == "app-service" else 400)
     assert error.text.startswith("AADSTS500011: ")
@@ -219,7 +219,7 @@ def test_unknown_resource_is_refused(azure: EmbeddedAzure, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [*GETS, "cloud-shell"])
 def test_missing_resource_is_refused(azure: EmbeddedAzure, kind: str) -> None:
-    error = error_of(send(azure, kind, resource=""), kind)
+    error = parse_error(send(azure, kind, resource=""), kind)
 
     assert (error.status, error.text) == (
         400,
@@ -231,7 +231,7 @@ def test_missing_resource_is_refused(azure: EmbeddedAzure, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", GETS)
 def test_wrong_api_version_is_refused(azure: EmbeddedAzure, kind: str) -> None:
-    error = error_of(send(azure, kind, version="2018-02-01"), kind)
+    error = parse_error(send(azure, kind, version="2018-02-01"), kind)
 
     assert error.status == 400
     assert error.text == (
@@ -255,12 +255,12 @@ def test_wrong_header_is_refused(
 ) -> None:
     reply = send(azure, kind, **{header: value})
 
-    assert error_of(reply, kind).status == status
+    assert parse_error(reply, kind).status == status
 
 
 def test_service_fabric_without_secret_has_a_code(azure: EmbeddedAzure) -> None:
     host = azure.hosts.service_fabric
-    error = error_of(ask(host.url, host.path), "service-fabric")
+    error = parse_error(ask(host.url, host.path), "service-fabric")
 
     assert (error.status, error.code) == (400, "SecretHeaderNotFound")
 
@@ -270,10 +270,10 @@ def test_other_methods_and_paths_are_refused(azure: EmbeddedAzure, kind: str) ->
     url, method = azure.hosts[kind].url, "POST" if kind == "cloud-shell" else "GET"
     path = urlsplit(azure.hosts[kind].token_url).path  # type: ignore[attr-defined]
 
-    put = ask(url, path, "PUT", **headers_of(azure, kind))
+    put = ask(url, path, "PUT", **get_headers(azure, kind))
 
-    assert (error_of(put, kind).status, put.headers["Allow"]) == (405, method)
-    assert error_of(ask(url, "/other", method), kind).status == 404
+    assert (parse_error(put, kind).status, put.headers["Allow"]) == (405, method)
+    assert parse_error(ask(url, "/other", method), kind).status == 404
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_arc_wants_the_key_of_the_named_file(azure: EmbeddedAzure, tmp_path: Pat
 
     file = Path(challenged.headers["WWW-Authenticate"].removeprefix("Basic realm="))
     assert challenged.status == 401
-    assert error_of(challenged, "azure-arc").code == "unauthorized"
+    assert parse_error(challenged, "azure-arc").code == "unauthorized"
     assert (file.parent, file.suffix) == (host.key_directory, ".key")
     assert host.key_directory == tmp_path / "keys"
     key = file.read_text(encoding="utf-8")
@@ -390,13 +390,13 @@ def test_host_has_faults_and_counts_of_its_own(azure: EmbeddedAzure, kind: str) 
 
     with host.hold() as hold:
         hold.release()
-        assert error_of(send(azure, kind), kind).text == "Injected fault: HTTP 503"
+        assert parse_error(send(azure, kind), kind).text == "Injected fault: HTTP 503"
     assert send(azure, kind).status == 200
     sent = 3 if kind == "azure-arc" else 2
     assert attrs.astuple(host.counts) == (sent, 1, 1)
     assert {request.service for request in host.requests} == {kind}
     assert len(host.requests) == sent
-    secret = next(iter(headers_of(azure, kind).values()))
+    secret = next(iter(get_headers(azure, kind).values()))
     assert secret == "true" or secret not in repr(host.requests)
     assert azure.counts.imds_requests == 0
     azure.reset_counts()
@@ -436,7 +436,7 @@ def test_own_identity_comes_before_others(azure: EmbeddedAzure) -> None:
     assert "DEFAULT_IDENTITY_CLIENT_ID" not in azure.hosts.azure_ml.environment
     remove_own(azure)
     azure.imds.assign_identity()
-    error = error_of(send(azure, "app-service"), "app-service")
+    error = parse_error(send(azure, "app-service"), "app-service")
     assert error.text.startswith("Multiple user assigned identities exist")
 
 

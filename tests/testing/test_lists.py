@@ -33,7 +33,7 @@ def azure() -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def names(
+def list_names(
     azure: EmbeddedAzure, path: str, version: str = VERSION, token: str | None = None
 ) -> list[str]:
     found: list[str] = []
@@ -62,7 +62,7 @@ def names(
 def test_lists_contain_resources_of_scope(
     azure: EmbeddedAzure, path: str, version: str, expected: list[str]
 ) -> None:
-    assert names(azure, path, version) == expected
+    assert list_names(azure, path, version) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_lists_contain_resources_of_scope(
 def test_lists_are_filtered(azure: EmbeddedAzure, wanted: str, expected: list[str]) -> None:
     query = wanted.replace(" ", "%20")
 
-    assert names(azure, f"{SCOPE}/resources?$filter={query}") == expected
+    assert list_names(azure, f"{SCOPE}/resources?$filter={query}") == expected
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_list_of_missing_group_returns_404(azure: EmbeddedAzure) -> None:
 def test_groups_are_filtered(azure: EmbeddedAzure) -> None:
     azure.arm.add_resource_groups(SUBSCRIPTION, ["tagged"], tags={"a": "1"})
 
-    assert names(
+    assert list_names(
         azure, f"{SCOPE}/resourcegroups?$filter=tagName%20eq%20'a'%20and%20tagValue%20eq%20'1'"
     ) == ["tagged"]
 
@@ -140,8 +140,8 @@ def test_lists_omit_unreadable_resources(azure: EmbeddedAzure) -> None:
     azure.arm.grant("who", f"{GROUP}/{VAULTS}/two")
     token = azure.imds.issue_token(identity=who)
 
-    assert names(azure, f"{SCOPE}/resources", token=token) == ["two"]
-    assert names(azure, f"{GROUP}/{VAULTS}", "2023-07-01", token) == ["two"]
+    assert list_names(azure, f"{SCOPE}/resources", token=token) == ["two"]
+    assert list_names(azure, f"{GROUP}/{VAULTS}", "2023-07-01", token) == ["two"]
 
 
 def test_empty_pages_have_next_link(azure: EmbeddedAzure) -> None:

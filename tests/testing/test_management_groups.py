@@ -35,7 +35,7 @@ def manage(azure: EmbeddedAzure, path: str = "", method: str = "GET", body: obje
     return ask_arm(azure, f"{GROUPS}{path}", VERSION, method=method, body=body)
 
 
-def names(reply: Reply) -> list[str]:
+def list_names(reply: Reply) -> list[str]:
     assert reply.status == 200, reply.body
     return [one["name"] for one in reply.json["value"]]
 
@@ -120,10 +120,10 @@ def test_placed_subscription_is_active(azure: EmbeddedAzure) -> None:
 
 def test_subscription_moves_between_groups(azure: EmbeddedAzure) -> None:
     moved = manage(azure, f"/corp/subscriptions/{APPS}", "PUT")
-    corp = names(manage(azure, "/corp/subscriptions"))
+    corp = list_names(manage(azure, "/corp/subscriptions"))
     elsewhere = manage(azure, f"/apps/subscriptions/{APPS}", "DELETE")
     removed = manage(azure, f"/corp/subscriptions/{APPS}", "DELETE")
-    at_root = names(manage(azure, f"/{TENANT}/subscriptions"))
+    at_root = list_names(manage(azure, f"/{TENANT}/subscriptions"))
     unknown = manage(azure, f"/corp/subscriptions/{APPS[:-1]}9", "PUT")
 
     assert (moved.status, corp) == (200, [APPS])
@@ -136,7 +136,7 @@ def test_subscription_moves_between_groups(azure: EmbeddedAzure) -> None:
 def test_group_is_created_moved_and_deleted(azure: EmbeddedAzure) -> None:
     parent = {"details": {"parent": {"id": f"{GROUPS}/corp"}}}
     created = manage(azure, "/new", "PUT", {"properties": {"displayName": "New", **parent}})
-    below_corp = names(manage(azure, "/corp/descendants"))
+    below_corp = list_names(manage(azure, "/corp/descendants"))
     change = {"displayName": "Newer", "parentGroupId": f"{GROUPS}/deep"}
     moved = manage(azure, "/new", "PATCH", change)
     document = manage(azure, "/new").json
@@ -181,7 +181,7 @@ def test_group_with_children_stays(azure: EmbeddedAzure) -> None:
         tree.remove("deep")
     tree.place(DEEP, None)
     tree.remove("deep")
-    assert names(manage(azure)) == [TENANT, "apps", "corp"]
+    assert list_names(manage(azure)) == [TENANT, "apps", "corp"]
 
 
 def test_unknown_places_are_refused(azure: EmbeddedAzure) -> None:
@@ -194,9 +194,9 @@ def test_unknown_places_are_refused(azure: EmbeddedAzure) -> None:
 def test_role_at_a_group_reaches_subscriptions(azure: EmbeddedAzure) -> None:
     narrow(azure, f"{GROUPS}/Apps")
 
-    assert names_of_subscriptions(azure) == [APPS, DEEP]
-    assert names(manage(azure)) == ["apps", "deep"]
-    assert names(manage(azure, "/apps/descendants")) == ["deep", APPS, DEEP]
+    assert list_subscription_names(azure) == [APPS, DEEP]
+    assert list_names(manage(azure)) == ["apps", "deep"]
+    assert list_names(manage(azure, "/apps/descendants")) == ["deep", APPS, DEEP]
     assert ask_arm(azure, f"/subscriptions/{DEEP}/resources").status == 200
     assert manage(azure, "/corp/descendants").code == "AuthorizationFailed"
     assert ask_arm(azure, f"/subscriptions/{SUBSCRIPTION}/resources").status == 403
@@ -205,21 +205,21 @@ def test_role_at_a_group_reaches_subscriptions(azure: EmbeddedAzure) -> None:
 def test_role_at_the_root_group_reaches_all(azure: EmbeddedAzure) -> None:
     narrow(azure, f"{GROUPS}/{TENANT}")
 
-    assert names_of_subscriptions(azure) == [SUBSCRIPTION, APPS, DEEP]
+    assert list_subscription_names(azure) == [SUBSCRIPTION, APPS, DEEP]
     assert len(manage(azure, f"/{TENANT}/descendants").json["value"]) == 6
 
 
 def test_denied_group_is_left_out_silently(azure: EmbeddedAzure) -> None:
     azure.arm.deny(f"{GROUPS}/apps")
 
-    assert names(manage(azure, "/corp/descendants")) == []
+    assert list_names(manage(azure, "/corp/descendants")) == []
     assert manage(azure, "/corp?$expand=children").json["properties"]["children"] == []
     assert manage(azure, "/apps/descendants").code == "AuthorizationFailed"
     azure.arm.allow(f"{GROUPS}/apps")
-    assert names(manage(azure, "/corp/descendants")) == ["apps", "deep", APPS, DEEP]
+    assert list_names(manage(azure, "/corp/descendants")) == ["apps", "deep", APPS, DEEP]
 
 
-def names_of_subscriptions(azure: EmbeddedAzure) -> list[str]:
+def list_subscription_names(azure: EmbeddedAzure) -> list[str]:
     listed = ask_arm(azure, "/subscriptions", "2022-12-01").json["value"]
     return [one["subscriptionId"] for one in listed]
 

@@ -32,11 +32,11 @@ def send(
     return ask_arm(azure, path, VERSION, method=method, body=body)
 
 
-def state(azure: EmbeddedAzure, path: str = VAULT) -> str:
+def get_state(azure: EmbeddedAzure, path: str = VAULT) -> str:
     return str(ask_arm(azure, path, VERSION).json["properties"]["provisioningState"])
 
 
-def polled(azure: EmbeddedAzure, link: str, times: int = 3) -> list[Reply]:
+def poll(azure: EmbeddedAzure, link: str, times: int = 3) -> list[Reply]:
     return [follow(azure, link) for _ in range(times)]
 
 
@@ -78,7 +78,7 @@ def test_record_shows_progress(azure: EmbeddedAzure, clock: ManualClock) -> None
     link = send(azure).headers["Azure-AsyncOperation"]
     first = follow(azure, link)
     clock.advance(5)
-    others = polled(azure, link)
+    others = poll(azure, link)
 
     assert urlsplit(link).path.startswith(
         f"{SCOPE}/providers/Microsoft.KeyVault/locations/westus/operationStatuses/"
@@ -100,7 +100,7 @@ def test_record_shows_progress(azure: EmbeddedAzure, clock: ManualClock) -> None
         "endTime": "2027-01-15T08:00:05.000000Z",
         "percentComplete": 100,
     }
-    assert state(azure) == "Succeeded"
+    assert get_state(azure) == "Succeeded"
     assert azure.arm.operations[0].polls == 3
 
 
@@ -108,7 +108,7 @@ def test_result_equals_synchronous_response(azure: EmbeddedAzure) -> None:
     azure.arm.long_running(TYPE, "location", methods=["PUT", "DELETE"], polls=2)
     link = send(azure).headers["Location"]
     assert ask_arm(azure, VAULT, VERSION).status == 404, "and that was the first look"
-    running, done, again = polled(azure, link)
+    running, done, again = poll(azure, link)
 
     assert (running.status, running.body) == (202, b"")
     assert running.headers["Location"] != link
@@ -119,8 +119,8 @@ def test_result_equals_synchronous_response(azure: EmbeddedAzure) -> None:
         == azure.arm.resource(VAULT)
     )
     gone = send(azure, "DELETE").headers["Location"]
-    assert state(azure) == "Deleting"
-    assert [(reply.status, reply.body) for reply in polled(azure, gone, 2)] == [
+    assert get_state(azure) == "Deleting"
+    assert [(reply.status, reply.body) for reply in poll(azure, gone, 2)] == [
         (202, b""),
         (200, b""),
     ]
@@ -155,7 +155,7 @@ def test_failure_is_reported(azure: EmbeddedAzure, outcome: Any) -> None:
     assert (record.json["status"], record.json["error"]) == (outcome, error)
     assert (result.status, result.json) == (409, {"error": error})
     assert result.headers["x-ms-failure-cause"] == "service"
-    assert state(azure) == outcome
+    assert get_state(azure) == outcome
     assert send(azure).status == 200, "the rule was for one request"
 
 
@@ -172,30 +172,35 @@ def test_deletion_can_fail(azure: EmbeddedAzure) -> None:
     azure.arm.long_running(TYPE, "both", methods=["DELETE"], polls=0, outcome="Failed")
     send(azure, "DELETE")
 
-    assert state(azure) == "Failed"
+    assert get_state(azure) == "Failed"
 
 
 def test_get_of_resource_counts_as_poll(azure: EmbeddedAzure) -> None:
     azure.arm.long_running(TYPE, "provisioning-state", polls=2)
     send(azure)
 
-    assert [state(azure) for _ in range(4)] == ["Creating", "Creating", "Succeeded", "Succeeded"]
+    assert [get_state(azure) for _ in range(4)] == [
+        "Creating",
+        "Creating",
+        "Succeeded",
+        "Succeeded",
+    ]
 
 
 def test_operation_lasts_its_seconds(azure: EmbeddedAzure, clock: ManualClock) -> None:
     azure.arm.long_running(TYPE, "provisioning-state", polls=0, seconds=30)
     send(azure)
-    before = [state(azure) for _ in range(3)]
+    before = [get_state(azure) for _ in range(3)]
     clock.advance(30)
 
-    assert (before, state(azure)) == (["Creating"] * 3, "Succeeded")
+    assert (before, get_state(azure)) == (["Creating"] * 3, "Succeeded")
 
 
 def test_operation_without_end_ends_on_demand(azure: EmbeddedAzure) -> None:
     azure.arm.long_running(TYPE, "azure-async-operation", polls=None)
     link = send(azure).headers["Azure-AsyncOperation"]
 
-    assert {reply.json["percentComplete"] for reply in polled(azure, link)} == {50}
+    assert {reply.json["percentComplete"] for reply in poll(azure, link)} == {50}
     assert (azure.arm.finish_operations(), azure.arm.finish_operations()) == (1, 0)
     assert follow(azure, link).json["status"] == "Succeeded"
 
@@ -373,13 +378,13 @@ def test_first_polls_have_the_set_fault(
 ) -> None:
     azure.arm.long_running(TYPE, "both", polls=0, poll_fault=fault, poll_faults=2)
     begun = send(azure).headers[link]
-    for reply in polled(azure, begun, 2):
+    for reply in poll(azure, begun, 2):
         assert reply.status == status
         if isinstance(body, bytes):
             assert reply.body[: len(body)] == body
         else:
             assert (reply.code == body) if isinstance(body, str) else (set(reply.json) == body)
-    assert state(azure) == "Succeeded"
+    assert get_state(azure) == "Succeeded"
     assert follow(azure, begun).status == 200
     assert azure.arm.operations[0].status == "Succeeded"
 
@@ -415,7 +420,7 @@ def test_operation_at_own_path_succeeds(
     link = reply.headers["Location"]
     assert link.startswith(f"{azure.arm.url}{VAULT}?api-version={VERSION}&asyncId=")
     assert link.endswith(f"&asyncCode={code}")
-    running, done = polled(azure, link, 2)
+    running, done = poll(azure, link, 2)
     assert (running.status, running.headers["Location"], running.headers["Retry-After"]) == (
         202,
         link,
@@ -433,7 +438,7 @@ def test_operation_at_own_path_succeeds(
 def test_operation_at_own_path_can_fail(azure: EmbeddedAzure) -> None:
     azure.arm.long_running(TYPE, "own-path", polls=0, outcome="Failed", poll_fault="unavailable")
     link = send(azure).headers["Location"]
-    assert [reply.status for reply in polled(azure, link, 2)] == [503, 409]
+    assert [reply.status for reply in poll(azure, link, 2)] == [503, 409]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
@@ -464,11 +469,11 @@ def test_states_can_be_service_specific(azure: EmbeddedAzure) -> None:
         succeeded_as="AutoContinue",
     )
     link = send(azure).headers["Azure-AsyncOperation"]
-    assert [reply.json["status"] for reply in polled(azure, link, 2)] == [
+    assert [reply.json["status"] for reply in poll(azure, link, 2)] == [
         "SucceededWithErrors",
         "Succeeded",
     ]
-    assert state(azure) == "AutoContinue"
+    assert get_state(azure) == "AutoContinue"
     azure.arm.long_running(TYPE, "provisioning-state", polls=0, succeeded_as="")
     send(azure)
     assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1}
@@ -521,7 +526,7 @@ def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> 
     assert azure.arm.resource(VAULT) is None
     azure.arm.finish_operations()
     send(azure, "DELETE")
-    assert state(azure) == "Succeeded"
+    assert get_state(azure) == "Succeeded"
     azure.arm.finish_operations()
     assert azure.arm.resource(VAULT) is None
 

@@ -13,8 +13,8 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server.service import pack_linger
-from aiomsi.testing._server.thread import Port, Server
+from aiomsi.testing._server.http_service import pack_linger
+from aiomsi.testing._server.server_thread import Port, Server
 
 A_DAY = 86_400.0
 
@@ -101,13 +101,13 @@ def test_async_with_serves_the_loop_it_is_used_in() -> None:
     async def main() -> int:
         async with EmbeddedAzure() as azure, aiohttp.ClientSession() as client:
             headers = {"Authorization": f"Bearer {azure.imds.issue_token()}"}
-            async with azure_get(client, azure, headers) as reply:
+            async with get_group(client, azure, headers) as reply:
                 return reply.status
 
     assert asyncio.run(main()) == 200
 
 
-def azure_get(
+def get_group(
     client: aiohttp.ClientSession, azure: EmbeddedAzure, headers: dict[str, str]
 ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
     return client.get(f"{azure.arm.url}{GROUP}?api-version=2021-04-01", headers=headers)
@@ -120,7 +120,7 @@ def test_arrivals_can_be_awaited_in_any_loop() -> None:
             async with aiohttp.ClientSession() as client:
                 with azure.arm.hold() as hold:
                     asked = [
-                        asyncio.ensure_future(azure_get(client, azure, headers).__aenter__())
+                        asyncio.ensure_future(get_group(client, azure, headers).__aenter__())
                         for _ in range(2)
                     ]
                     await hold.arrived(2)
@@ -189,7 +189,7 @@ def test_stop_is_prompt_with_held_requests_and_open_connections() -> None:
                 await idle.read()
             with azure.arm.hold() as hold:
                 asked = [
-                    asyncio.ensure_future(azure_get(client, azure, headers).__aenter__())
+                    asyncio.ensure_future(get_group(client, azure, headers).__aenter__())
                     for _ in range(50)
                 ]
                 await hold.arrived(50)

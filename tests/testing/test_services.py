@@ -55,7 +55,7 @@ def post(azure: EmbeddedAzure, path: str, body: object = None, version: str = VE
     return ask_arm(azure, path, version, method="POST", body=body)
 
 
-def names(reply: Reply) -> list[str]:
+def list_names(reply: Reply) -> list[str]:
     return [item["name"] for item in reply.json["value"]]
 
 
@@ -68,7 +68,7 @@ def test_storage_account_has_endpoints_and_services(azure: EmbeddedAzure) -> Non
     )
     assert made["properties"]["primaryLocation"] == "westus"
     for service in ("blobServices", "fileServices", "queueServices", "tableServices"):
-        assert names(get(azure, f"{ACCOUNT}/{service}")) == ["default"]
+        assert list_names(get(azure, f"{ACCOUNT}/{service}")) == ["default"]
         assert get(azure, f"{ACCOUNT}/{service}/default").json["properties"]["cors"]
     box = f"{ACCOUNT}/blobServices/default/containers/box"
     assert put(azure, box, {})["name"] == "box"
@@ -76,7 +76,7 @@ def test_storage_account_has_endpoints_and_services(azure: EmbeddedAzure) -> Non
 
 def test_added_account_has_its_services(azure: EmbeddedAzure) -> None:
     azure.arm.add_resource(ACCOUNT)
-    assert names(get(azure, f"{ACCOUNT}/blobServices")) == ["default"]
+    assert list_names(get(azure, f"{ACCOUNT}/blobServices")) == ["default"]
 
 
 def test_changed_service_stays_after_another_write(azure: EmbeddedAzure) -> None:
@@ -137,7 +137,7 @@ def test_compute_skus_are_those_of_a_region(azure: EmbeddedAzure) -> None:
     assert {sku["resourceType"] for sku in here} == {"disks", "virtualMachines"}
     assert nowhere == []
     assert len(everywhere["value"]) > len(here)
-    sizes = names(get(azure, f"{SCOPE}{COMPUTE}/locations/westus/vmSizes"))
+    sizes = list_names(get(azure, f"{SCOPE}{COMPUTE}/locations/westus/vmSizes"))
     assert set(sizes) < {sku["name"] for sku in here}
 
 
@@ -200,7 +200,7 @@ def test_set_action_replaces_a_name_check(azure: EmbeddedAzure) -> None:
     assert post(azure, path, {"name": "one"}).json == {"own": 1}
 
 
-def subnets(azure: EmbeddedAzure) -> list[str]:
+def list_subnets(azure: EmbeddedAzure) -> list[str]:
     return [one["name"] for one in get(azure, NET).json["properties"]["subnets"]]
 
 
@@ -214,14 +214,14 @@ def test_inline_subnets_are_resources_of_their_own(azure: EmbeddedAzure) -> None
     made = put(azure, NET, body)
 
     assert made["properties"]["subnets"][0]["id"] == f"{NET}/subnets/one"
-    assert names(get(azure, f"{NET}/subnets")) == ["one"]
+    assert list_names(get(azure, f"{NET}/subnets")) == ["one"]
     put(azure, f"{NET}/subnets/two", {"properties": {"addressPrefix": "10.0.1.0/24"}})
-    assert subnets(azure) == names(get(azure, f"{NET}/subnets")) == ["one", "two"]
+    assert list_subnets(azure) == list_names(get(azure, f"{NET}/subnets")) == ["one", "two"]
     ask_arm(azure, f"{NET}/subnets/one", VERSION, method="DELETE")
     azure.arm.finish_operations()
-    assert subnets(azure) == ["two"]
+    assert list_subnets(azure) == ["two"]
     put(azure, NET, body)
-    assert subnets(azure) == names(get(azure, f"{NET}/subnets")) == ["one"]
+    assert list_subnets(azure) == list_names(get(azure, f"{NET}/subnets")) == ["one"]
 
 
 def test_network_resources_get_addresses(azure: EmbeddedAzure) -> None:
@@ -261,7 +261,7 @@ def test_machine_has_ids_and_a_disk(azure: EmbeddedAzure) -> None:
     disk = get(azure, managed["id"]).json
     assert disk["sku"] == {"name": "StandardSSD_LRS", "tier": "StandardSSD"}
     assert (disk["managedBy"], disk["properties"]["diskState"]) == (VM, "Attached")
-    assert names(get(azure, f"{GROUP}{COMPUTE}/disks")) == [disk["name"]]
+    assert list_names(get(azure, f"{GROUP}{COMPUTE}/disks")) == [disk["name"]]
 
 
 @pytest.mark.parametrize("kind", ["SystemAssigned", "UserAssigned"])
@@ -275,7 +275,7 @@ def test_named_disk_and_single_identity_are_completed(azure: EmbeddedAzure, kind
 
     made = put(azure, VM, body)
 
-    assert names(get(azure, f"{GROUP}{COMPUTE}/disks")) == ["mine"]
+    assert list_names(get(azure, f"{GROUP}{COMPUTE}/disks")) == ["mine"]
     assert ("principalId" in made["identity"]) is (kind == "SystemAssigned")
     assert ("userAssignedIdentities" in made["identity"]) is (kind == "UserAssigned")
 
@@ -291,7 +291,7 @@ def test_disk_shows_its_size(azure: EmbeddedAzure) -> None:
     assert "diskSizeBytes" not in unsized["properties"]
 
 
-def power(azure: EmbeddedAzure) -> str:
+def get_power(azure: EmbeddedAzure) -> str:
     view = get(azure, f"{VM}/instanceView").json
     expanded = get(azure, f"{VM}?$expand=instanceView").json
     assert expanded["properties"]["instanceView"] == view
@@ -300,17 +300,17 @@ def power(azure: EmbeddedAzure) -> str:
 
 def test_actions_change_the_power_of_a_machine(azure: EmbeddedAzure) -> None:
     put(azure, VM, VM_BODY)
-    seen = [power(azure)]
+    seen = [get_power(azure)]
     for action in ("powerOff", "start", "deallocate"):
         post(azure, f"{VM}/{action}")
         azure.arm.finish_operations()
-        seen.append(power(azure))
+        seen.append(get_power(azure))
     put(azure, VM, VM_BODY)
 
     assert seen == [
         f"PowerState/{state}" for state in ("running", "stopped", "running", "deallocated")
     ]
-    assert power(azure) == "PowerState/deallocated"
+    assert get_power(azure) == "PowerState/deallocated"
     assert "instanceView" not in get(azure, f"{VM}?$expand=userData").json["properties"]
     plain = get(azure, f"{ACCOUNT}/x", VERSION)
     assert plain.status == 404
@@ -421,7 +421,7 @@ def test_regions_have_metadata(azure: EmbeddedAzure) -> None:
     assert {one["regionType"] for one in regions.values()} == {"Physical"}
 
 
-def tag(azure: EmbeddedAzure, path: str, method: str = "PUT") -> Reply:
+def call_tag_names(azure: EmbeddedAzure, path: str, method: str = "PUT") -> Reply:
     return ask_arm(azure, f"{SCOPE}/tagNames{path}", method=method)
 
 
@@ -429,19 +429,28 @@ def test_tag_names_are_predefined_and_counted(azure: EmbeddedAzure) -> None:
     azure.arm.add_resource_groups(SUBSCRIPTION, ["tagged"], tags={"env": "prod"})
     put(azure, ACCOUNT, {**ACCOUNT_BODY, "tags": {"env": "prod"}})
 
-    assert [tag(azure, "/team").status, tag(azure, "/team").status] == [201, 200]
+    assert [call_tag_names(azure, "/team").status, call_tag_names(azure, "/team").status] == [
+        201,
+        200,
+    ]
     value = "/team/tagValues/red"
-    assert [tag(azure, value).status, tag(azure, value).status] == [201, 200]
+    assert [call_tag_names(azure, value).status, call_tag_names(azure, value).status] == [201, 200]
     listed = {one["tagName"]: one for one in get(azure, f"{SCOPE}/tagNames").json["value"]}
     assert listed["env"]["count"]["value"] == 2
     assert [one["tagValue"] for one in listed["team"]["values"]] == ["red"]
-    assert [tag(azure, value, "DELETE").status, tag(azure, value, "DELETE").status] == [200, 204]
-    assert [tag(azure, "/team", "DELETE").status, tag(azure, "/team", "DELETE").status] == [
+    assert [
+        call_tag_names(azure, value, "DELETE").status,
+        call_tag_names(azure, value, "DELETE").status,
+    ] == [200, 204]
+    assert [
+        call_tag_names(azure, "/team", "DELETE").status,
+        call_tag_names(azure, "/team", "DELETE").status,
+    ] == [
         200,
         204,
     ]
-    assert tag(azure, "/env", "DELETE").code == "TagInUse"
-    assert tag(azure, value).code == "TagNotFound"
+    assert call_tag_names(azure, "/env", "DELETE").code == "TagInUse"
+    assert call_tag_names(azure, value).code == "TagNotFound"
 
 
 def test_export_of_a_group_is_refused(azure: EmbeddedAzure) -> None:

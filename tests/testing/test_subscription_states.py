@@ -27,12 +27,12 @@ def azure() -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def listed(azure: EmbeddedAzure, version: str = "2022-12-01") -> dict[str, Any]:
+def list_subscriptions(azure: EmbeddedAzure, version: str = "2022-12-01") -> dict[str, Any]:
     found = ask_arm(azure, "/subscriptions", version).json["value"]
     return {one["subscriptionId"]: one for one in found}
 
 
-def names(azure: EmbeddedAzure, path: str) -> list[str]:
+def list_names(azure: EmbeddedAzure, path: str) -> list[str]:
     return [one["name"] for one in ask_arm(azure, path).json["value"]]
 
 
@@ -52,8 +52,8 @@ def write(azure: EmbeddedAzure, method: str, path: str = "") -> Reply:
 def test_disabled_subscription_is_read_only(azure: EmbeddedAzure, state: str) -> None:
     azure.arm.change_subscription(OTHER, state=state)
 
-    assert listed(azure)[OTHER]["state"] == state
-    assert names(azure, f"/subscriptions/{OTHER}/resources") == ["kv-a", "kv-b"]
+    assert list_subscriptions(azure)[OTHER]["state"] == state
+    assert list_names(azure, f"/subscriptions/{OTHER}/resources") == ["kv-a", "kv-b"]
     assert [write(azure, method).code for method in ("PUT", "PATCH")] == [
         "ReadOnlyDisabledSubscription"
     ] * 2
@@ -65,7 +65,7 @@ def test_disabled_subscription_is_read_only(azure: EmbeddedAzure, state: str) ->
 def test_active_subscription_takes_writes(azure: EmbeddedAzure, state: str) -> None:
     azure.arm.change_subscription(OTHER, state=state)
 
-    assert listed(azure)[OTHER]["state"] == state
+    assert list_subscriptions(azure)[OTHER]["state"] == state
     assert write(azure, "PUT").status == 200
 
 
@@ -73,7 +73,7 @@ def test_active_subscription_takes_writes(azure: EmbeddedAzure, state: str) -> N
 def test_listed_subscription_is_not_found(azure: EmbeddedAzure, change: dict[str, Any]) -> None:
     azure.arm.change_subscription(OTHER, **change)
 
-    assert OTHER in listed(azure)
+    assert OTHER in list_subscriptions(azure)
     for path in ("", "/resources", "/resourcegroups", "/resourceGroups/a"):
         reply = ask_arm(azure, f"/subscriptions/{OTHER}{path}")
         assert (reply.status, reply.code) == (404, "SubscriptionNotFound")
@@ -88,10 +88,10 @@ def test_subscription_shows_offer_and_tags(azure: EmbeddedAzure) -> None:
         None,
         Subscription("Other", quota_id="MSDN_2014-09-01", tags={"env": "test"}, state="Warned"),
     )
-    shown = listed(azure)[third]
+    shown = list_subscriptions(azure)[third]
     rows = query(azure, f"ResourceContainers | where subscriptionId == '{third}'")
 
-    assert shown["displayName"] == listed(azure)[OTHER]["displayName"]
+    assert shown["displayName"] == list_subscriptions(azure)[OTHER]["displayName"]
     assert shown["subscriptionPolicies"]["quotaId"] == "MSDN_2014-09-01"
     assert (shown["tags"], shown["state"]) == ({"env": "test"}, "Warned")
     assert rows[0]["properties"]["state"] == "Warned"
@@ -100,18 +100,18 @@ def test_subscription_shows_offer_and_tags(azure: EmbeddedAzure) -> None:
 
 def test_delegated_subscription_is_readable(azure: EmbeddedAzure) -> None:
     home = azure.arm.subscription_ids[0]
-    tenant = listed(azure)[home]["tenantId"]
+    tenant = list_subscriptions(azure)[home]["tenantId"]
     azure.arm.change_subscription(OTHER, tenant_id=ELSEWHERE)
-    hidden = listed(azure)
+    hidden = list_subscriptions(azure)
     refused = ask_arm(azure, f"/subscriptions/{OTHER}/resources")
     azure.arm.change_subscription(OTHER, managed_by=[tenant])
-    shown, before = listed(azure)[OTHER], listed(azure, "2018-06-01")[OTHER]
+    shown, before = list_subscriptions(azure)[OTHER], list_subscriptions(azure, "2018-06-01")[OTHER]
 
     assert (OTHER in hidden, refused.code) == (False, "InvalidAuthenticationTokenTenant")
     assert (shown["tenantId"], shown["managedByTenants"]) == (ELSEWHERE, [{"tenantId": tenant}])
     assert (before["tenantId"], "managedByTenants" in before) == (tenant, False)
-    assert listed(azure, "2018-06-01")[home]["tenantId"] == tenant
-    assert names(azure, f"/subscriptions/{OTHER}/resources") == ["kv-a", "kv-b"]
+    assert list_subscriptions(azure, "2018-06-01")[home]["tenantId"] == tenant
+    assert list_names(azure, f"/subscriptions/{OTHER}/resources") == ["kv-a", "kv-b"]
     linked = {"linked": f"/subscriptions/{OTHER}/resourceGroups/a"}
     body = {"location": "westus", "properties": linked}
     path = f"/subscriptions/{OTHER}/resourceGroups/a/{VAULTS}/new"
@@ -122,7 +122,7 @@ def test_denied_subscription_is_listed(azure: EmbeddedAzure) -> None:
     azure.arm.deny(f"/subscriptions/{OTHER}")
     reply = ask_arm(azure, f"/subscriptions/{OTHER}/resources")
 
-    assert OTHER in listed(azure)
+    assert OTHER in list_subscriptions(azure)
     assert (reply.status, reply.code) == (403, "AuthorizationFailed")
     assert ask_arm(azure, GROUP).status == 200
     assert query(azure, "Resources | project id") == []
@@ -132,24 +132,24 @@ def test_denied_group_shortens_lists(azure: EmbeddedAzure) -> None:
     scope = f"/subscriptions/{OTHER}"
     azure.arm.deny(f"{scope}/resourceGroups/A")
 
-    assert names(azure, f"{scope}/resources") == ["kv-b"]
-    assert names(azure, f"{scope}/resources?$expand=changedTime") == ["kv-b"]
+    assert list_names(azure, f"{scope}/resources") == ["kv-b"]
+    assert list_names(azure, f"{scope}/resources?$expand=changedTime") == ["kv-b"]
     vaults = ask_arm(azure, f"{scope}/{VAULTS}", "2023-07-01").json["value"]
     assert [one["name"] for one in vaults] == ["kv-b"]
-    assert names(azure, f"{scope}/resourcegroups") == ["b"]
+    assert list_names(azure, f"{scope}/resourcegroups") == ["b"]
     assert [row["name"] for row in query(azure, "Resources | project id, name")] == ["kv-b"]
     assert ask_arm(azure, f"{scope}/resourceGroups/a/resources").code == "AuthorizationFailed"
     azure.arm.allow(f"{scope}/resourceGroups/a")
-    assert names(azure, f"{scope}/resources") == ["kv-a", "kv-b"]
+    assert list_names(azure, f"{scope}/resources") == ["kv-a", "kv-b"]
 
 
 def test_role_at_a_group_shortens_lists(azure: EmbeddedAzure) -> None:
     azure.arm.revoke(PRINCIPAL)
     azure.arm.grant(PRINCIPAL, f"/subscriptions/{OTHER}/resourceGroups/b")
 
-    assert list(listed(azure)) == [OTHER]
-    assert names(azure, f"/subscriptions/{OTHER}/resources") == ["kv-b"]
-    assert names(azure, f"/subscriptions/{OTHER}/resourcegroups") == ["b"]
+    assert list(list_subscriptions(azure)) == [OTHER]
+    assert list_names(azure, f"/subscriptions/{OTHER}/resources") == ["kv-b"]
+    assert list_names(azure, f"/subscriptions/{OTHER}/resourcegroups") == ["b"]
     assert [row["name"] for row in query(azure, "Resources | project id, name")] == ["kv-b"]
 
 
@@ -165,7 +165,7 @@ def test_generated_subscription_changes_its_state(azure: EmbeddedAzure) -> None:
     one, two = azure.arm.generate(subscriptions=2, resources=100)
     azure.arm.change_subscription(one, state="Disabled", quota_id="Sponsored_2016-01-01")
     azure.arm.change_subscription(two, listed_only=True)
-    shown = listed(azure)[one]
+    shown = list_subscriptions(azure)[one]
 
     assert (shown["state"], shown["subscriptionPolicies"]["quotaId"]) == (
         "Disabled",

@@ -8,8 +8,8 @@ import pytest
 from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm, follow
 
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._arm.templates.expressions import TemplateError, evaluate_value
 from aiomsi.testing._arm.templates.template import Values
+from aiomsi.testing._arm.templates.template_expressions import TemplateError, evaluate_value
 
 SCOPE = f"/subscriptions/{SUBSCRIPTION}"
 VERSION = "2022-09-01"

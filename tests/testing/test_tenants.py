@@ -29,20 +29,20 @@ def azure() -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def provider(
+def call_provider(
     azure: EmbeddedAzure, verb: str = "", namespace: str = "Microsoft.KeyVault", scope: str = SCOPE
 ) -> Reply:
     return ask_arm(azure, f"{scope}/providers/{namespace}{verb}", method="POST" if verb else "GET")
 
 
-def state(azure: EmbeddedAzure, verb: str = "", scope: str = SCOPE) -> str:
-    return str(provider(azure, verb, scope=scope).json["registrationState"])
+def get_state(azure: EmbeddedAzure, verb: str = "", scope: str = SCOPE) -> str:
+    return str(call_provider(azure, verb, scope=scope).json["registrationState"])
 
 
 def test_provider_lists_its_types(azure: EmbeddedAzure) -> None:
     known, tenant = (
-        provider(azure, namespace="microsoft.keyvault").json,
-        provider(azure, scope="").json,
+        call_provider(azure, namespace="microsoft.keyvault").json,
+        call_provider(azure, scope="").json,
     )
 
     assert (known["id"], known["namespace"]) == (
@@ -68,7 +68,7 @@ def test_provider_lists_its_types(azure: EmbeddedAzure) -> None:
     assert ask_arm(azure, f"{SCOPE}/providers/Microsoft.KeyVault/resourceTypes").json == {
         "value": known["resourceTypes"]
     }
-    assert provider(azure, namespace="Microsoft.None").code == "InvalidResourceNamespace"
+    assert call_provider(azure, namespace="Microsoft.None").code == "InvalidResourceNamespace"
 
 
 def test_providers_are_listed(azure: EmbeddedAzure) -> None:
@@ -82,14 +82,14 @@ def test_providers_are_listed(azure: EmbeddedAzure) -> None:
 
 def test_registration_takes_several_polls(azure: EmbeddedAzure) -> None:
     azure.arm.unregister_provider("Microsoft.KeyVault", polls=2)
-    before = state(azure)
-    begun = [state(azure, "/register"), state(azure, "/register")]
-    after = [state(azure) for _ in range(4)]
+    before = get_state(azure)
+    begun = [get_state(azure, "/register"), get_state(azure, "/register")]
+    after = [get_state(azure) for _ in range(4)]
 
     assert (before, begun) == ("NotRegistered", ["Registering"] * 2)
     assert after == ["Registering", "Registering", "Registered", "Registered"]
-    assert state(azure, "/register") == "Registered"
-    assert [state(azure, "/unregister"), *(state(azure) for _ in range(3))] == [
+    assert get_state(azure, "/register") == "Registered"
+    assert [get_state(azure, "/unregister"), *(get_state(azure) for _ in range(3))] == [
         "Unregistering"
     ] * 3 + ["Unregistered"]
 
@@ -97,25 +97,27 @@ def test_registration_takes_several_polls(azure: EmbeddedAzure) -> None:
 def test_registration_is_per_subscription(azure: EmbeddedAzure) -> None:
     other = azure.arm.add_subscription()
     azure.arm.unregister_provider("Microsoft.KeyVault", other)
-    assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == [
+    assert [get_state(azure), get_state(azure, scope=f"/subscriptions/{other}")] == [
         "Registered",
         "NotRegistered",
     ]
-    state(azure, "/register", scope=f"/subscriptions/{other}")
+    get_state(azure, "/register", scope=f"/subscriptions/{other}")
     azure.arm.unregister_provider("Microsoft.KeyVault")
-    assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == ["NotRegistered"] * 2
+    assert [get_state(azure), get_state(azure, scope=f"/subscriptions/{other}")] == [
+        "NotRegistered"
+    ] * 2
 
 
 def test_builtin_namespaces_stay_registered(azure: EmbeddedAzure) -> None:
     azure.arm.unregister_provider("Microsoft.Authorization")
-    own = provider(azure, namespace="Microsoft.Authorization").json
+    own = call_provider(azure, namespace="Microsoft.Authorization").json
 
     assert (own["registrationState"], own["registrationPolicy"]) == (
         "Registered",
         "RegistrationFree",
     )
     assert (
-        provider(azure, "/unregister", "Microsoft.Authorization").code
+        call_provider(azure, "/unregister", "Microsoft.Authorization").code
         == "CannotUnregisterResourceProvider"
     )
 
@@ -148,9 +150,9 @@ def test_unregistered_provider_repeats_409_per_request_id(azure: EmbeddedAzure) 
             next(iter(azure.arm._state.refused))
         ]
     assert put("two").status == 409
-    provider(azure, "/register", "Contoso.Widgets")
+    call_provider(azure, "/register", "Contoso.Widgets")
     for _ in range(2):
-        provider(azure, namespace="Contoso.Widgets")
+        call_provider(azure, namespace="Contoso.Widgets")
     assert [put("two").status, put("three").status, put().status] == [409, 201, 200]
 
 

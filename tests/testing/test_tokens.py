@@ -35,7 +35,7 @@ def issue(
     return authority.issue(SYSTEM_ASSIGNED, audience, lifetime, foreign=foreign).token
 
 
-def rejection(authority: TokenAuthority, authorization: str | None) -> RejectedTokenError:
+def expect_rejection(authority: TokenAuthority, authorization: str | None) -> RejectedTokenError:
     with pytest.raises(RejectedTokenError) as caught:
         authority.check(authorization)
     return caught.value
@@ -76,22 +76,22 @@ def test_verified_token_still_expires(authority: TokenAuthority, manual: ManualC
     authority.check(header)
     manual.advance(60)
 
-    assert rejection(authority, header).code == "ExpiredAuthenticationToken"
+    assert expect_rejection(authority, header).code == "ExpiredAuthenticationToken"
 
 
 def test_expiry_error_has_arms_text(authority: TokenAuthority, manual: ManualClock) -> None:
     header = f"Bearer {issue(authority, lifetime=-60)}"
 
-    assert rejection(authority, header).message == (
+    assert expect_rejection(authority, header).message == (
         "The access token expiry UTC time '1/15/2027 7:59:00 AM' is earlier than current "
         "UTC time '1/15/2027 8:00:00 AM'."
     )
     manual.advance(4 * 3_600)
-    assert "'1/15/2027 12:00:00 PM'" in rejection(authority, header).message
+    assert "'1/15/2027 12:00:00 PM'" in expect_rejection(authority, header).message
 
 
 def test_token_of_other_audience_is_rejected(authority: TokenAuthority) -> None:
-    found = rejection(authority, f"Bearer {issue(authority, 'https://vault.azure.net')}")
+    found = expect_rejection(authority, f"Bearer {issue(authority, 'https://vault.azure.net')}")
 
     assert found.code == "InvalidAuthenticationTokenAudience"
     assert "'https://vault.azure.net'" in found.message
@@ -99,12 +99,12 @@ def test_token_of_other_audience_is_rejected(authority: TokenAuthority) -> None:
 
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer a.b.c"])
 def test_malformed_token_is_rejected(authority: TokenAuthority, header: str | None) -> None:
-    assert rejection(authority, header).code == "InvalidAuthenticationToken"
+    assert expect_rejection(authority, header).code == "InvalidAuthenticationToken"
 
 
 def test_foreign_signature_is_rejected(authority: TokenAuthority) -> None:
     assert (
-        rejection(authority, f"Bearer {issue(authority, foreign=True)}").code
+        expect_rejection(authority, f"Bearer {issue(authority, foreign=True)}").code
         == "InvalidAuthenticationToken"
     )
 
@@ -113,14 +113,14 @@ def test_token_not_yet_valid_is_rejected(authority: TokenAuthority, manual: Manu
     header = f"Bearer {issue(authority)}"
     manual.jump_wall(-3_600)
 
-    assert rejection(authority, header).code == "InvalidAuthenticationToken"
+    assert expect_rejection(authority, header).code == "InvalidAuthenticationToken"
 
 
 def test_revocation_ends_earlier_tokens(authority: TokenAuthority) -> None:
     before = issue(authority)
     authority.revoke_all()
 
-    assert rejection(authority, f"Bearer {before}").code == "InvalidAuthenticationToken"
+    assert expect_rejection(authority, f"Bearer {before}").code == "InvalidAuthenticationToken"
     authority.check(f"Bearer {issue(authority)}")
 
 
@@ -137,7 +137,7 @@ def test_revocation_ends_earlier_tokens(authority: TokenAuthority) -> None:
 def test_header_without_token_is_rejected(
     authority: TokenAuthority, header: str | None, code: str
 ) -> None:
-    assert rejection(authority, header).code == code
+    assert expect_rejection(authority, header).code == code
 
 
 def test_cache_of_verified_tokens_is_bounded(

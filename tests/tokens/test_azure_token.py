@@ -14,7 +14,7 @@ import pytest
 
 import aiomsi
 from aiomsi import RefreshPolicy
-from aiomsi._tokens.token import Now, Token, TokenResponse, date_token
+from aiomsi._tokens.token import Now, Token, TokenResponse, make_token
 from aiomsi._util.secret import Secret
 
 azure: Any = pytest.importorskip("azure.core.credentials")
@@ -31,12 +31,12 @@ def _imported(monkeypatch: pytest.MonkeyPatch) -> None:
 def make() -> Token:
     response = TokenResponse(Secret(SECRET), 86_400.0, client_id="c")
     now = Now(1_000_000.0, 50.0)
-    return date_token(
+    return make_token(
         response, now, same_again=False, policy=RefreshPolicy(), uniform=lambda low, high: low
     )
 
 
-def forms() -> list[Any]:
+def list_forms() -> list[Any]:
     token: Any = make().to_azure_core()
     return [token, token._info, token._replace(expires_on=5), token._replace(token=SECRET)]
 
@@ -69,14 +69,17 @@ def test_info_is_azure_cores_and_ours_with_all_fields() -> None:
 def test_own_token_serves_for_both_public_classes() -> None:
     assert isinstance(make(), aiomsi.AccessToken)
     assert isinstance(make(), aiomsi.AccessTokenInfo)
-    assert {type(form).__module__ for form in forms()} == {"aiomsi"}
-    assert [type(form).__qualname__ for form in forms()[:2]] == ["AccessToken", "AccessTokenInfo"]
+    assert {type(form).__module__ for form in list_forms()} == {"aiomsi"}
+    assert [type(form).__qualname__ for form in list_forms()[:2]] == [
+        "AccessToken",
+        "AccessTokenInfo",
+    ]
 
 
-@pytest.mark.parametrize("number", range(len(forms())))
+@pytest.mark.parametrize("number", range(len(list_forms())))
 def test_form_is_never_shown_or_pickled_and_is_its_own_copy(number: int) -> None:
     pretty = pytest.importorskip("rich.pretty")
-    form = forms()[number]
+    form = list_forms()[number]
     try:
         raise ValueError(form)
     except ValueError as error:
@@ -92,9 +95,9 @@ def test_form_is_never_shown_or_pickled_and_is_its_own_copy(number: int) -> None
             pickle.dumps(form, protocol)
 
 
-@pytest.mark.parametrize("number", range(len(forms())))
+@pytest.mark.parametrize("number", range(len(list_forms())))
 def test_form_cannot_be_changed_because_callers_share_it(number: int) -> None:
-    form = forms()[number]
+    form = list_forms()[number]
     for name in ("token", "refresh_on", "other"):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(form, name, 1)

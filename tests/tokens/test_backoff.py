@@ -8,11 +8,11 @@ from aiomsi._tokens.backoff import Attempt, decide_delay, decide_pause, get_dead
 POLICY = RefreshPolicy()
 
 
-def longest(low: float, high: float) -> float:
+def return_longest(low: float, high: float) -> float:
     return high
 
 
-def shortest(low: float, high: float) -> float:
+def return_shortest(low: float, high: float) -> float:
     return low
 
 
@@ -20,38 +20,38 @@ def shortest(low: float, high: float) -> float:
 def test_waits_double_from_one_second_and_end_after_five_tries(
     number: int, delay: float | None
 ) -> None:
-    assert decide_delay(Attempt(number, 0.0, 500), POLICY, longest) == delay
+    assert decide_delay(Attempt(number, 0.0, 500), POLICY, return_longest) == delay
 
 
 def test_waits_have_full_jitter() -> None:
-    assert decide_delay(Attempt(3, 0.0, 500), POLICY, shortest) == 0
+    assert decide_delay(Attempt(3, 0.0, 500), POLICY, return_shortest) == 0
 
 
 def test_what_does_not_pass_is_not_asked_again() -> None:
-    assert decide_delay(Attempt(1, 0.0, 400, transient=False), POLICY, longest) is None
+    assert decide_delay(Attempt(1, 0.0, 400, transient=False), POLICY, return_longest) is None
 
 
 @pytest.mark.parametrize(("asked", "delay"), [(7.0, 7.0), (0.5, 1.0)])
 def test_retry_after_is_the_least_wait(asked: float, delay: float) -> None:
-    assert decide_delay(Attempt(1, 0.0, 429, retry_after=asked), POLICY, longest) == delay
+    assert decide_delay(Attempt(1, 0.0, 429, retry_after=asked), POLICY, return_longest) == delay
 
 
 def test_a_wait_that_leads_past_the_deadline_ends_the_fetch() -> None:
-    assert decide_delay(Attempt(1, 0.0, 429, retry_after=500.0), POLICY, longest) is None
-    assert decide_delay(Attempt(2, 29.0, 500), POLICY, longest) is None
+    assert decide_delay(Attempt(1, 0.0, 429, retry_after=500.0), POLICY, return_longest) is None
+    assert decide_delay(Attempt(2, 29.0, 500), POLICY, return_longest) is None
 
 
 def test_fetch_without_a_connection_ends_after_3_tries_or_8_s() -> None:
-    assert decide_delay(Attempt(2, 2.0, connected=False), POLICY, longest) == 2
-    assert decide_delay(Attempt(3, 2.0, connected=False), POLICY, longest) is None
-    assert decide_delay(Attempt(2, 7.0, connected=False), POLICY, longest) is None
+    assert decide_delay(Attempt(2, 2.0, connected=False), POLICY, return_longest) == 2
+    assert decide_delay(Attempt(3, 2.0, connected=False), POLICY, return_longest) is None
+    assert decide_delay(Attempt(2, 7.0, connected=False), POLICY, return_longest) is None
 
 
 def test_410_is_retried_for_70_s_whatever_the_retry_after() -> None:
     elapsed, number = 0.0, 1
     while (
         delay := decide_delay(
-            Attempt(number, elapsed, 410, retry_after=1.0, gone=True), POLICY, longest
+            Attempt(number, elapsed, 410, retry_after=1.0, gone=True), POLICY, return_longest
         )
     ) is not None:
         elapsed += delay
@@ -78,7 +78,7 @@ def test_pause_doubles_up_to_60_s_with_a_token_and_5_s_without(
     failures: int, usable: float, unusable: float
 ) -> None:
     pause = decide_pause(
-        failures, retry_after=None, permanent=False, policy=POLICY, uniform=longest
+        failures, retry_after=None, permanent=False, policy=POLICY, uniform=return_longest
     )
     assert pause == (usable, unusable)
 
@@ -88,7 +88,9 @@ def test_pause_is_never_shorter_than_the_replay_or_retry_after(
     asked: float | None, pause: float
 ) -> None:
     none = RefreshPolicy(backoff_first=0.0)
-    assert decide_pause(1, retry_after=asked, permanent=False, policy=none, uniform=shortest) == (
+    assert decide_pause(
+        1, retry_after=asked, permanent=False, policy=none, uniform=return_shortest
+    ) == (
         pause,
         pause,
     )
@@ -96,11 +98,11 @@ def test_pause_is_never_shorter_than_the_replay_or_retry_after(
 
 def test_pause_after_a_refusal_without_a_token_is_the_shortest() -> None:
     usable, unusable = decide_pause(
-        5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest
+        5, retry_after=30.0, permanent=True, policy=POLICY, uniform=return_longest
     )
     assert (usable, unusable) == (30.0, 0.25)
 
 
 def test_after_a_410_the_service_may_be_away_altogether() -> None:
-    assert decide_delay(Attempt(9, 40.0, 503, gone=True), POLICY, longest) == 8
-    assert decide_delay(Attempt(9, 40.0, gone=True), POLICY, longest) == 8
+    assert decide_delay(Attempt(9, 40.0, 503, gone=True), POLICY, return_longest) == 8
+    assert decide_delay(Attempt(9, 40.0, gone=True), POLICY, return_longest) == 8

@@ -18,7 +18,7 @@ from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.host_limits import GRACE, LEASE, RequestLimits
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server.limits import SlidingWindow
+from aiomsi.testing._server.imds_limits import SlidingWindow
 
 IMDS = RequestLimits(per_second=20, at_once=4)
 ONE = RequestLimits(per_second=100, at_once=1)
@@ -247,7 +247,7 @@ def test_forked_child_begins_with_an_empty_queue(loop: VirtualLoop) -> None:
     backoff._lock.acquire()
     backoff.take(HostTurn(), 0.0)
     backoff.take(HostTurn(), 0.0)
-    _host_backoff._after_fork()
+    _host_backoff._reset_after_fork()
     assert backoff.take(HostTurn(), 0.0) == 0.0
     assert not backoff._waiting
 

@@ -10,7 +10,17 @@ from typing import Any, NoReturn
 
 import attrs
 import pytest
-from fake_host import DAY, DOWN, REFUSED, Caller, FakeHost, detach, make_flight, make_slot, middle
+from fake_host import (
+    DAY,
+    DOWN,
+    REFUSED,
+    Caller,
+    FakeHost,
+    detach,
+    make_flight,
+    make_slot,
+    return_middle,
+)
 from virtual_loop import VirtualLoop, run
 
 from aiomsi import (
@@ -42,7 +52,7 @@ def loop() -> Iterator[VirtualLoop]:
     loop.close()
 
 
-async def many(slot: Slot, host: FakeHost, count: int) -> list[AccessToken | BaseException]:
+async def get_many(slot: Slot, host: FakeHost, count: int) -> list[AccessToken | BaseException]:
     credential = Caller()
     return await asyncio.gather(
         *(slot.get(credential, host) for _ in range(count)), return_exceptions=True
@@ -52,7 +62,7 @@ async def many(slot: Slot, host: FakeHost, count: int) -> list[AccessToken | Bas
 @pytest.mark.parametrize("count", [1, 1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_cold_callers_share_one_fetch(loop: VirtualLoop, count: int) -> None:
     slot, host = make_slot(loop), FakeHost()
-    tokens = run(many(slot, host, count), loop)
+    tokens = run(get_many(slot, host, count), loop)
     assert len(host.orders) == 1
     assert len(set(map(id, tokens))) == 1
     assert tokens[0] is slot.token
@@ -107,7 +117,7 @@ def test_fetch_whose_callers_are_all_cancelled_keeps_its_token(
 
 def test_each_caller_of_a_failed_fetch_gets_a_separate_exception(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([DOWN])
-    errors = run(many(slot, host, 1_000), loop)
+    errors = run(get_many(slot, host, 1_000), loop)
     assert len(host.orders) == 1
     assert len(set(map(id, errors))) == 1_000
     for error in errors:
@@ -371,7 +381,7 @@ def test_flight_whose_task_is_cancelled_is_started_again(loop: VirtualLoop) -> N
     slot, host = make_slot(loop), FakeHost(latency=1)
 
     async def main() -> list[AccessToken | BaseException]:
-        calls = asyncio.ensure_future(many(slot, host, 100))
+        calls = asyncio.ensure_future(get_many(slot, host, 100))
         for _ in range(3):
             await asyncio.sleep(0.5)
             for task in asyncio.all_tasks():
@@ -403,7 +413,7 @@ def test_flight_cancelled_before_its_first_step_is_started_again(loop: VirtualLo
 
 def test_lost_flight_is_started_again_four_times_and_then_fails(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([asyncio.CancelledError()], latency=0.01)
-    results = run(many(slot, host, 10), loop)
+    results = run(get_many(slot, host, 10), loop)
     assert {type(result) for result in results} == {TokenUnavailableError}
     assert len(host.orders) == 5
     assert "several times in a row" in str(results[0])
@@ -425,7 +435,7 @@ def test_a_loss_in_the_background_is_backed_off_like_any_failure(loop: VirtualLo
 
 def test_an_unexpected_exception_is_told_as_text(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([ZeroDivisionError("one by nought")])
-    errors = run(many(slot, host, 3), loop)
+    errors = run(get_many(slot, host, 3), loop)
     assert {str(error) for error in errors} == {
         "the fetch of a token failed with ZeroDivisionError: one by nought"
     }
@@ -433,7 +443,7 @@ def test_an_unexpected_exception_is_told_as_text(loop: VirtualLoop) -> None:
 
 def test_a_fetch_that_never_ends_is_given_up(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost(latency=1e9)
-    (error,) = run(many(slot, host, 1), loop)
+    (error,) = run(get_many(slot, host, 1), loop)
     assert isinstance(error, TokenUnavailableError)
     assert "did not end in time" in str(error)
     assert loop.now == pytest.approx(92)
@@ -547,12 +557,12 @@ def test_the_fetch_sees_nothing_of_its_first_callers_context(loop: VirtualLoop) 
 def test_an_eager_fetch_that_ends_at_once_leaves_no_dead_flight(loop: VirtualLoop) -> None:
     loop.set_task_factory(EAGER)
     slot, host = make_slot(loop), FakeHost(latency=0)
-    run(many(slot, host, 10), loop)
+    run(get_many(slot, host, 10), loop)
     assert len(host.orders) == 1
     assert not slot.stats().under_way
 
 
-def broken(*_: object, **__: object) -> NoReturn:
+def fail_to_create(*_: object, **__: object) -> NoReturn:
     msg = "no tasks today"
     raise RuntimeError(msg)
 
@@ -561,7 +571,7 @@ def test_a_task_factory_that_fails_is_a_failure_of_the_library(loop: VirtualLoop
     slot, host = make_slot(loop), FakeHost(latency=0)
 
     async def main() -> None:
-        loop.set_task_factory(broken)
+        loop.set_task_factory(fail_to_create)
         with pytest.raises(TokenUnavailableError, match="no tasks today"):
             await slot.get(Caller(), host)
         loop.set_task_factory(None)
@@ -577,7 +587,7 @@ def test_a_task_factory_that_fails_costs_no_usable_token(loop: VirtualLoop) -> N
     async def main() -> None:
         token = await slot.get(Caller(), host)
         await asyncio.sleep(DAY / 2 + 1)
-        loop.set_task_factory(broken)
+        loop.set_task_factory(fail_to_create)
         assert await slot.get(Caller(), host) is token
         loop.set_task_factory(None)
 
@@ -626,7 +636,7 @@ def test_callers_that_end_with_their_flights_cause_no_error(
 
 def test_one_caller_begins_again_four_times_at_the_most(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([asyncio.CancelledError()], latency=10)
-    (error,) = run(many(slot, host, 1), loop)
+    (error,) = run(get_many(slot, host, 1), loop)
     assert isinstance(error, TokenUnavailableError)
     assert "several times in a row" in str(error)
     assert len(host.orders) == 5
@@ -651,7 +661,7 @@ def test_forgetting_under_a_flight_with_claims_loses_no_claims(
 def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
     first, second, stale = (
-        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff)
+        Slot(name, loop.clock, DEFAULT_POLICY, return_middle, backoff=backoff)
         for name in ("first", "second", "stale")
     )
     busy = attrs.evolve(DOWN, retry_after=40.0, from_host=True)
@@ -681,7 +691,7 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
 ) -> None:
     backoff = HostBackoff()
     first, second = (
-        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff) for name in "ab"
+        Slot(name, loop.clock, DEFAULT_POLICY, return_middle, backoff=backoff) for name in "ab"
     )
     busy = attrs.evolve(DOWN, retry_after=retry_after, from_host=True)
 
@@ -696,7 +706,7 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
 def test_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
     first, second = (
-        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff) for name in "ab"
+        Slot(name, loop.clock, DEFAULT_POLICY, return_middle, backoff=backoff) for name in "ab"
     )
 
     async def main() -> None:
@@ -713,7 +723,7 @@ def test_token_nearly_expired_on_receipt_causes_a_backoff(
     loop: VirtualLoop,
 ) -> None:
     slot, host = make_slot(loop), FakeHost(life=10.05, latency=0)
-    (error,) = run(many(slot, host, 1), loop)
+    (error,) = run(get_many(slot, host, 1), loop)
     assert isinstance(error, TokenUnavailableError)
     assert len(host.orders) == 1
 
@@ -726,7 +736,7 @@ def test_clocks_that_jump_after_every_fetch_end_in_an_error(
     def jump() -> None:
         loop.call_soon(lambda: setattr(loop, "skew", loop.skew + 2 * DAY))
 
-    (error,) = run(many(slot, FakeHost(inside=jump), 1), loop)
+    (error,) = run(get_many(slot, FakeHost(inside=jump), 1), loop)
     assert isinstance(error, TokenUnavailableError)
     assert "again and again" in str(error)
 
@@ -891,7 +901,7 @@ def test_flight_superseded_while_publishing_publishes_no_token(
             slot.forget()
         return loop.clock.wall()
 
-    slot = Slot("test", attrs.evolve(loop.clock, wall=wall), uniform=middle)
+    slot = Slot("test", attrs.evolve(loop.clock, wall=wall), uniform=return_middle)
     host = FakeHost(inside=lambda: landing.append(True))
 
     async def main() -> None:
@@ -940,7 +950,7 @@ def test_caller_whose_token_is_rejected_again_and_again_raises(
 ) -> None:
     slot = make_slot(loop)
     host = FakeHost(latency=1, inside=slot.forget)
-    (error,) = run(many(slot, host, 1), loop)
+    (error,) = run(get_many(slot, host, 1), loop)
     assert isinstance(error, CredentialError)
     assert "again and again" in str(error)
 

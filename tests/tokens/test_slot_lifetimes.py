@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from fake_host import DAY, DOWN, Caller, FakeHost, detach, make_slot, middle
+from fake_host import DAY, DOWN, Caller, FakeHost, detach, make_slot, return_middle
 from tracing import FakeTracing
 from virtual_loop import EPOCH, VirtualLoop, run
 
@@ -93,7 +93,7 @@ def test_a_thousand_handlers_in_a_row_cause_one_fetch(
 
 def test_private_slot_that_is_closed_repeatedly_is_refreshed(loop: VirtualLoop) -> None:
     slot, host = (
-        Slot("test", loop.clock, DEFAULT_POLICY, middle, private=True),
+        Slot("test", loop.clock, DEFAULT_POLICY, return_middle, private=True),
         FakeHost(latency=0.3),
     )
     run_in(loop, slot.get(Caller(), host))
@@ -145,9 +145,9 @@ class Jobs:
             self.now, self.loop = self.loop.now, None
 
 
-def stale(jobs: Jobs, host: FakeHost) -> Slot:
+def make_stale_slot(jobs: Jobs, host: FakeHost) -> Slot:
     """Make a slot whose token is due for its refresh."""
-    slot = Slot("test", jobs.clock, DEFAULT_POLICY, middle)
+    slot = Slot("test", jobs.clock, DEFAULT_POLICY, return_middle)
     jobs.run(lambda: slot.get(Caller(), host))
     jobs.now = DAY * 0.6
     return slot
@@ -155,7 +155,7 @@ def stale(jobs: Jobs, host: FakeHost) -> Slot:
 
 def test_fourth_job_waits_for_the_refresh_that_three_loops_lost() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     took = []
     for _ in range(4):
         before = jobs.now
@@ -170,7 +170,7 @@ def test_fourth_job_waits_for_the_refresh_that_three_loops_lost() -> None:
 @pytest.mark.slow
 def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     flights = slot.stats().fetches
     begun = []
     while slot.stats().state == "stale":
@@ -185,7 +185,7 @@ def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
 
 def test_wait_for_a_starved_refresh_is_bounded_and_not_repeated() -> None:
     jobs, host = Jobs(), FakeHost(latency=20)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     took = []
     for _ in range(8):
         before = jobs.now
@@ -197,7 +197,7 @@ def test_wait_for_a_starved_refresh_is_bounded_and_not_repeated() -> None:
 
 def test_all_callers_wait_for_a_starved_refresh() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = stale(jobs, host)
+    slot = make_stale_slot(jobs, host)
     for _ in range(3):
         jobs.run(lambda: slot.get(Caller(), host))
         jobs.now += 60
@@ -210,7 +210,7 @@ def test_all_callers_wait_for_a_starved_refresh() -> None:
 
 def test_impatient_jobs_without_a_token_do_not_ask_at_every_call() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = Slot("test", jobs.clock, DEFAULT_POLICY, middle)
+    slot = Slot("test", jobs.clock, DEFAULT_POLICY, return_middle)
 
     async def impatient() -> None:
         with pytest.raises(TimeoutError):
@@ -228,7 +228,7 @@ def test_impatient_jobs_without_a_token_do_not_ask_at_every_call() -> None:
 
 def test_flight_lost_before_its_fetch_extends_no_backoff() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
-    slot = Slot("test", jobs.clock, DEFAULT_POLICY, middle)
+    slot = Slot("test", jobs.clock, DEFAULT_POLICY, return_middle)
 
     async def impatient() -> None:
         with pytest.raises(TimeoutError):

@@ -180,5 +180,5 @@ def test_a_pickled_clock_holds_no_slots() -> None:
 def test_a_forked_child_makes_its_lock_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     lock = _table._locks[0]
     monkeypatch.setattr(_table, "_locks", [lock])
-    _table._after_fork()
+    _table._reset_after_fork()
     assert _table._locks[0] is not lock

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 from fake_host import DAY, Caller, detach, make_flight
-from loops import LoopThread, when
+from loops import LoopThread, wait_in_thread
 
 from aiomsi import AccessToken, Clock, RefreshPolicy
 from aiomsi._tokens.failure import Failure
@@ -64,7 +64,7 @@ def test_eight_loops_in_eight_threads_share_one_fetch() -> None:
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(asyncio.run, callers()) for _ in range(8)]
         gate.wait_begun()
-        when(lambda: slot.stats().joined == 999)
+        wait_in_thread(lambda: slot.stats().joined == 999)
         gate.open()
         tokens = [token for future in futures for token in future.result(60)]
     assert gate.count == 1
@@ -80,7 +80,7 @@ def test_waiter_elsewhere_starts_again_if_the_loop_is_gone(end: str) -> None:
     lost = start_get(owner, slot, first)
     first.wait_begun()
     saved = start_get(other, slot, second)
-    when(lambda: slot.stats().joined == 1)
+    wait_in_thread(lambda: slot.stats().joined == 1)
     if end == "close":
         owner.close()
     elif end == "block":
@@ -108,7 +108,7 @@ def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
     first = start_get(owner, slot, gate)
     gate.wait_begun()
     second = start_get(other, slot, gate)
-    when(lambda: slot.stats().joined == 1)
+    wait_in_thread(lambda: slot.stats().joined == 1)
     flight = slot._flight
     assert flight is not None
     (loop_waiters,) = (
@@ -166,10 +166,10 @@ def test_background_flight_of_a_closed_loop_blocks_no_refresh(*, closed: bool) -
         assert second.count == 0
         now[0] += 92
     assert slot.stats().under_way
-    asyncio.run(_renewed(slot, second))
+    asyncio.run(_renew(slot, second))
     assert second.count == 0
     now[0] += 2
-    asyncio.run(_renewed(slot, second))
+    asyncio.run(_renew(slot, second))
     assert second.count == 1
     if closed:
         for task in parked:
@@ -180,7 +180,7 @@ def test_background_flight_of_a_closed_loop_blocks_no_refresh(*, closed: bool) -
         owner.loop.close()
 
 
-async def _renewed(slot: Slot, fetch: Gate) -> None:
+async def _renew(slot: Slot, fetch: Gate) -> None:
     await slot.get(Caller(), fetch)
     await asyncio.gather(
         *(task for task in slot._tasks if task.get_loop() is asyncio.get_running_loop())
@@ -404,7 +404,7 @@ def test_after_a_fork_every_slot_begins_anew(*, warm: bool) -> None:
     if warm:
         asyncio.run(slot.get(Caller(), Gate(opened=True)))
     before, lock = slot.token, slot._lock
-    _slot._after_fork()
+    _slot._reset_after_fork()
     assert slot._lock is not lock
     assert slot.token is slot._state.token
     assert (slot.token is None) is not warm

@@ -12,9 +12,9 @@ from aiomsi._tokens.token import (
     Now,
     Token,
     TokenResponse,
-    date_token,
     draw_refresh_delay,
     get_freshness,
+    make_token,
 )
 from aiomsi._util.secret import Secret, read_secret
 
@@ -22,16 +22,16 @@ POLICY = RefreshPolicy()
 START = Now(1_000_000.0, 50.0)
 
 
-def middle(low: float, high: float) -> float:
+def return_middle(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def token(life: float = 86_400.0, **fields: object) -> Token:
+def make_aged_token(life: float = 86_400.0, **fields: object) -> Token:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # each test names fields that exist
-    return date_token(grant, START, same_again=False, policy=POLICY, uniform=middle)
+    return make_token(grant, START, same_again=False, policy=POLICY, uniform=return_middle)
 
 
-def at(seconds: float, *, skew: float = 0.0) -> Now:
+def add_seconds(seconds: float, *, skew: float = 0.0) -> Now:
     return Now(START.wall + seconds + skew, START.monotonic + seconds)
 
 
@@ -49,7 +49,7 @@ def at(seconds: float, *, skew: float = 0.0) -> Now:
     ],
 )
 def test_states_of_a_days_token(after: float, state: Freshness) -> None:
-    assert get_freshness(token(), at(after), POLICY) is state
+    assert get_freshness(make_aged_token(), add_seconds(after), POLICY) is state
 
 
 def test_no_token_is_a_state_too() -> None:
@@ -64,12 +64,12 @@ def test_no_token_is_a_state_too() -> None:
 @pytest.mark.parametrize(("wall", "monotonic"), [(90_000, 0), (0, 90_000)])
 def test_either_clock_can_end_a_token(wall: float, monotonic: float) -> None:
     now = Now(START.wall + wall, START.monotonic + monotonic)
-    assert get_freshness(token(), now, POLICY) is Freshness.EXPIRED
+    assert get_freshness(make_aged_token(), now, POLICY) is Freshness.EXPIRED
 
 
 def test_token_shorter_than_the_late_window_is_fresh_at_first() -> None:
-    assert get_freshness(token(100.0), at(79), POLICY) is Freshness.FRESH
-    assert get_freshness(token(100.0), at(81), POLICY) is Freshness.LATE
+    assert get_freshness(make_aged_token(100.0), add_seconds(79), POLICY) is Freshness.FRESH
+    assert get_freshness(make_aged_token(100.0), add_seconds(81), POLICY) is Freshness.LATE
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_token_shorter_than_the_late_window_is_fresh_at_first() -> None:
 def test_when_a_refresh_is_due(life: float, fields: dict[str, float], after: float) -> None:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # refresh_in
     assert draw_refresh_delay(
-        grant, same_again=False, policy=POLICY, uniform=middle
+        grant, same_again=False, policy=POLICY, uniform=return_middle
     ) == pytest.approx(after)
 
 
@@ -109,26 +109,26 @@ def test_jitter_goes_both_ways_but_not_before_refresh_in() -> None:
 def test_same_token_again_is_refreshed_at_half_life_or_in_60_s(life: float, after: float) -> None:
     assert (
         draw_refresh_delay(
-            TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, uniform=middle
+            TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, uniform=return_middle
         )
         == after
     )
 
 
 def test_refresh_on_is_a_little_after_the_own_refresh_point() -> None:
-    made = token()
+    made = make_aged_token()
     due = made.refresh_on - int(START.wall)
-    assert get_freshness(made, at(due), POLICY) is Freshness.STALE
+    assert get_freshness(made, add_seconds(due), POLICY) is Freshness.STALE
     assert due == 43_260
 
 
 def test_expires_on_is_the_hosts_own_word_where_it_can_be() -> None:
-    assert token(86_400.0, expires_on=1_086_401).expires_on == 1_086_401
-    assert token(86_400.0).expires_on == 1_086_400
+    assert make_aged_token(86_400.0, expires_on=1_086_401).expires_on == 1_086_401
+    assert make_aged_token(86_400.0).expires_on == 1_086_400
 
 
 def test_token_has_the_fields_of_the_azure_sdk_and_is_no_tuple() -> None:
-    made = token()
+    made = make_aged_token()
     assert (made.token, made.token_type, made.authorization) == (
         "a-token",
         "Bearer",
@@ -139,7 +139,7 @@ def test_token_has_the_fields_of_the_azure_sdk_and_is_no_tuple() -> None:
 
 
 def test_a_token_is_never_shown_or_pickled() -> None:
-    made = token()
+    made = make_aged_token()
     assert "a-token" not in repr(made)
     assert "a-token" not in f"{made}{made!s}"
     with pytest.raises(TypeError, match="can't be pickled"):
@@ -148,12 +148,12 @@ def test_a_token_is_never_shown_or_pickled() -> None:
 
 
 def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
-    made = token()
+    made = make_aged_token()
     again = made.redraw(POLICY, lambda low, _: low)
     assert again.token is made.token
-    assert get_freshness(made, at(43_200), POLICY) is Freshness.STALE
-    assert get_freshness(again, at(43_200), POLICY) is Freshness.FRESH
-    assert get_freshness(again, at(48_000), POLICY) is Freshness.STALE
+    assert get_freshness(made, add_seconds(43_200), POLICY) is Freshness.STALE
+    assert get_freshness(again, add_seconds(43_200), POLICY) is Freshness.FRESH
+    assert get_freshness(again, add_seconds(48_000), POLICY) is Freshness.STALE
 
 
 @pytest.mark.parametrize(
@@ -162,18 +162,20 @@ def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
 )
 def test_what_the_host_names_leaves_room_before_and_after(named: float, after: float) -> None:
     grant = TokenResponse(Secret("t"), 86_400.0, refresh_in=named)
-    assert draw_refresh_delay(grant, same_again=False, policy=POLICY, uniform=middle) == after
+    assert (
+        draw_refresh_delay(grant, same_again=False, policy=POLICY, uniform=return_middle) == after
+    )
 
 
 def test_life_too_short_for_the_hosts_refresh_in_uses_the_policy() -> None:
     grant = TokenResponse(Secret("t"), 150.0, refresh_in=20.0)
     assert draw_refresh_delay(
-        grant, same_again=False, policy=POLICY, uniform=middle
+        grant, same_again=False, policy=POLICY, uniform=return_middle
     ) == pytest.approx(120)
 
 
 def test_token_is_an_exact_str_and_still_not_shown() -> None:
-    made = token()
+    made = make_aged_token()
     assert type(made.token) is str
     assert type(made.authorization) is Secret
     assert copy.copy(made) is made

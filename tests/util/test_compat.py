@@ -11,7 +11,7 @@ import pytest
 
 from aiomsi._util.compat import (
     OPEN_FLAGS,
-    after_fork_in_child,
+    call_after_fork,
     get_user_id,
     is_closed_pipe,
     list_end_signals,
@@ -28,7 +28,7 @@ def test_a_function_is_called_in_a_forked_child() -> None:
     def tell() -> None:
         os.write(write, b"called")
 
-    after_fork_in_child(tell)
+    call_after_fork(tell)
     child = os.fork()
     if child == 0:
         os._exit(0)
@@ -38,7 +38,7 @@ def test_a_function_is_called_in_a_forked_child() -> None:
 
 def test_without_fork_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    after_fork_in_child(lambda: None)
+    call_after_fork(lambda: None)
 
 
 def test_a_user_has_a_number_or_none(monkeypatch: pytest.MonkeyPatch) -> None:

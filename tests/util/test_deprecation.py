@@ -7,10 +7,10 @@ import pickle
 import attrs
 import pytest
 
-from aiomsi._util.deprecation import renamed_fields
+from aiomsi._util.deprecation import rename_fields
 
 
-@renamed_fields({"tries": "max_attempts", "wait": "max_wait"})
+@rename_fields({"tries": "max_attempts", "wait": "max_wait"})
 @attrs.frozen
 class Rule:
     """A rule with two renamed fields."""

@@ -8,12 +8,12 @@ from typing import Self
 import aiohttp
 import pytest
 
-from aiomsi._util.foreign import without_frames, without_secrets
+from aiomsi._util.foreign import strip_frames, strip_secrets
 
 TOKEN = "eyJ0eXAiOiJKV1Qi.eyJhdWQiOiJo.c2lnbmF0dXJl"
 
 
-def raised(error: BaseException, token: str = TOKEN) -> BaseException:
+def raise_and_catch(error: BaseException, token: str = TOKEN) -> BaseException:
     """Raise the error in a frame whose locals hold a token, and return it."""
     headers = f"Authorization: Bearer {token}"
     try:
@@ -60,7 +60,7 @@ class HasNoTextError(Exception):
     ],
 )
 def test_stand_in_keeps_class_and_text_without_frames(error: Exception, text: str) -> None:
-    stand_in = without_frames(raised(error))
+    stand_in = strip_frames(raise_and_catch(error))
     unpickled: Exception = pickle.loads(pickle.dumps(stand_in))  # noqa: S301 (pickled here)
     for copy in (stand_in, unpickled):
         assert isinstance(copy, type(error))
@@ -73,8 +73,8 @@ def test_stand_in_keeps_class_and_text_without_frames(error: Exception, text: st
 
 
 def test_stand_in_keeps_whole_numbers_only() -> None:
-    assert without_frames(OSError(24, "x")).errno == 24  # type: ignore[attr-defined]  # of the class that it stands for
-    assert vars(without_frames(ReadsAttributesError("home", 7))) == {"status": 7}
+    assert strip_frames(OSError(24, "x")).errno == 24  # type: ignore[attr-defined]  # of the class that it stands for
+    assert vars(strip_frames(ReadsAttributesError("home", 7))) == {"status": 7}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_stand_in_keeps_whole_numbers_only() -> None:
     ],
 )
 def test_class_without_stand_in_becomes_plain_exception(error: BaseException, text: str) -> None:
-    assert type(stand_in := without_frames(raised(error))) is Exception
+    assert type(stand_in := strip_frames(raise_and_catch(error))) is Exception
     assert str(stand_in) == text
 
 
@@ -105,10 +105,10 @@ def test_class_without_stand_in_becomes_plain_exception(error: BaseException, te
     ],
 )
 def test_secret_in_text_is_masked(text: str, masked: str) -> None:
-    assert without_secrets(text) == masked
+    assert strip_secrets(text) == masked
 
 
 def test_secret_across_the_cut_is_masked() -> None:
-    text = without_secrets("x" * 1_990 + f" {TOKEN}" + "y" * 100_000)
+    text = strip_secrets("x" * 1_990 + f" {TOKEN}" + "y" * 100_000)
     assert len(text) <= 2_000
     assert "eyJ" not in text

@@ -36,7 +36,7 @@ VALUES: list[Any] = [
 ]
 
 
-def fresh(name: str) -> ModuleType:
+def import_fresh(name: str) -> ModuleType:
     """Import the module anew, under another name."""
     spec = importlib.util.spec_from_file_location(name, _json.__file__)
     assert spec is not None
@@ -51,7 +51,7 @@ def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
     if request.param == "as installed":
         return _json
     monkeypatch.setitem(sys.modules, "orjson", None)
-    return fresh("json_without_orjson")
+    return import_fresh("json_without_orjson")
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -244,14 +244,14 @@ def test_values_and_keys_of_other_types_are_refused(module: ModuleType, value: o
         module.dumps({"value": [value]})
 
 
-def in_itself() -> list[Any]:
+def make_recursive() -> list[Any]:
     value: list[Any] = []
     value.append(value)
     return value
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: math.nan, lambda: math.inf, lambda: {"a": [-math.inf]}, in_itself]
+    "make", [lambda: math.nan, lambda: math.inf, lambda: {"a": [-math.inf]}, make_recursive]
 )
 def test_numbers_without_a_form_and_circles_are_refused(
     module: ModuleType, make: Callable[[], object]
@@ -264,7 +264,7 @@ def test_orjson_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -
     quick = ModuleType("orjson")
     vars(quick).update(loads=lambda body: ("quick", body))
     monkeypatch.setitem(sys.modules, "orjson", quick)
-    assert fresh("json_with_orjson").loads(b"1") == ("quick", b"1")
+    assert import_fresh("json_with_orjson").loads(b"1") == ("quick", b"1")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Says, Tokens, canned, error, session
+from arm_server import (
+    GROUP,
+    VAULT,
+    VERSION,
+    Says,
+    Tokens,
+    make_error_body,
+    open_session,
+    serve_canned,
+)
 
 from aiomsi import (
     AiomsiError,
@@ -84,7 +93,7 @@ CALLS: dict[str, Callable[[ArmSession], Any]] = {
 async def test_verb_without_its_module_raises_an_aiomsi_error(
     name: str, exhausted: Callable[[], None]
 ) -> None:
-    async with canned(Says(body=1)) as arm, session(arm) as own:
+    async with serve_canned(Says(body=1)) as arm, open_session(arm) as own:
         await own.get(VAULT, api_version=VERSION)
         exhausted()
         with pytest.raises(AiomsiError, match=r"OSError: .*Too many open files") as raised:
@@ -96,12 +105,17 @@ async def test_verb_without_its_module_raises_an_aiomsi_error(
 
 @pytest.mark.parametrize(
     "answer",
-    [Says(401, error("ExpiredAuthenticationToken")), Says(503), Says(None), Says(body="no json")],
+    [
+        Says(401, make_error_body("ExpiredAuthenticationToken")),
+        Says(503),
+        Says(None),
+        Says(body="no json"),
+    ],
 )
 async def test_response_without_its_module_is_an_aiomsi_error(
     answer: Says, exhausted: Callable[[], None]
 ) -> None:
-    async with canned(Says(body=1), answer) as arm, session(arm) as own:
+    async with serve_canned(Says(body=1), answer) as arm, open_session(arm) as own:
         await own.get(VAULT, api_version=VERSION)
         exhausted()
         with pytest.raises(AiomsiError):
@@ -111,7 +125,7 @@ async def test_response_without_its_module_is_an_aiomsi_error(
 async def test_lookup_without_its_module_raises_an_aiomsi_error(
     exhausted: Callable[[], None],
 ) -> None:
-    async with canned() as arm, session(arm) as own:
+    async with serve_canned() as arm, open_session(arm) as own:
         call = own._make_call("GET", VAULT, NO_OPTIONS)
         exhausted()
         with pytest.raises(AiomsiError, match="Too many open files"):
@@ -121,8 +135,8 @@ async def test_lookup_without_its_module_raises_an_aiomsi_error(
 async def test_session_without_its_modules_raises_an_aiomsi_error(
     exhausted: Callable[[], None],
 ) -> None:
-    async with canned() as arm:
-        own = session(arm, Tokens())
+    async with serve_canned() as arm:
+        own = open_session(arm, Tokens())
         exhausted()
         with pytest.raises(AiomsiError, match="Too many open files"):
             await own.get(VAULT, api_version=VERSION)

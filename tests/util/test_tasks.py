@@ -11,7 +11,7 @@ import pytest
 from tracing import FakeTracing
 from virtual_loop import VirtualLoop, run
 
-from aiomsi._util.tasks import TRACING, create_task, empty_context, retrieve
+from aiomsi._util.tasks import TRACING, create_empty_context, create_task, retrieve
 
 VALUE: contextvars.ContextVar[str] = contextvars.ContextVar("value", default="none")
 
@@ -23,24 +23,24 @@ def loop() -> Iterator[VirtualLoop]:
     loop.close()
 
 
-def positional(loop: Any, coroutine: Any) -> Any:
+def create_plain_task(loop: Any, coroutine: Any) -> Any:
     return asyncio.Task(coroutine, loop=loop)
 
 
-def with_context(loop: Any, coroutine: Any, *, context: Any = None) -> Any:
+def create_task_in_context(loop: Any, coroutine: Any, *, context: Any = None) -> Any:
     return asyncio.Task(coroutine, loop=loop, context=context)
 
 
-def with_anything(loop: Any, coroutine: Any, **options: Any) -> Any:
+def create_task_with_options(loop: Any, coroutine: Any, **options: Any) -> Any:
     return asyncio.Task(coroutine, loop=loop, **options)
 
 
-FACTORIES: list[Any] = [None, positional, with_context, with_anything]
+FACTORIES: list[Any] = [None, create_plain_task, create_task_in_context, create_task_with_options]
 if sys.version_info >= (3, 12):
     FACTORIES.append(asyncio.eager_task_factory)
 
 
-async def value() -> str:
+async def get_value() -> str:
     return VALUE.get()
 
 
@@ -52,10 +52,10 @@ def test_a_task_has_name_and_context_under_any_factory(loop: VirtualLoop, factor
     async def main() -> None:
         VALUE.set("caller's")
         loop.set_task_factory(factory)
-        task = create_task(loop, value(), "aiomsi x", context)
+        task = create_task(loop, get_value(), "aiomsi x", context)
         assert task.get_name() == "aiomsi x"
         assert await task == "passed"
-        assert await create_task(loop, value(), "aiomsi y") == "caller's"
+        assert await create_task(loop, get_value(), "aiomsi y") == "caller's"
         # `asyncio.Runner` passes a context to whatever factory there is.
         loop.set_task_factory(None)
 
@@ -68,7 +68,7 @@ def test_a_failing_factory_leaves_no_coroutine(loop: VirtualLoop) -> None:
 
     async def main() -> None:
         loop.set_task_factory(broken)
-        coroutine = value()
+        coroutine = get_value()
         with pytest.raises(OSError, match="no tasks today"):
             create_task(loop, coroutine, "aiomsi x")
         loop.set_task_factory(None)
@@ -90,9 +90,9 @@ def test_retrieve_takes_a_cancelled_task(loop: VirtualLoop) -> None:
 
 def test_the_empty_context_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     VALUE.set("caller's")
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []
     monkeypatch.delitem(sys.modules, TRACING, raising=False)
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_the_empty_context_holds_suppression_alone(
     tracing = FakeTracing()
     monkeypatch.setitem(sys.modules, "opentelemetry.context", tracing)
     tracing.attach({"baggage": "x", "current-span": "y"})
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []
     tracing.attach({"baggage": "x", "current-span": "y", key: True})
-    context = empty_context()
+    context = create_empty_context()
     assert context.run(tracing.get_current) == {key: True}
     assert len(context) == 1
 
@@ -117,7 +117,7 @@ def test_opentelemetrys_own_suppression_is_carried_over() -> None:
     utils = pytest.importorskip("opentelemetry.instrumentation.utils")
     context.attach(context.set_value("tenant", "x"))
     with utils.suppress_instrumentation():
-        empty = empty_context()
+        empty = create_empty_context()
     assert utils.is_instrumentation_enabled()
     assert not empty.run(utils.is_instrumentation_enabled)
     assert empty.run(context.get_value, "tenant") is None
@@ -130,4 +130,4 @@ def test_a_broken_tracing_library_costs_no_context(
     monkeypatch: pytest.MonkeyPatch, module: object
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.context", module)
-    assert list(empty_context()) == []
+    assert list(create_empty_context()) == []

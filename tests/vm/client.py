@@ -24,7 +24,7 @@ async def get() -> Any:
         return await arm.get(GROUP, api_version=API_VERSION)
 
 
-async def many() -> Any:
+async def get_many() -> Any:
     """GET the resource group `CALLS` times at once, without a token at the start."""
     async with aiomsi.ArmSession() as arm:
         calls = (arm.get(GROUP, api_version=API_VERSION) for _ in range(CALLS))
@@ -38,7 +38,7 @@ async def many() -> Any:
     }
 
 
-async def token() -> Any:
+async def get_token() -> Any:
     """Get a token only."""
     async with aiomsi.ManagedIdentityCredential() as credential:
         return {
@@ -47,7 +47,7 @@ async def token() -> Any:
         }
 
 
-JOBS: dict[str, Callable[[], Awaitable[Any]]] = {"get": get, "many": many, "token": token}
+JOBS: dict[str, Callable[[], Awaitable[Any]]] = {"get": get, "many": get_many, "token": get_token}
 
 
 async def report(job: Callable[[], Awaitable[Any]]) -> dict[str, Any]:

@@ -42,12 +42,12 @@ _PROBE_SECONDS = 30
 def main(arguments: Sequence[str], tests: Path = _HERE) -> int:
     """Run the tests of a folder in new namespaces, and return pytest's exit code."""
     if arguments[:1] == ["--inside"]:
-        _inside(Path(arguments[1]), arguments[2:])
+        _run_inside(Path(arguments[1]), arguments[2:])
     with tempfile.TemporaryDirectory(prefix="aiomsi-vm-") as name:
         folder = Path(name)
         for file, content in _FURNITURE.items():
             (folder / file).write_text(content)
-        way = _way_in(folder)
+        way = _find_way_in(folder)
         if isinstance(way, str):
             in_ci = bool(os.environ.get("CI"))
             outcome = "FAILED, since it must run in CI" if in_ci else "skipped"
@@ -65,11 +65,11 @@ def main(arguments: Sequence[str], tests: Path = _HERE) -> int:
             str(tests),
         ]
         return subprocess.run(
-            [*way, *pytest, *arguments], env=_environment(os.environ), check=False
+            [*way, *pytest, *arguments], env=_pick_environment(os.environ), check=False
         ).returncode
 
 
-def outside(hosts: str = "/etc/hosts", address: str = IMDS) -> str | None:
+def explain_outside(hosts: str = "/etc/hosts", address: str = IMDS) -> str | None:
     """Return why this process is outside the namespaces; None if inside. Sends no packets."""
     if Path(hosts).read_text(encoding="utf-8") != HOSTS:
         return f"{hosts} is not the one of tests/vm"
@@ -81,14 +81,14 @@ def outside(hosts: str = "/etc/hosts", address: str = IMDS) -> str | None:
     return None
 
 
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+def _pick_environment(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value for name, value in environment.items() if not name.lower().endswith("_proxy")
     }
     return kept | {"AIOMSI_VM": "1"}
 
 
-def _way_in(folder: Path, platform: str = sys.platform) -> list[str] | str:
+def _find_way_in(folder: Path, platform: str = sys.platform) -> list[str] | str:
     """Return the command that runs another one inside, found by a trial, or why none works."""
     if platform != "linux":
         return f"namespaces need Linux, and this is {platform}"
@@ -114,17 +114,17 @@ def _way_in(folder: Path, platform: str = sys.platform) -> list[str] | str:
     return "; ".join(dict.fromkeys(reasons))
 
 
-def _inside(folder: Path, command: Sequence[str]) -> NoReturn:
+def _run_inside(folder: Path, command: Sequence[str]) -> NoReturn:
     """Set up the namespaces, and execute the command."""
     try:
-        _furnish(folder)
+        _prepare(folder)
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"the namespaces can't be furnished: {error}")
+        sys.exit(f"the namespaces can't be prepared: {error}")
     os.execvp(command[0], list(command))  # noqa: S606  # without a shell
 
 
-def _furnish(folder: Path) -> None:
-    _loopback_up()
+def _prepare(folder: Path) -> None:
+    _bring_up_loopback()
     for file in _FURNITURE:
         target = Path("/etc", file)
         if file == "hosts" or target.exists():
@@ -135,7 +135,7 @@ def _furnish(folder: Path) -> None:
         raise OSError(msg)
 
 
-def _loopback_up() -> None:
+def _bring_up_loopback() -> None:
     """Bring up `lo` and add IMDS's address to it, by the ioctls of netdevice(7)."""
     import fcntl
 

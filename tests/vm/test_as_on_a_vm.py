@@ -136,7 +136,7 @@ def curl() -> str:
     return found
 
 
-def requests(azure: EmbeddedAzure) -> list[tuple[str, str, str, str]]:
+def list_requests(azure: EmbeddedAzure) -> list[tuple[str, str, str, str]]:
     return [
         (asked.service, asked.method, asked.path_qs, asked.headers["Host"])
         for asked in azure.requests
@@ -153,7 +153,7 @@ def test_defaults_send_the_tutorials_requests(azure: EmbeddedAzure, vm: Vm) -> N
     report = vm.client("get")
 
     assert json.dumps(report["value"], separators=(",", ":")) == ANSWER
-    assert requests(azure) == THE_TUTORIALS
+    assert list_requests(azure) == THE_TUTORIALS
     assert azure.requests[0].headers["Metadata"] == "true"
     assert azure.requests[1].headers["Authorization"] == "Bearer ***"
 
@@ -183,12 +183,12 @@ def test_the_tutorials_two_requests_with_curl(azure: EmbeddedAzure, vm: Vm, curl
 
     assert (token["resource"], token["token_type"]) == ("https://management.azure.com/", "Bearer")
     assert answer == ANSWER
-    assert requests(azure) == THE_TUTORIALS
+    assert list_requests(azure) == THE_TUTORIALS
 
 
 def test_the_command_line_gets_the_group(azure: EmbeddedAzure, vm: Vm) -> None:
     assert json.loads(vm.aiomsi("get", GROUP, "--api-version", API_VERSION)) == json.loads(ANSWER)
-    assert requests(azure) == THE_TUTORIALS
+    assert list_requests(azure) == THE_TUTORIALS
 
 
 def test_the_command_line_tells_of_the_token_and_not_the_token(
@@ -201,7 +201,7 @@ def test_the_command_line_tells_of_the_token_and_not_the_token(
 
     assert "https://management.azure.com/" in told
     assert [part for part in secret.split(".") if part in told] == []
-    assert requests(azure)[1:] == THE_TUTORIALS[:1]
+    assert list_requests(azure)[1:] == THE_TUTORIALS[:1]
 
 
 def ask_imds() -> bytes:
@@ -251,7 +251,7 @@ def test_a_token_is_never_asked_for_through_a_proxy(
     }
 
     assert vm.client("token", **proxies)["value"]["life"] > 3_600
-    assert requests(azure) == THE_TUTORIALS[:1]
+    assert list_requests(azure) == THE_TUTORIALS[:1]
 
     # The variables are effective: requests to ARM go to the proxy, whose port is closed, unless
     # `no_proxy` excepts ARM.
@@ -266,7 +266,7 @@ def test_no_token_goes_to_an_arm_of_an_unknown_authority(azure: EmbeddedAzure, h
 
     assert report["error"] == "ArmConnectionError"
     assert "CERTIFICATE_VERIFY_FAILED" in report["text"]
-    assert requests(azure) == THE_TUTORIALS[:1]
+    assert list_requests(azure) == THE_TUTORIALS[:1]
 
 
 def run_enter(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -290,6 +290,8 @@ def test_the_tests_know_when_they_are_outside(tmp_path: Path) -> None:
     other = tmp_path / "hosts"
     other.write_text("127.0.0.1 localhost\n")
 
-    assert enter.outside() is None
-    assert enter.outside(hosts=str(other)) == f"{other} is not the one of tests/vm"
-    assert enter.outside(address="192.0.2.1") == "192.0.2.1 is not an address of this machine"
+    assert enter.explain_outside() is None
+    assert enter.explain_outside(hosts=str(other)) == f"{other} is not the one of tests/vm"
+    assert (
+        enter.explain_outside(address="192.0.2.1") == "192.0.2.1 is not an address of this machine"
+    )

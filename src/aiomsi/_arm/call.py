@@ -102,15 +102,15 @@ def make_request_id() -> str:
 class Call:
     """One call and its state.
 
-    It is a plain class, and has most of its attributes by default, because setting them takes
-    longer than anything else that a call does before its request. It has no repr, which would show
+    It is a plain class, and most of its attributes are class attributes, because setting them takes
+    the largest part of a call's time before its request. It has no repr, because that would show
     the token and the signed query of the URL.
 
     Attributes:
         method: the HTTP verb.
         url: the encoded URL, sent byte for byte. Its query may be signed.
         headers: the request headers. The bearer token is set before each request.
-        data: the encoded body. The caller may change its own objects during the call.
+        data: the encoded body, so that the caller may change its objects during the call.
         began: the start of the call, in monotonic time.
         kind: the resource type whose api-version is looked up; None if the caller named a version.
         lacks_version: whether that look-up is still outstanding.
@@ -140,8 +140,8 @@ class Call:
         longest_limit_wait: seconds of that wait.
         missed_turn: the name of the thing that the call lacked when its wait in the queue was
             ended, for an error text; None without such an end.
-        on_held: called with the call when it begins to wait for a limit, not only for a connection;
-            None without an interest in that.
+        on_held: called with the call when it begins to wait for a limit, and not only for a
+            connection; None to call no function.
         turn: the ticket of the next request, if its turn came before the call had a task.
         refused_ticket: the ticket of the last request, if a rate limit refused it or ARM its token.
             The next request then goes before all others that wait for the same limits.
@@ -208,9 +208,10 @@ class Call:
     def is_repeatable(self) -> bool:
         """Return whether a PUT or PATCH may be sent again although it may have been carried out.
 
-        A conditional write may not: its own first request makes the condition false. A JSON Patch
-        may append twice. A write with an unreadable response has reached ARM, and a second
-        response would be as unreadable.
+        Three kinds may not. After a conditional write, its first request may have made the
+        condition false. A JSON Patch may append the same item twice. If the response of a write
+        could not be read, ARM has received the write, and a second response could not be read
+        either.
         """
         conditional = any(name.lower() in _CONDITIONS for name in self.headers)
         return (
@@ -243,7 +244,8 @@ def mark_uncertain(error: E, earlier: ArmError | ArmConnectionError) -> E:
         return error
     # Frames would keep the whole call alive.
     error.earlier = earlier.with_traceback(None)
-    # The help of a 412 presumes another client's change; that of an unsent request, no change.
+    # The help of a 412 is for another client's change, that of an unsent request for a call that
+    # sent none.
     kept = "" if isinstance(error, PreconditionFailedError) else error.help
     if isinstance(error, ArmConnectionError) and not error.arrived:
         error.arrived, kept = True, ""

@@ -37,7 +37,7 @@ from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ThrottledError
 from aiomsi._util.lazy import late_import
-from aiomsi._util.tasks import empty_context
+from aiomsi._util.tasks import create_empty_context
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.call import Call
     from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
     from aiomsi._arm.protocol.pacing.pacer import Count
-    from aiomsi._arm.protocol.pacing.stats import ArmStats
+    from aiomsi._arm.protocol.pacing.session_stats import ArmStats
     from aiomsi._clock import Clock
 
 _TOO_MANY = 429
@@ -67,7 +67,7 @@ logger = logging.getLogger("aiomsi")
 
 
 @attrs.define(eq=False, repr=False)
-class Waiter:
+class _Waiter:
     """A call that waits for its turn.
 
     Attributes:
@@ -95,7 +95,7 @@ class Waiter:
 
 
 @attrs.define(eq=False, repr=False)
-class _TaskWaiter(Waiter):
+class _TaskWaiter(_Waiter):
     """A call whose task waits.
 
     Attributes:
@@ -119,7 +119,7 @@ class _TaskWaiter(Waiter):
 
 
 @attrs.define(eq=False, repr=False)
-class TasklessWaiter(Waiter):
+class TasklessWaiter(_Waiter):
     """A call that has no task while it waits. Thousands of them have few objects for the collector.
 
     Attributes:
@@ -181,7 +181,7 @@ class CallQueue:
     closed: bool = attrs.field(default=False, init=False)
     # The waiting calls, in the order in which they came.
     _waiters: dict[_AnyWaiter, None] = attrs.field(factory=dict, init=False)
-    # One timer for all calls that wait for a connection, at the earliest `Waiter.fails_at`.
+    # One timer for all calls that wait for a connection, at the earliest `_Waiter.fails_at`.
     _connection_timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _turn_timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _turn_timer_at: float = attrs.field(default=0.0, init=False)
@@ -518,7 +518,7 @@ class CallQueue:
         return self.budget - (now - call.began - call.excused)
 
     def _end_long_waits(self, scoped: ScopedKind, now: float) -> None:
-        """After a response, end the waits of the calls that may not wait for a pause's end."""
+        """End the waits, after a response, of the calls that may not wait for a pause's end."""
         lane = self.find_lane(scoped)
         end = self.pacer.blocked_until(lane, now)
         # Each 429 of a burst prolongs the pause a little, which is no reason to check all calls.
@@ -549,7 +549,7 @@ class CallQueue:
             self._connection_timer.cancel()
         # In no context of a caller, because the timer serves the calls of others as well.
         self._connection_timer = asyncio.get_running_loop().call_at(
-            at, self._on_connection_timer, context=empty_context()
+            at, self._on_connection_timer, context=create_empty_context()
         )
 
     def _on_connection_timer(self) -> None:
@@ -594,7 +594,7 @@ class CallQueue:
         if at is not None:
             self._turn_timer_at = at
             # The caller's context would live as long as the session, if the timer's task copied it.
-            self._turn_timer = self.start(self._wait_until(at), "turns", empty_context())
+            self._turn_timer = self.start(self._wait_until(at), "turns", create_empty_context())
 
     async def _wait_until(self, at: float) -> None:
         try:
@@ -623,7 +623,7 @@ class CallQueue:
     def get_stats(self) -> ArmStats:
         """Return the statistics."""
         with late_import:
-            from aiomsi._arm.protocol.pacing.stats import summarize
+            from aiomsi._arm.protocol.pacing.session_stats import summarize
 
         unwaited = {} if self.kinds is None else self.kinds.unwaited
         return summarize(self.pacer, self.counts, unwaited, self.clock.monotonic())

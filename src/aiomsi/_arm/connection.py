@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.01
-"""A request that begins within this share of the budget counts as one that begins at once: all such
-requests have one object of time-outs in common."""
+"""Requests that begin within this share of the budget have the same time-outs, as if they began at
+once, so that they share one object of time-outs."""
 _TOKEN_AGE = 1.0
 """Seconds of a wait for a turn after which the tokens are requested again."""
 _TARDINESS = 1.0
@@ -90,8 +90,8 @@ class Connection:
         wrap_credential: returns an `OwnCredential` for a credential of another library.
         owns_credential: whether the first credential was created for this session. The session
             then closes it.
-        budget: seconds from the start of a call within which its requests must begin. The queue
-            for a connection counts too.
+        budget: seconds from the start of a call within which its requests must begin, including
+            the wait for a connection.
         clock: the source of time.
         user_agent: the `User-Agent` header.
         pacing: whether requests wait for ARM's limits; else they wait for connections only.
@@ -181,8 +181,8 @@ class Connection:
         self._id_numbers = itertools.count()
         self._at_once = _AT_ONCE * budget
         self._usual_timeout = find_timeout(budget)
-        # The text before the path of usual URLs, where that path begins, and a function that
-        # creates such an URL of its path and query.
+        # For URLs of this ARM: the text before the path, the index at which the path begins, and a
+        # function that creates a URL from path and query.
         home = URL(cloud.resource_manager, encoded=True)
         self._root = f"{home.scheme}://{home.raw_authority}/"
         self._root_end = len(self._root) - 1
@@ -236,7 +236,7 @@ class Connection:
         if not is_home or self.http is None:
             self._open()
         if options.headers is not None:
-            # The last statement that may raise stands above, because a value may be secret.
+            # No later statement raises, because a traceback would show a value that may be secret.
             headers.update(options.headers)
         return Call(
             method,
@@ -300,9 +300,7 @@ class Connection:
                     raise make_closed_error(ours=self.closed)
                 call.headers["Authorization"] = tokens[0].authorization
                 if len(tokens) > 1:
-                    call.headers[_AUXILIARY] = Secret(
-                        ", ".join(f"Bearer {other.token}" for other in tokens[1:])
-                    )
+                    call.headers[_AUXILIARY] = _join_tokens(tokens[1:])
                 spent = now - call.began - call.excused
                 timeouts = (
                     self._usual_timeout
@@ -355,14 +353,7 @@ class Connection:
                         call.method, call.url, answer.status, answer.headers, body
                     )
                 except Exception as error:  # noqa: BLE001 (aiohttp and the hooks of a user's session raise any class)
-                    if answer is None or answer.status < 500 or isinstance(error, LongBodyError):
-                        failure = self._request_error(call, error, http)
-                    else:
-                        # The status is enough for recovery.
-                        response = ArmResponse(
-                            call.method, call.url, answer.status, answer.headers, b""
-                        )
-                        answer.close()
+                    response, failure = self._salvage(call, answer, error, http)
                 finally:
                     if response is None and answer is not None:
                         answer.close()
@@ -490,6 +481,23 @@ class Connection:
         error.uncertain = why.arrived and not call.reads
         return error
 
+    def _salvage(
+        self,
+        call: Call,
+        answer: aiohttp.ClientResponse | None,
+        error: Exception,
+        http: aiohttp.ClientSession,
+    ) -> tuple[ArmResponse | None, ArmConnectionError | None]:
+        """Return a response, or the error to raise, for a request that failed with aiohttp's error.
+
+        If the status of a 5xx was received and its body was lost, the response has no body, because
+        recovery needs only the status.
+        """
+        if answer is None or answer.status < 500 or isinstance(error, LongBodyError):
+            return None, self._request_error(call, error, http)
+        answer.close()
+        return ArmResponse(call.method, call.url, answer.status, answer.headers, b""), None
+
     def _request_error(
         self, call: Call, error: Exception, http: aiohttp.ClientSession
     ) -> ArmConnectionError:
@@ -614,6 +622,11 @@ def make_closed_error(*, ours: bool) -> UsageError:
             help="Make a new one: tokens are shared, so it costs no new token",
         )
     return UsageError("the aiohttp session that this ArmSession was given is closed")
+
+
+def _join_tokens(tokens: list[AccessToken]) -> Secret:
+    """Return the value of the header with the tokens of further tenants."""
+    return Secret(", ".join(f"Bearer {token.token}" for token in tokens))
 
 
 async def _renew_tokens(

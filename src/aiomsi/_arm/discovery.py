@@ -143,8 +143,8 @@ def _parse_cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
     if not isinstance(manager, str) or not known:
         return None
     host = urlsplit(manager.rstrip("/")).netloc
-    # Microsoft's documents use the audience with ARM's host name; the list mostly begins with that
-    # of the classic API.
+    # The audience with ARM's host name is preferred, because most lists begin with the audience of
+    # the classic API.
     fitting = [one for one in known if not _is_of_another_cloud(one, manager)]
     audience = next((one for one in fitting if urlsplit(one).netloc == host), (fitting or known)[0])
     name = document.get("name")
@@ -157,7 +157,7 @@ def _parse_cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
 def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
     """Return whether a service outside of this ARM's cloud accepts tokens for this audience.
 
-    On loopback no host is foreign: an embedded ARM may have any audience.
+    An ARM on loopback may have any audience, because it is an embedded one.
     """
     host, own = _find_host(audience), _find_host(resource_manager)
     if (
@@ -172,7 +172,7 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
 
 
 def _find_host(name: str) -> str:
-    """Return the host of an audience URL; of another form, the id or host that it names."""
+    """Return the host of an audience URL, or the id or host in an audience of another form."""
     try:
         host = urlsplit(name).hostname
     except ValueError:

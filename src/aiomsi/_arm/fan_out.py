@@ -39,7 +39,7 @@ import attrs
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
-from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage, check_list
+from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames, RawPage, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
 from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope, SkippedScopes, find_scope
 from aiomsi._arm.protocol.paging import Page, PageLinks, read_page
@@ -330,7 +330,7 @@ class FanOut:
 
     async def _wait_for_room(self) -> None:
         self._wake_feeder = asyncio.get_running_loop().create_future()
-        self._be_patient()
+        self._start_timer()
         try:
             await self._wake_feeder
         finally:
@@ -378,7 +378,7 @@ class FanOut:
             self._start_or_skip(taken, call)
         else:
             self._waiting.append((taken, call))
-            self._be_patient()
+            self._start_timer()
 
     def _classify(self, taken: TakenRequest, call: Call) -> None:
         """Find the kind of a request's answers, the links of its list, and its scope."""
@@ -492,7 +492,7 @@ class FanOut:
             self.sender.connection.queue.lose(turn)
 
     def _on_held(self, call: Call) -> None:
-        """Count a call that waits for a limit; then another one may start in its place.
+        """Count a call that waits for a limit, so that another one may start in its place.
 
         The feeder starts it, because this runs in the middle of the queue's decision.
         """
@@ -518,7 +518,7 @@ class FanOut:
         self._start_more()
 
     def _settle_scope(self, taken: TakenRequest, scope: RequestScope) -> None:
-        """After a call, skip the unsent requests of its scope if its error concerns them."""
+        """Skip the unsent requests of an ended call's scope if its error concerns them."""
         unsent = self._unsent.get(scope.container, set())
         unsent.discard(taken)
         waiting: list[tuple[TakenRequest, ArmError]] = []
@@ -541,7 +541,7 @@ class FanOut:
             self._unsent.pop(scope.container, None)
 
     def _finish(self, taken: TakenRequest) -> None:
-        """Let a request, or a page of it, be given back."""
+        """Mark a request, or a page of it, as done, so that the consumer may take it."""
         self._started.pop(taken.call, None)
         taken.drop_call()
         taken.done = True
@@ -552,23 +552,23 @@ class FanOut:
         if self._outcomes[0].done:
             self._signal_consumer()
 
-    # The byte budget must not stop all further calls because some answers are slow, for example the
-    # first ones, or pages of a list that never come.
+    # The byte budget must not stop all further calls because some answers are slow or are never
+    # received.
 
-    def _be_patient(self) -> None:
+    def _start_timer(self) -> None:
         """Start the timer, if none is running. Called while calls, or the feeder, wait."""
         if self._timer is None:
             loop, answers = asyncio.get_running_loop(), self._budget.answers
-            self._timer = loop.call_later(_PATIENCE, self._lose_patience, answers)
+            self._timer = loop.call_later(_PATIENCE, self._on_timer, answers)
 
-    def _lose_patience(self, answers: int) -> None:
-        """Start more calls if no answer has come since the timer started."""
+    def _on_timer(self, answers: int) -> None:
+        """Start more calls if no answer was received since the timer started."""
         self._timer = None
         if self._budget.answers == answers:
-            self._budget.lose_patience()
+            self._budget.allow_more()
             self._start_more()
         if self._waiting or self._wake_feeder is not None:
-            self._be_patient()
+            self._start_timer()
 
     # Wake-ups
 
@@ -577,7 +577,7 @@ class FanOut:
         while self._waiting and self._budget.may_start(self._waiting[0][0].kind):
             self._start_or_skip(*self._waiting.popleft())
         if self._waiting:
-            self._be_patient()
+            self._start_timer()
         self._wake_feeder_if_room()
 
     def _wake_feeder_if_room(self) -> None:

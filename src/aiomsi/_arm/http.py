@@ -1,7 +1,4 @@
-"""The aiohttp session under an `ArmSession`.
-
-Its connections, time-outs and proxy, and the meaning of its errors.
-"""
+"""The aiohttp session of an `ArmSession`: connections, time-outs, proxy, and aiohttp's errors."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ _ROUNDED_FROM = 10.0
 _SHORTEST_WAIT = 0.1
 """In seconds; 0 would mean no limit to aiohttp."""
 _FEWEST_CONNECTIONS = 128
-"""More connections only slow a client down while ARM responds quickly."""
+"""While ARM responds quickly, a client with more connections is slower."""
 _MOST_CONNECTIONS = 1_024
 _MOST_OF_SELECT = 512
 _MAX_HEADER = 65_536
@@ -87,7 +84,7 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
 
     It has no cookies, and no `trust_env`, which would read .netrc for every request.
     """
-    # No limit: a request that waits here for a connection would be overtaken by later ones. The
+    # The connector has no limit, because later requests overtake those that wait in it. The
     # session's `CallQueue` limits the number of requests.
     connector = aiohttp.TCPConnector(limit=0, ssl=_choose_tls() if ssl is None else ssl)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
@@ -157,7 +154,7 @@ def make_request_options(
         "read_bufsize": _MAX_BUFFER,
         "max_line_size": max(_MAX_HEADER, getattr(http, "_max_line_size", 0)),
         "max_field_size": max(_MAX_HEADER, getattr(http, "_max_field_size", 0)),
-        "middlewares": None if not borrowed and _sends_once(http) else forbid_resends(http),
+        "middlewares": None if not borrowed and _disable_resends(http) else forbid_resends(http),
     }
 
 
@@ -226,11 +223,11 @@ def find_proxy(url: str) -> tuple[str | None, Mapping[str, str] | None]:
     }
 
 
-def _sends_once(http: aiohttp.ClientSession) -> bool:
+def _disable_resends(http: aiohttp.ClientSession) -> bool:
     """Turn off aiohttp's own repetitions in a session; return whether that was possible.
 
-    After a lost connection aiohttp sends a GET, HEAD, PUT or DELETE again. In this package the
-    retry rule decides about that.
+    After a lost connection aiohttp sends a GET, HEAD, PUT or DELETE again, although the retry rule
+    of the session must decide that.
     """
     # aiohttp has no public setting for it. A middleware works too, but costs every request a call.
     if not hasattr(http, "_retry_connection"):
@@ -318,8 +315,8 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
     if isinstance(error, ValueError | TypeError) and not isinstance(
         error, aiohttp.ClientPayloadError | ssl_module.SSLError
     ):
-        # aiohttp checks URL and headers before it sends. A user's session may have hooks that
-        # raise later.
+        # aiohttp checks URL and headers before it sends a request. Only the hooks of a user's
+        # session may raise these errors later.
         return borrowed
     return not isinstance(
         error,
@@ -331,7 +328,7 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
 
 
 def _is_lasting_tls(error: BaseException) -> bool:
-    """Return whether TLS failed for a reason that recurs."""
+    """Return whether TLS failed in a way in which it would fail again."""
     causes = (
         (error.os_error,)
         if isinstance(error, aiohttp.ClientConnectorError)
@@ -344,7 +341,7 @@ def _is_lasting_tls(error: BaseException) -> bool:
 
 
 def _is_cut_short(error: BaseException | None) -> bool:
-    """Return whether the connection was lost within the head of a response."""
+    """Return whether the connection was lost while the headers of a response were received."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return not isinstance(error.message, str)
     return type(error) is aiohttp.ClientConnectionError and _is_cut_short(error.__cause__)
@@ -373,10 +370,10 @@ def _get_text(error: Exception) -> str:
         if isinstance(error, aiohttp.ClientResponseError)
         else str(error)
     )
-    return _without_queries(_FOREIGN_BYTES.split(text, maxsplit=1)[0].rstrip(" :\n"))
+    return _strip_queries(_FOREIGN_BYTES.split(text, maxsplit=1)[0].rstrip(" :\n"))
 
 
-def _without_queries(text: str) -> str:
+def _strip_queries(text: str) -> str:
     """Return a text in which URLs have no query: aiohttp quotes that of a body it can't write."""
     return _QUERIES.sub(r"\1", text)
 
@@ -392,7 +389,7 @@ def make_cause(error: Exception) -> Exception | None:
         return None
     try:
         # Imported when the first request fails.
-        from aiomsi._util.foreign import without_frames
+        from aiomsi._util.foreign import strip_frames
     except (ImportError, OSError):
         # File descriptors may have run out. The raised error has the text.
         return None
@@ -400,4 +397,4 @@ def make_cause(error: Exception) -> Exception | None:
         error = aiohttp.ServerDisconnectedError(_get_text(error))
     elif isinstance(error, aiohttp.ClientPayloadError):
         error = aiohttp.ClientPayloadError(_get_text(error))
-    return without_frames(error, _without_queries)
+    return strip_frames(error, _strip_queries)

@@ -13,6 +13,7 @@ import attrs
 from aiomsi._arm.call import Call, mark_uncertain
 from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.pending_write import PendingWrite
+from aiomsi._arm.protocol.operations.operation_state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
@@ -26,7 +27,6 @@ from aiomsi._arm.protocol.operations.polling import (
     make_unreadable_error,
 )
 from aiomsi._arm.protocol.operations.sources import count_failed_poll
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.request import (
     NO_OPTIONS,
     Options,
@@ -52,10 +52,10 @@ _SHORTEST_WAIT = 0.05
 class Operation:
     """A long-running operation that ARM has accepted. It continues whether or not it is polled.
 
-    Created by `ArmSession.begin` and `ArmSession.resume`, and held by every error that ends a call
-    after ARM has accepted it. Awaiting `result` polls it, at the pace that the service requests.
-    Several waiting tasks share each poll. A cancelled wait leaves a poll under way to the next one;
-    it stops the polling and not the operation.
+    `ArmSession.begin` and `ArmSession.resume` return it, and every error that ends a call after ARM
+    has accepted it has it as `operation`. Awaiting `result` polls it, at the pace that the service
+    demands. Several waiting tasks share each poll. If a waiting task is cancelled, the operation
+    continues, no further poll is sent, and the next call of `result` uses the poll under way.
 
     Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
@@ -68,12 +68,12 @@ class Operation:
         call: Call | None = None,
     ) -> None:
         self._connection = sender.connection
-        self._progress = progress if call is None else _add_doubt(progress, call)
+        self._progress = progress if call is None else _copy_uncertain_error(progress, call)
         self._options = options
         # The request that began it; None for a resumed operation, because the state has no body.
         self._call = call
-        # Set if another request may have begun the operation. The saved state has no body to
-        # compare the resource with.
+        # Set if the operation may be another client's change. A resumed operation has none, because
+        # the saved state has no body to compare the resource with.
         self._pending = (
             None
             if call is None or call.pending_error is None
@@ -108,10 +108,10 @@ class Operation:
     def state(self) -> dict[str, Any]:
         """Return the JSON values from which `ArmSession.resume` continues, in any process.
 
-        Store them like a secret: they may have signed URLs, and hold the result once the operation
-        has ended. They lack the body of the original call. So if the response to that was lost, and
-        its resource was then being changed, a resumed `result` can't compare the resource with the
-        call, and raises the call's error at the end of the change.
+        Store them like a secret, because they may have signed URLs, and the result once the
+        operation has ended. They lack the body of the call. If the response to the call was lost,
+        and its resource was then being changed, a resumed `result` therefore can't compare the
+        resource with the call, and raises the call's error at the end of the change.
         """
         progress = self._progress
         if self._pending is not None and self._pending.is_settled(progress):
@@ -135,12 +135,11 @@ class Operation:
         Raises:
             OperationFailedError: the operation failed; with the service's reasons.
             OperationCanceledError: the operation was canceled.
-            OperationUnfinishedError: the operation did not end by the deadline. Or its state has
-                been the same for half an hour: a word that is not Azure's but sounds final, or,
-                if only the resource shows the state, means neither a change nor its end.
+            OperationUnfinishedError: the operation did not end by the deadline; or its state was
+                the same for half an hour, and is an unknown word that sounds final, or a state of
+                the resource that means neither a change nor its end.
             OperationUnreadableError: the state can't be read; the operation may continue.
-            ArmConnectionError: the state can't be read for want of a response; the operation may
-                continue.
+            ArmConnectionError: the polls had no response; the operation may continue.
 
         If the response to the call was lost and its resource was then being changed, the resource
         is compared with the call at the end of that change. If they differ, an unconditional call
@@ -165,8 +164,8 @@ class Operation:
         if earlier is not None and error.earlier is None and error.args != earlier.args:
             mark_uncertain(error, earlier)
         elif progress.outcome in (None, "succeeded") or self._pending is not None:
-            # The operation continues, even if the failed poll itself was not sent. Or it has
-            # succeeded, and its result can't be read.
+            # The operation continues, even if its failed poll was not sent, or it has succeeded and
+            # its result can't be read.
             error.uncertain = self._call is None or not self._call.reads
 
     def _outcome(self) -> Any:
@@ -265,14 +264,14 @@ class Operation:
         return self._poll_task
 
     async def _repeat(self, pending: PendingWrite) -> None:
-        """Send the call again, once: the change that was polled was another client's."""
+        """Send the call again, once, because the change that was polled was another client's."""
         connection = self._connection
         try:
             response, still_pending = await pending.repeat()
             progress = begin(
                 connection.cloud, response, self._progress.via, wall=connection.clock.wall()
             )
-            self._progress = _add_doubt(progress, pending.call)
+            self._progress = _copy_uncertain_error(progress, pending.call)
             self._pending = still_pending
         finally:
             self._responded_at = connection.clock.monotonic()
@@ -357,8 +356,8 @@ class Operation:
         return f"<Operation {self._progress!r}>"
 
 
-def _add_doubt(progress: Progress, call: Call) -> Progress:
-    """Return the progress with the call's doubt, so that the saved state has it."""
+def _copy_uncertain_error(progress: Progress, call: Call) -> Progress:
+    """Return the progress with the call's uncertain error, so that the saved state has it."""
     return attrs.evolve(
         progress, uncertain_error=call.uncertain_error, pending=call.pending_error is not None
     )

@@ -1,9 +1,8 @@
 """Lists, page by page: the next page is fetched while the caller works on the current one.
 
-`iter_pages` yields the pages of every kind of list. The prefetch task belongs to the session; it is
-cancelled when the iteration is closed, and with the session at the latest. Memory holds the
-caller's page and the next one, which is not yet decoded. So no frame here keeps a reference to a
-page while it waits for another.
+`iter_pages` yields the pages of every kind of list. The prefetch task belongs to the session. It is
+cancelled when the iteration or the session is closed. Memory holds only the caller's page and the
+next one, which is not decoded, because no frame here refers to a page while it waits for another.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ async def iter_pages(
         connection: starts the prefetch tasks.
         fetch: sends the request for the first page; None for a list without pages.
         read: decodes a page.
-        prefetch: whether a page is fetched before the caller asks for it.
+        prefetch: whether a page is fetched while the caller works on the one before it.
 
     """
     task: asyncio.Task[ArmResponse] | None = None
@@ -116,7 +115,7 @@ class ListOptions:
         next_link_name: the response's member with the link to the next page; None for the usual
             names.
         timeout: seconds for each page.
-        prefetch: whether a page is fetched before the caller asks for it.
+        prefetch: whether a page is fetched while the caller works on the one before it.
         body: the body of the POST that requests each further page; None for a GET.
         strict: whether a page without a list of items is an error, and never an empty page.
 
@@ -141,8 +140,8 @@ async def iter_list(
         if list_options.body is None
         else ("POST", Options(json=list_options.body, lists=True))
     )
-    # A list that begins with POST and goes on with GET may link to its first URL. A URL that lacks
-    # its api-version is not final.
+    # A list whose first page is requested by POST, and the others by GET, may link to its first
+    # URL. A URL without its api-version changes before it is sent.
     is_circle = call.method == method and not call.lacks_version
     links = PageLinks(sender.connection.cloud, call.url if is_circle else None)
 

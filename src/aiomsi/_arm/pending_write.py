@@ -1,8 +1,8 @@
 """Writes whose response was lost while their resource was being changed.
 
-The change may come from the write or from another client. When it ends, the resource is compared
-with the write. If they differ, an unconditional write is repeated, and any other write raises its
-error.
+The change may be that of the write or of another client. At its end the resource is compared with
+the write. If they differ, an unconditional write is repeated, and the error of any other write is
+raised.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.protocol.body import decode_body
-from aiomsi._arm.protocol.operations.state import Progress
+from aiomsi._arm.protocol.operations.operation_state import Progress
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import WriteStatus, compare
 from aiomsi._arm.sender import Sender

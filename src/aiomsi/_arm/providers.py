@@ -31,7 +31,7 @@ from aiomsi._errors import (
     ConfigurationError,
     RegistrationRequiredError,
 )
-from aiomsi._util.tasks import empty_context
+from aiomsi._util.tasks import create_empty_context
 
 _API_VERSION = "2021-04-01"
 _VERSION = re.compile(r"(?<=[?&])api-version=([^&]*)", re.IGNORECASE)
@@ -44,7 +44,8 @@ _MAX_LAG = 60.0
 _MAX_FIXES = 3
 """Registrations and other api-versions per call."""
 _MAX_LEADER_WAIT = 2.0
-"""Seconds of real time that a call waits for another subscription's look-up, maybe throttled."""
+"""Seconds of real time for which a call waits for another subscription's look-up, which may be
+throttled."""
 _MAX_REGISTRATION_REQUESTS = 3
 
 T = TypeVar("T")
@@ -62,22 +63,24 @@ class Providers:
     def __init__(self, sender: Sender, *, auto_register: bool) -> None:
         self._sender, self._connection = sender, sender.connection
         self._auto_register = auto_register
-        # By namespace and path: all subscriptions list the same versions, but some are unreadable.
+        # By namespace and path. One subscription's document is enough for all, because they list
+        # the same versions, but a subscription may be unreadable.
         self._documents: dict[str, dict[str, Any]] = {}
         self._lookups: SharedCalls[Any] = SharedCalls(sender.connection, "provider")
         # By namespace: the path of the look-up under way for all subscriptions.
         self._leading: dict[str, str] = {}
         self._registrations: SharedCalls[bool] = SharedCalls(sender.connection, "registration")
-        # By path: the time until which a registration may not yet be visible everywhere in ARM.
+        # By path: the time until which a part of ARM may not know a registration yet.
         self._lagging: dict[str, float] = {}
         # By subscription and type: listed versions that ARM refused, because they are not served
         # everywhere yet.
         self._refused: dict[tuple[str, ResourceType], set[str]] = {}
 
     async def resolve_api_version(self, call: Call, kind: ResourceType) -> None:
-        """Set the call's api-version: the newest stable one of its type that was never refused.
+        """Set the call's api-version.
 
-        Without one, the newest that was refused in other subscriptions alone; then the newest.
+        It is the newest stable version of the type among those that were never refused. If all
+        were, it is the newest one that was not refused in this subscription, or else the newest.
 
         Raises:
             ConfigurationError: the provider does not list the type.
@@ -154,8 +157,8 @@ class Providers:
     ) -> bool:
         (requested,) = _VERSION.findall(call.url)
         if requested in error.supported:
-            # The service lists the version that it refuses, as some do during their deployment. The
-            # retry rule repeats the call.
+            # The service lists the version that it refuses, which happens while the service is
+            # being deployed. The retry rule repeats the call.
             return False
         refused = self._refused.setdefault(_get_scope(call, kind), set())
         refused.add(requested)
@@ -170,7 +173,7 @@ class Providers:
         return True
 
     async def _ensure_registered(self, call: Call, error: RegistrationRequiredError) -> bool:
-        """Register the subscription, or wait for ARM to see that; return whether to repeat."""
+        """Register the subscription, or wait until ARM knows that; return whether to repeat."""
         subscription = _find_subscription(call)
         if not subscription or error.namespace is None:
             return False
@@ -179,7 +182,7 @@ class Providers:
         until = call.registered.get(key) or self._lagging.get(key, now)
         if now < until:
             call.registered = {**call.registered, key: until}
-            # Each pause is as long as the registration is old, so the pauses double.
+            # Each pause lasts as long as the time since the registration, so that pauses double.
             age = now - (until - _MAX_LAG)
             pause = min(max(age, _PAUSE), _LONGEST_PAUSE)
             await self._connection.pause(min(pause, until - now))
@@ -195,7 +198,7 @@ class Providers:
         else:
             call.fixes += 1
             call.registered = {**call.registered, key: self._lagging[key]}
-        # ARM repeats the old error for a request id that it knows.
+        # ARM repeats its old response to a request id that it knows.
         call.renew_id()
         return True
 
@@ -233,7 +236,7 @@ class Providers:
 class SharedCalls(Generic[T]):
     """Work by key, each shared by all callers that come while it is under way.
 
-    A cancelled caller does not cancel it. Each caller raises its failure.
+    If a caller is cancelled, the work continues. If the work fails, every caller raises its error.
 
     Args:
         connection: starts the tasks, and cancels them when the session is closed.
@@ -263,7 +266,7 @@ class SharedCalls(Generic[T]):
                 tracer.add_link(links)
                 shared = tracer.trace_shared(f"aiomsi.{self._name}", work, links)
             # The first caller's context variables do not apply to the other callers.
-            task = self._connection.start(shared, f"{self._name} {key}", empty_context())
+            task = self._connection.start(shared, f"{self._name} {key}", create_empty_context())
             self._tasks[key] = task
             task.add_done_callback(partial(self._on_done, key))
         await asyncio.wait([task])

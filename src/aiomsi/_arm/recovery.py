@@ -3,12 +3,12 @@
 In this order:
 
 1. a 404 for a repeated DELETE is success (`is_successful_404`);
-2. `ProviderSupport` fixes the cause: an api-version, a registration;
-3. a write may be refused because an earlier, lost request of the same call has taken effect: a GET
-   of the resource shows it;
+2. `ProviderSupport` fixes the cause, which may be an api-version or a registration;
+3. if a write conflicts with the effect of an earlier, lost request of the same call, a GET of the
+   resource shows that the call has succeeded;
 4. the rule decides whether the call is repeated;
-5. a write that ARM may have carried out is compared with the resource before it is repeated
-   (`write_check`).
+5. before a write that ARM may have carried out is repeated, a GET of the resource is compared with
+   it (`write_check`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Recovery:
     _fix: Callable[[Call, ArmError], Awaitable[bool]]
 
     async def recover(
-        self, call: Call, wrong: ArmResponse | ArmConnectionError
+        self, call: Call, failed: ArmResponse | ArmConnectionError
     ) -> ArmResponse | None:
         """Wait until the call may be sent again, and return None.
 
@@ -72,7 +72,7 @@ class Recovery:
             ArmError: the response is an error, and the call is not repeated.
 
         """
-        error = wrong if isinstance(wrong, ArmConnectionError) else self._make_error(call, wrong)
+        error = failed if isinstance(failed, ArmConnectionError) else self._make_error(call, failed)
         attempt = self._count_attempt(call, error)
         if isinstance(error, ArmError):
             if is_successful_404(
@@ -87,11 +87,11 @@ class Recovery:
         if attempt.doubtful:
             call.uncertain_error = error
         elif call.uncertain_error is not None and attempt.status in _CONFLICTING:
-            found = await self._find_own_write(call, error)
-            if found is not None:
-                return found
-        again = decide_retry(attempt, self._rule)
-        if again is None or not await self._wait(call, again):
+            resource = await self._find_own_write(call, error)
+            if resource is not None:
+                return resource
+        decision = decide_retry(attempt, self._rule)
+        if decision is None or not await self._wait(call, decision):
             if (
                 isinstance(error, ArmError)
                 and error.status in (429, 503)
@@ -103,9 +103,9 @@ class Recovery:
                     "a larger ArmRetry(total_budget=...) or timeout= lets the call wait for that"
                 )
             raise call.mark_uncertain(error)
-        return await self._compare(call, error) if again.check_first else None
+        return await self._compare(call, error) if decision.check_first else None
 
-    async def _wait(self, call: Call, again: RetryDecision) -> bool:
+    async def _wait(self, call: Call, decision: RetryDecision) -> bool:
         """Wait before the next request; return False if the call ends before that."""
         connection = self._connection
         if connection.is_closed:
@@ -113,10 +113,10 @@ class Recovery:
         if call.refused_ticket is not None:
             # The next request waits for the limit in the queue, before all others.
             return connection.queue.may_wait(call, call.refused_ticket.lane)
-        if call.until is not None and _read_loop_time() + again.delay >= call.until:
+        if call.until is not None and _read_loop_time() + decision.delay >= call.until:
             return False
         try:
-            await connection.pause(again.delay)
+            await connection.pause(decision.delay)
         except UsageError as error:
             raise call.mark_uncertain(error) from None
         return True
@@ -153,7 +153,7 @@ class Recovery:
         )
         left = None if call.until is None else call.until - _read_loop_time()
         if call.bulk and call.refused_ticket is not None and isinstance(error, ArmError):
-            # The budget of a bulk call does not count the pause after its 429, which lies ahead.
+            # The budget of a bulk call excludes the pause after a 429, which has not begun yet.
             elapsed -= error.retry_after or 0.0
         if isinstance(error, ArmError):
             return make_attempt(
@@ -177,11 +177,11 @@ class Recovery:
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> ArmResponse | None:
         """Return the resource if the write took effect; None if the call may be repeated."""
-        found, look = await self._read_resource(call, error)
-        if look is not None and found in (WriteStatus.DONE, WriteStatus.RUNNING):
-            return _convert_response(call, found, look, error)
-        if found is None or not call.is_repeatable:
-            if found is not None:
+        status, resource = await self._read_resource(call, error)
+        if resource is not None and status in (WriteStatus.DONE, WriteStatus.RUNNING):
+            return _convert_response(call, status, resource, error)
+        if status is None or not call.is_repeatable:
+            if status is not None:
                 error.add_note(
                     "An earlier attempt of this call may have done it: "
                     "the resource, read afterwards, is not as it was sent"
@@ -193,21 +193,21 @@ class Recovery:
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> ArmResponse | None:
         """Return the resource if an earlier request of the call changed it, or is changing it."""
-        found, look = await self._read_resource(call, error)
-        if look is None or found not in (WriteStatus.DONE, WriteStatus.RUNNING):
+        status, resource = await self._read_resource(call, error)
+        if resource is None or status not in (WriteStatus.DONE, WriteStatus.RUNNING):
             return None
-        return _convert_response(call, found, look, call.mark_uncertain(error))
+        return _convert_response(call, status, resource, call.mark_uncertain(error))
 
     async def _read_resource(
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> tuple[WriteStatus, ArmResponse] | tuple[None, None]:
-        """GET the resource, with repetitions by the rule; return None if that fails in time."""
+        """GET the resource, repeated by the rule; return a pair of None if no GET succeeds."""
         while True:
             failure: ArmError | ArmConnectionError
             try:
-                look = self._connection.prepare("GET", call.url)
+                check = self._connection.prepare("GET", call.url)
                 # The GET is a request of this call, so the same time limits apply.
-                look.began, look.until, look.timed, look.excused, look.bulk = (
+                check.began, check.until, check.timed, check.excused, check.bulk = (
                     call.began,
                     call.until,
                     call.timed,
@@ -215,10 +215,10 @@ class Recovery:
                     call.bulk,
                 )
                 try:
-                    response = await self._connection.send_once(look)
+                    response = await self._connection.send_once(check)
                 finally:
-                    call.excused = look.excused
-                    call.waited += look.waited
+                    call.excused = check.excused
+                    call.waited += check.waited
             except ArmConnectionError as no_answer:
                 failure = no_answer
             except AiomsiError as no_token:
@@ -229,25 +229,25 @@ class Recovery:
                     return compare(
                         call.method, call.sent, response.status, decode_body(response)
                     ), response
-                failure = self._make_error(look, response)
+                failure = self._make_error(check, response)
             call.failed_checks += 1
-            again = decide_retry(self._describe(call, failure, "GET"), self._rule)
-            if again is None or not await self._wait(call, again):
+            decision = decide_retry(self._describe(call, failure, "GET"), self._rule)
+            if decision is None or not await self._wait(call, decision):
                 error.add_note(f"Whether it was carried out could not be looked up: {failure}")
                 return None, None
 
 
 def _convert_response(
-    call: Call, found: WriteStatus, look: ArmResponse, error: ArmError | ArmConnectionError
+    call: Call, status: WriteStatus, resource: ArmResponse, error: ArmError | ArmConnectionError
 ) -> ArmResponse:
     """Turn the response to a GET of the resource into the call's response."""
-    call.pending_error = error if found is WriteStatus.RUNNING else None
+    call.pending_error = error if status is WriteStatus.RUNNING else None
     if call.method != "DELETE":
-        return attrs.evolve(look, method=call.method)
+        return attrs.evolve(resource, method=call.method)
     # The status with which a service responds to a DELETE.
-    if found is WriteStatus.DONE:
-        return attrs.evolve(look, method="DELETE", status=204, body=b"")
-    return attrs.evolve(look, method="DELETE", status=202)
+    if status is WriteStatus.DONE:
+        return attrs.evolve(resource, method="DELETE", status=204, body=b"")
+    return attrs.evolve(resource, method="DELETE", status=202)
 
 
 def _read_loop_time() -> float:

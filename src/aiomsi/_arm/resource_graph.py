@@ -13,8 +13,7 @@ from functools import partial
 from typing import Any
 
 from aiomsi._arm.pager import FetchPage, Items, PageResult, iter_pages
-from aiomsi._arm.protocol.paging import PageLinks
-from aiomsi._arm.protocol.queries import (
+from aiomsi._arm.protocol.graph_queries import (
     QUERY_PATH,
     QUERY_VERSION,
     RowCount,
@@ -23,6 +22,7 @@ from aiomsi._arm.protocol.queries import (
     shrink_page,
     sort_query,
 )
+from aiomsi._arm.protocol.paging import PageLinks
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_quota_wait
@@ -111,8 +111,8 @@ class _Rows:
         self._url = build_url(self._connection.cloud, "POST", QUERY_PATH, Options(QUERY_VERSION))
         self._timeout = timeout
         self._bodies = iter(bodies)
-        # Of the present query, set by `next_query`: the body for the next page; the tokens so far;
-        # the rows so far; and until the first page is read, the body as it was before the sorting.
+        # `next_query` sets these for the present query: the body for the next page, the tokens so
+        # far, the rows so far, and, until the first page is read, the body without the added order.
         self._body: Mapping[str, Any]
         self._tokens: PageLinks
         self._count: RowCount
@@ -173,7 +173,7 @@ class _Rows:
                 self._body = self._other_body(error)
 
     async def _wait_for_quota(self, wait: float) -> None:
-        """Wait for the quota, unless the page's time-out or the rule's budget would be over."""
+        """Wait for the quota, if the page's time-out or the rule's budget is longer than that."""
         if wait < (self._connection.budget if self._timeout is None else self._timeout):
             logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
             await self._connection.pause(wait)
@@ -200,8 +200,8 @@ class _Rows:
             )
             return smaller
         if error.status == 400 and self._unsorted is not None:
-            # The table lacks the column `id`, or the query is wrong. A wrong query must fail with
-            # the caller's text in the error.
+            # The table lacks the column `id`, or the query is wrong. The caller's query is sent, so
+            # that the error of a wrong query quotes the caller's text.
             body, self._unsorted = self._unsorted, None
             return body
         raise error

@@ -90,7 +90,7 @@ class Sender:
 
         """
         if isinstance(error, UsageError):
-            # The session was closed, which the caller must see first.
+            # The session was closed: that error is raised, and its help quotes the earlier one.
             raise call.mark_uncertain(error) from None
         uncertain.add_note(f"It could not be sent again: {error}")
         raise call.mark_uncertain(uncertain) from uncertain.__cause__
@@ -117,24 +117,22 @@ class Sender:
         raise call.mark_uncertain(late) from TimeoutError()
 
     async def _recover(
-        self, call: Call, wrong: ArmResponse | ArmConnectionError
+        self, call: Call, failed: ArmResponse | ArmConnectionError
     ) -> ArmResponse | None:
         """Return the response that ends the call, or None to send the call again."""
         try:
             from aiomsi._arm.recovery import Recovery
         except (ImportError, OSError) as failure:
-            # No file can be opened, for example because file descriptors ran out. The error of
-            # the request must still be raised.
-            if isinstance(wrong, ArmConnectionError):
-                raise call.mark_uncertain(wrong) from wrong.__cause__
-            why = (
-                f"status {wrong.status}, and the module for its recovery can't be loaded: {failure}"
-            )
-            error = self.connection.no_response_error(call, why)
+            # The module can't be read, for example because file descriptors ran out. The error of
+            # the request must be raised nevertheless.
+            if isinstance(failed, ArmConnectionError):
+                raise call.mark_uncertain(failed) from failed.__cause__
+            text = f"the module for its recovery can't be loaded: {failure}"
+            error = self.connection.no_response_error(call, f"status {failed.status}, and {text}")
             # With any other status the service has refused the request.
-            error.uncertain = error.uncertain and wrong.status in TEMPORARY_STATUSES
+            error.uncertain = error.uncertain and failed.status in TEMPORARY_STATUSES
             raise call.mark_uncertain(error) from None
-        return await Recovery(self.connection, self.rule, self._fix).recover(call, wrong)
+        return await Recovery(self.connection, self.rule, self._fix).recover(call, failed)
 
     async def _fix(self, call: Call, error: ArmError) -> bool:
         return await self.provider_support.fix(call, error)

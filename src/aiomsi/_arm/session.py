@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.pager import Items
     from aiomsi._arm.protocol.attempts import ArmAttempt
     from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
-    from aiomsi._arm.protocol.pacing.stats import ArmStats
+    from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 
 _MOST_AUXILIARY = 3
 _OPERATIONS = ("reads", "writes", "deletes")
@@ -105,7 +105,7 @@ class ArmSession(Verbs):
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
         time = SYSTEM_CLOCK if clock is None else clock
-        rule = _never_repeat if retry is None else retry
+        rule = _refuse_repetition if retry is None else retry
         self._connection = Connection(
             cloud=choose_cloud(cloud, MaskedMapping(os.environ)),
             given_credentials=(
@@ -149,7 +149,7 @@ class ArmSession(Verbs):
         It is a value that later calls do not change.
         """
         with late_import:
-            from aiomsi._arm.protocol.pacing.stats import ArmStats
+            from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 
         # Absent before the first call.
         queue = getattr(self._connection, "queue", None)
@@ -236,10 +236,11 @@ class ArmSession(Verbs):
         """Yield every row of an Azure Resource Graph query, of every page.
 
         Args:
-            kql: the query, for example ``"Resources | project id, name, location"``. Pages of
-                an unsorted query may repeat rows and miss others: one that has only ``where``,
-                ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
-                ``limit`` and the like keep Resource Graph from paging: stop reading instead.
+            kql: the query, for example ``"Resources | project id, name, location"``. The pages of
+                an unsorted query may repeat rows and miss others. Therefore a query that has only
+                ``where``, ``extend`` and ``project``, and whose rows have the ``id``, is sorted by
+                ``id``. Resource Graph does not page a query with ``limit``, ``take``, ``sample`` or
+                ``top``: stop reading instead.
             subscriptions: the ids of any number of subscriptions to search. Without any scope, the
                 query covers all subscriptions that the identity can read.
             management_groups: the names of management groups to search.
@@ -293,12 +294,12 @@ class ArmSession(Verbs):
                 outcomes. If the consumer is slow, no more are sent.
             ordered: yield the outcomes in the order of the requests, with the same `limit`.
             on_error: ``"collect"`` yields errors as outcomes. ``"raise"`` raises the first one.
-                ``"skip-scope"`` yields them, too, and after an error that concerns a subscription
-                or management group as a whole, requests of the same kind in it that have not been
-                sent yet are not sent: their outcomes have that error, and `skipped` is true. The
-                same kind means the same method and the same path except for names.
+                ``"skip-scope"`` yields them, too. After an error that applies to a subscription or
+                management group as a whole, unsent requests of the same kind in it are not sent:
+                their outcomes have that error, and `skipped` is true. The same kind means the same
+                method and the same path except for names.
             max_bytes: the budget, in bytes, for answers that are under way or not yet yielded. The
-                size of an answer is learned from those before it; if answers are large, fewer calls
+                size of an answer is estimated from earlier answers; if these are large, fewer calls
                 are under way.
             api_version: the api-version of the paths that are passed as text.
 
@@ -311,7 +312,7 @@ class ArmSession(Verbs):
         """
         with late_import:
             from aiomsi._arm.fan_out import iter_outcomes
-            from aiomsi._arm.protocol.bulk.options import FanOutOptions
+            from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions
 
         options = FanOutOptions(limit, on_error, max_bytes, api_version, ordered)
         return iter_outcomes(self._sender, self._make_call, requests, options)
@@ -354,7 +355,7 @@ class ArmSession(Verbs):
         """
         with late_import:
             from aiomsi._arm.fan_out import iter_lists
-            from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames
+            from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames
 
         _check_names(item_name, next_link_name)
         _check_next_method(next_method)
@@ -481,7 +482,7 @@ def _check_rate(rate: object) -> Mapping[str, float]:
     return {name: float(value) for name, value in rate.items()}
 
 
-def _never_repeat(attempt: ArmAttempt) -> None:
+def _refuse_repetition(attempt: ArmAttempt) -> None:
     """Repeat no call."""
 
 
@@ -502,8 +503,8 @@ def _make_credential(clock: Clock | None) -> OwnCredential:
 def _wrap(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     """Return an `OwnCredential`, through which all calls share a foreign credential's tokens."""
     with late_import:
-        from aiomsi._credentials.base import SlotCredential
         from aiomsi._credentials.shared import SessionCredential
+        from aiomsi._credentials.slot_credential import SlotCredential
 
     if isinstance(credential, SlotCredential) and not credential.is_overridden:
         return credential

@@ -26,7 +26,7 @@ from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
-    from aiomsi._arm.protocol.operations.state import FinalStateVia
+    from aiomsi._arm.protocol.operations.operation_state import FinalStateVia
 
     OnProgress: TypeAlias = Callable[[Operation], object]
 else:

@@ -12,8 +12,8 @@ import click
 
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._cli.arguments import parse_headers, parse_params, read_body, read_text
-from aiomsi._cli.options import EXIT_CODES, CommandSession, Target, arm_options, format_epilog
-from aiomsi._cli.output import print_body, print_head, print_json, print_line, say
+from aiomsi._cli.options import EXIT_CODES, CommandSession, Target, add_arm_options, format_epilog
+from aiomsi._cli.output import print_body, print_head, print_json, print_line, print_message
 from aiomsi._errors import SAFE_METHODS, AiomsiError, ArmError, ConfigurationError, ServiceError
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
 
@@ -27,7 +27,7 @@ _PATH_NOTE = (
 )
 
 
-def _path_options(command: _Command) -> _Command:
+def _add_path_options(command: _Command) -> _Command:
     """Add PATH, and the options that belong to it."""
     for decorate in (
         click.option(
@@ -49,7 +49,7 @@ def _path_options(command: _Command) -> _Command:
     return command
 
 
-def _timeout_option(text: str) -> Callable[[_Command], _Command]:
+def _make_timeout_option(text: str) -> Callable[[_Command], _Command]:
     return click.option(
         "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help=text
     )
@@ -67,9 +67,9 @@ _table_option = click.option(
         exit_codes=_PATH_NOTE,
     )
 )
-@_path_options
-@_timeout_option("Seconds for the whole call.")
-@arm_options
+@_add_path_options
+@_make_timeout_option("Seconds for the whole call.")
+@add_arm_options
 @click.option("--include", is_flag=True, help="Print status and headers to stderr.")
 def get(
     path: str,
@@ -111,10 +111,10 @@ def get(
         exit_codes=_PATH_NOTE,
     ),
 )
-@_path_options
-@_timeout_option("Seconds for each page.")
+@_add_path_options
+@_make_timeout_option("Seconds for each page.")
 @_table_option
-@arm_options
+@add_arm_options
 def list_items(
     path: str,
     api_version: str | None,
@@ -157,9 +157,9 @@ def list_items(
     metavar="NAME",
     help="A management group to search; may be repeated.",
 )
-@_timeout_option("Seconds for each page.")
+@_make_timeout_option("Seconds for each page.")
 @_table_option
-@arm_options
+@add_arm_options
 def query(
     kql: str,
     subscriptions: Sequence[str],
@@ -249,7 +249,7 @@ async def _forward(
     )
 )
 @click.argument("method")
-@_path_options
+@_add_path_options
 @click.option(
     "--body",
     metavar="JSON",
@@ -263,8 +263,10 @@ async def _forward(
     metavar="NAME:VALUE",
     help="A request header; may be repeated.",
 )
-@_timeout_option("Seconds for the call and its operation; an operation then continues unwatched.")
-@arm_options
+@_make_timeout_option(
+    "Seconds for the call and its operation; an operation then continues unwatched."
+)
+@add_arm_options
 def request(
     method: str,
     path: str,
@@ -325,7 +327,7 @@ async def _change(target: Target, method: str, path: str, options: dict[str, Any
             with OperationProgress(operation) as progress:
                 result = await operation.result(deadline=left, on_progress=progress.show)
     except asyncio.CancelledError:
-        say(doubt)
+        print_message(doubt)
         raise
     if result is not None:
         print_json(result)

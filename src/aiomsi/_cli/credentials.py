@@ -16,7 +16,7 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, RequestedIdentity
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.secret import MaskedMapping
 
 EXAMPLE = "azure.identity.aio:AzureCliCredential"
@@ -100,7 +100,7 @@ def _import(name: str) -> object:
     try:
         return importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 (any code may run in a module of the user's)
-        why = f"{type(error).__name__}: {without_secrets(str(error))}"
+        why = f"{type(error).__name__}: {strip_secrets(str(error))}"
         missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
     package = _PACKAGES.get((missing or "").partition(".")[0])
     hint = (

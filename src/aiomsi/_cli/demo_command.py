@@ -44,7 +44,7 @@ def demo(context: click.Context, /, calls: int, compare: bool, limit: int | None
     """
     if context.invoked_subcommand is not None:
         return
-    from aiomsi._cli.demo.run import run
+    from aiomsi._cli.demo.steps import run
 
     run(make_console(), calls=calls, compare=compare, limit=limit)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import click
 from click.exceptions import Exit
 
-from aiomsi._cli.options import Target, arm_options, format_epilog
+from aiomsi._cli.options import Target, add_arm_options, format_epilog
 from aiomsi._errors import ConfigurationError
 
 _EXIT_CODES = (
@@ -31,7 +31,7 @@ _EXIT_CODES = (
     metavar="ID",
     help="Read this subscription too, and explain a refusal.",
 )
-@arm_options
+@add_arm_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(subscription: str | None, target: Target, as_json: bool) -> None:
     """Check the host, the token and ARM, and print each finding with its remedy.

@@ -252,7 +252,7 @@ def emulator(
         _add_troubles(azure, seed)
     secure = bool(tls or tls_names or certificate or authority)
     try:
-        with _terminable(), _started(azure):
+        with _catch_end_signals(), _start(azure):
             lines = format_environment(azure, kind, secure=secure, shell=shell)
             click.echo("\n".join(lines))
             click.echo(
@@ -338,11 +338,11 @@ def format_environment(
     variables = azure.environment if kind == "imds" else azure.hosts[kind].environment
     if secure:
         variables = {**variables, **azure.trust}
-    line = assignment_writer(shell, sys.platform)
+    line = choose_assignment_writer(shell, sys.platform)
     lines = [line(*variable) for variable in variables.items()]
     if not secure:
         return lines
-    comment = _COMMENTS[shell or _default_shell(sys.platform)]
+    comment = _COMMENTS[shell or _choose_shell(sys.platform)]
     arguments = azure.client_arguments
     return [
         *lines,
@@ -364,7 +364,7 @@ def find_longest_sleep(platform: str) -> float:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _catch_end_signals() -> Iterator[None]:
     """Raise KeyboardInterrupt on SIGTERM and Ctrl-Break as on Ctrl-C, for the block."""
     before = {
         number: signal.signal(number, signal.default_int_handler) for number in list_end_signals()
@@ -377,7 +377,7 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _started(azure: EmbeddedAzure) -> Iterator[None]:
+def _start(azure: EmbeddedAzure) -> Iterator[None]:
     """Run the embedded Azure for the block.
 
     Raises:
@@ -401,7 +401,7 @@ def _started(azure: EmbeddedAzure) -> Iterator[None]:
         azure.stop()
 
 
-def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], str]:
+def choose_assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], str]:
     """Return the function that writes an assignment for the shell.
 
     Args:
@@ -409,10 +409,10 @@ def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], 
         platform: a value of `sys.platform`.
 
     """
-    return _SHELLS[shell or _default_shell(platform)]
+    return _SHELLS[shell or _choose_shell(platform)]
 
 
-def _default_shell(platform: str) -> str:
+def _choose_shell(platform: str) -> str:
     return "powershell" if platform == "win32" else "sh"
 
 

@@ -30,7 +30,7 @@ from aiomsi._cli.doctor_command import doctor
 from aiomsi._cli.emulator import emulator
 from aiomsi._cli.inventory.command import inventory
 from aiomsi._cli.options import format_epilog
-from aiomsi._cli.output import say, to_line
+from aiomsi._cli.output import print_message, to_line
 from aiomsi._cli.phrases import translate
 from aiomsi._cli.token_command import token
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
@@ -43,12 +43,12 @@ class _Commands(click.Group):
     """A group that ends quietly if its output has no reader, as `head` ends a command."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        with _ending_quietly():
+        with _exit_quietly():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _ending_quietly():
+            with _exit_quietly():
                 return super().invoke(ctx)
         except click.UsageError as error:
             # click's parser does not know the command whose arguments it reads.
@@ -58,7 +58,7 @@ class _Commands(click.Group):
 
 
 @contextmanager
-def _ending_quietly(system: str = os.name) -> Iterator[None]:
+def _exit_quietly(system: str = os.name) -> Iterator[None]:
     """Turn a broken pipe in the block into the exit code of a process that SIGPIPE ends.
 
     SIGPIPE itself stays ignored, because it would also end the process for a lost connection.
@@ -90,21 +90,21 @@ def _discard(*streams: TextIO) -> None:
 )
 @click.version_option(VERSION, message="%(prog)s %(version)s")
 @click.pass_context
-def commands(context: click.Context) -> None:
+def run_commands(context: click.Context) -> None:
     """Managed-identity tokens and Azure Resource Manager, from the command line."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 for _command in (demo, doctor, token, get, list_items, query, request, inventory, emulator):
-    commands.add_command(_command)
+    run_commands.add_command(_command)
 
 
 class _LogHandler(logging.Handler):
     """Prints the library's log to stderr, for example that a limit of ARM is waited for."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(translate(self.format(record)))
+        print_message(translate(self.format(record)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,7 +140,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         # click returns an exit code for --help, --version and `Exit` only; a command that returns
         # has succeeded.
-        code = commands.main(
+        code = run_commands.main(
             arguments, prog_name="aiomsi", standalone_mode=False, windows_expand_args=False
         )
     except (click.Abort, KeyboardInterrupt):
@@ -152,7 +152,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(
             2 if isinstance(error, ConfigurationError) else 1,
             translate(str(error.args[0])),
-            _advice(error),
+            _list_advice(error),
         )
     except MissingExtraError as error:
         return _fail(2, str(error))
@@ -165,13 +165,13 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _fail(code: int, summary: str, advice: str = "") -> int:
     """Print the error and the advice, a line each, and return the exit code."""
-    say(summary)
+    print_message(summary)
     if advice:
         click.echo(to_line(advice), err=True)
     return code
 
 
-def _advice(error: AiomsiError) -> str:
+def _list_advice(error: AiomsiError) -> str:
     """Return the service's details, the notes, and the next step."""
     parts = [*_list_details(error), *getattr(error, "__notes__", ())]
     if isinstance(error, ForeignHostError):

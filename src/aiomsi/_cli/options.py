@@ -14,7 +14,7 @@ from aiomsi._arm.call import Call
 from aiomsi._arm.protocol.request import Options
 from aiomsi._arm.session import ArmSession
 from aiomsi._cli.credentials import EXAMPLE, CredentialSource, load_credential
-from aiomsi._cli.output import say
+from aiomsi._cli.output import print_message
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.detect import HOSTS
@@ -38,7 +38,7 @@ def format_epilog(*examples: str, exit_codes: str = EXIT_CODES) -> str:
     )
 
 
-def arm_options(command: _Command) -> _Command:
+def add_arm_options(command: _Command) -> _Command:
     """Add the options for cloud and credential; the command receives a `Target`."""
 
     @click.option(
@@ -48,7 +48,7 @@ def arm_options(command: _Command) -> _Command:
         show_default=True,
         help="The Azure cloud.",
     )
-    @_credential_options
+    @_add_credential_options
     @functools.wraps(command)
     def with_target(cloud: str, source: CredentialSource, **others: Any) -> Any:
         return command(target=Target(_CLOUDS[cloud], source), **others)
@@ -56,7 +56,7 @@ def arm_options(command: _Command) -> _Command:
     return with_target  # type: ignore[return-value]
 
 
-def _credential_options(command: _Command) -> _Command:
+def _add_credential_options(command: _Command) -> _Command:
     """Add the options for the credential; the command receives a `CredentialSource`."""
 
     @functools.wraps(command)
@@ -148,4 +148,4 @@ class CommandSession(ArmSession):
         call, self._call = self._call, None
         if call is not None and call.kind is not None and not call.lacks_version:
             version = call.url.partition("api-version=")[2].partition("&")[0]
-            say(f"api-version {version} was looked up for {call.kind}")
+            print_message(f"api-version {version} was looked up for {call.kind}")

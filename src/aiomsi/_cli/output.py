@@ -40,7 +40,7 @@ def make_console(*, stderr: bool = False) -> Console:
     )
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Print a line to stderr."""
     # By `err=True` click would bypass rich, which puts the line above a live display.
     click.echo(f"aiomsi: {to_line(text)}", file=sys.stderr)
@@ -114,10 +114,10 @@ def print_head(response: ArmResponse) -> None:
 
 def _mask(value: str) -> str:
     """Mask the queries of the URLs in a header, because a query may hold ARM's signature."""
-    return _WORD.sub(lambda word: _without_query(word[0]), value)
+    return _WORD.sub(lambda word: _strip_query(word[0]), value)
 
 
-def _without_query(word: str) -> str:
+def _strip_query(word: str) -> str:
     scheme = word.find("://")
     query = word.find("?", scheme)
     return word if scheme < 0 or query < 0 else f"{word[:query]}?***"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aiomsi._cli.output import make_console, say, to_line
+from aiomsi._cli.output import make_console, print_message, to_line
 
 _FIRST = ("name", "type", "kind", "location", "resourceGroup")
 _TECHNICAL = frozenset({"etag", "managedBy", "resourceGuid", "subscriptionId", "tenantId"})
@@ -64,7 +64,7 @@ def print_table(items: list[Any], *, chosen: bool, console: Console | None = Non
     known = dict.fromkeys(name for row in rows for name in row)
     left_out = [name for name in known if name not in shown]
     ending = f"; columns left out: {', '.join(left_out)}" if left_out else ""
-    say(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}{ending}")
+    print_message(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}{ending}")
 
 
 def flatten(item: object) -> dict[str, Any]:

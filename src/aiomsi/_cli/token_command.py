@@ -10,7 +10,7 @@ from datetime import datetime
 import click
 
 from aiomsi._cli.credentials import CredentialSource
-from aiomsi._cli.options import Target, arm_options, format_epilog
+from aiomsi._cli.options import Target, add_arm_options, format_epilog
 from aiomsi._cli.output import print_json, to_line
 from aiomsi._cli.phrases import translate
 from aiomsi._tokens.access_token import AccessToken
@@ -33,7 +33,7 @@ _CLAIMS = {
     show_default="Azure Resource Manager",
     help="The resource that the token is for.",
 )
-@arm_options
+@add_arm_options
 @click.option("--show-token", is_flag=True, help="Print the token itself too. It is a secret.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def token(resource: str | None, target: Target, show_token: bool, as_json: bool) -> None:

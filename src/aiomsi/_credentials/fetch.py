@@ -36,8 +36,8 @@ from aiomsi._hosts.base import (
     read_object,
     read_request_id_header,
 )
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
+from aiomsi._hosts.local_causes import EXHAUSTED, find_local_cause, read_error_number
+from aiomsi._hosts.response_body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
@@ -45,7 +45,7 @@ from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.jitter import Uniform
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import SecretBytes
@@ -134,10 +134,13 @@ class _Deadline(RunningTimeout):
         queued: seconds of waiting for a turn among the slots of the host.
         held: seconds of waiting, included in `queued`, because of the host's `Retry-After`.
         gated: seconds of waiting at a host-wide gate.
+        connected: whether a request had a connection to the host.
+        gone: whether a response was a 410.
 
     """
 
     queued = held = gated = 0.0
+    connected = gone = False
 
 
 class _DroppedError(Exception):
@@ -180,7 +183,8 @@ class TokenFetch:
     async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
         """Return a token, or the failure to fetch one.
 
-        It is one long function, because each further one would delay all cold tokens a little.
+        It is long, because each further function before the first request would delay all cold
+        tokens a little.
         """
         loop = asyncio.get_running_loop()
         timeouts = aiohttp.ClientTimeout(
@@ -207,7 +211,7 @@ class TokenFetch:
                     auto_decompress=False,
                 ) as http,
             ):
-                connected, gone, blocked = False, False, 0
+                blocked = 0
                 while True:
                     number, turn = number + 1, HostTurn()
                     request = self.host.build_request(self.resource, fetch_request)
@@ -226,22 +230,9 @@ class TokenFetch:
                     if failed.loop_blocked and blocked < _MOST_BLOCKED:
                         number, blocked = number - 1, blocked + 1
                         continue
-                    self._hold_off(failed)
-                    connected, gone = connected or failed.connected, gone or failed.status == 410
-                    attempt = Attempt(
-                        number,
-                        self._elapsed(began, deadline),
-                        failed.status,
-                        failed.problem.transient,
-                        failed.retry_after,
-                        connected,
-                        gone,
-                        deadline.gated,
-                    )
-                    delay = decide_delay(attempt, self.policy, self.uniform)
+                    delay = self._decide_delay(failed, number, began, deadline)
                     if delay is None:
                         break
-                    deadline.reschedule(get_deadline(attempt, self.policy) - attempt.elapsed)
                     await self.clock.sleep(delay)
         except HeldOffError:
             return make_held_off_failure(f"{self.host.kind} {self.resource}")
@@ -250,6 +241,32 @@ class TokenFetch:
         finally:
             deadline.timer.cancel()
         return self._failure(failed, number, self._elapsed(began, deadline))
+
+    def _decide_delay(
+        self, failed: _FailedAttempt, number: int, began: float, deadline: _Deadline
+    ) -> float | None:
+        """Return the seconds until the next request, or None after the last one.
+
+        Hold off the host's other slots if the response has a `Retry-After`, and move the deadline,
+        which a host that responds, or returns 410, has later.
+        """
+        self._hold_off(failed)
+        deadline.connected |= failed.connected
+        deadline.gone |= failed.status == 410
+        attempt = Attempt(
+            number,
+            self._elapsed(began, deadline),
+            failed.status,
+            failed.problem.transient,
+            failed.retry_after,
+            deadline.connected,
+            deadline.gone,
+            deadline.gated,
+        )
+        delay = decide_delay(attempt, self.policy, self.uniform)
+        if delay is not None:
+            deadline.reschedule(get_deadline(attempt, self.policy) - attempt.elapsed)
+        return delay
 
     def _elapsed(self, began: float, deadline: _Deadline) -> float:
         """Return the seconds that count towards the fetch's deadline."""
@@ -496,14 +513,14 @@ def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     if isinstance(error, _DroppedError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        text = without_secrets(str(error.certificate_error))
+        text = strip_secrets(str(error.certificate_error))
         problem = TokenError(f"the server's certificate is not accepted: {text}", help=_CERTIFICATE)
         return _FailedAttempt(problem, connected=False)
     connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     words = type(error).__name__
     # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
-        words = f"{words}: {without_secrets(str(error))}"
+        words = f"{words}: {strip_secrets(str(error))}"
     cause = find_local_cause(read_error_number(error))
     if cause is not None and (cause.kind == EXHAUSTED or not connected):
         problem = TokenError(f"{cause.message} ({words})", transient=True, help=cause.help)

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from aiomsi._hosts.base import FileRequest, TokenError
-from aiomsi._hosts.network import EXHAUSTED, find_local_cause, read_error_number
+from aiomsi._hosts.local_causes import EXHAUSTED, find_local_cause, read_error_number
 from aiomsi._util.compat import OPEN_FLAGS
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.secret import SecretBytes
 
 _ANY_LINK = OPEN_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
@@ -137,4 +137,4 @@ def _refuse(
 
 def _show_path(path: str) -> str:
     """Return a path for a message; a response may have named it."""
-    return without_secrets("".join(char if char.isprintable() else "?" for char in path))[:300]
+    return strip_secrets("".join(char if char.isprintable() else "?" for char in path))[:300]

@@ -11,8 +11,8 @@ from weakref import WeakSet
 from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import parse_resource
-from aiomsi._credentials.base import SlotCredential, refuse_claims
 from aiomsi._credentials.fetch import TokenFetch
+from aiomsi._credentials.slot_credential import SlotCredential, refuse_claims
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import describe_choice
 from aiomsi._hosts.detect import make_host

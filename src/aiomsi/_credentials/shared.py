@@ -14,8 +14,8 @@ import attrs
 
 from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._clouds import same_audience
-from aiomsi._credentials.base import SlotCredential, refuse_claims
+from aiomsi._clouds import normalize_audience
+from aiomsi._credentials.slot_credential import SlotCredential, refuse_claims
 from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
@@ -172,7 +172,7 @@ class SharedCredential(SlotCredential):
         if not scopes or not all(map(_is_scope, scopes)):
             _refuse_scopes(scopes)
         name = f"{self._shared.inner.name} {self._label(key)}"
-        audiences, users = tuple(map(same_audience, scopes)), WeakSet[object]((self,))
+        audiences, users = tuple(map(normalize_audience, scopes)), WeakSet[object]((self,))
         backoff = self._shared.backoffs.setdefault((audiences, tenant_id), HostBackoff())
         make = partial(
             Slot,

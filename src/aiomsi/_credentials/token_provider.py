@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from aiomsi._clouds import parse_resource
-from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.shared import SharedCredential
+from aiomsi._credentials.slot_credential import SlotCredential
 
 
 def token_provider(

@@ -46,14 +46,14 @@ from aiomsi._errors import (
     TokenUnavailableError,
 )
 from aiomsi._hosts.base import parse_retry_after
-from aiomsi._hosts.times import parse_number
+from aiomsi._hosts.token_times import parse_number
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, HostTurn
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import Secret, read_secret
 
@@ -256,7 +256,7 @@ async def _close(leave: Callable[[], Awaitable[object]], name: str) -> None:
         async with asyncio.timeout(_CLOSING):
             await leave()
     except Exception as error:  # noqa: BLE001 (the token must not be lost)
-        text = without_secrets(f"{type(error).__name__}: {error}")
+        text = strip_secrets(f"{type(error).__name__}: {error}")
         logger.warning("%s: the credential that it made could not be closed: %s", name, text)
 
 
@@ -333,7 +333,7 @@ class WrappedFetch:
         kind, cls = (
             ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
         )
-        message, own = without_secrets(text), get_public_class(type(error))
+        message, own = strip_secrets(text), get_public_class(type(error))
         return Failure(
             own if own in _KEPT else cls,
             "throttled" if status == 429 else kind,

@@ -23,10 +23,10 @@ from aiomsi._hosts.base import (
     read_error,
     read_object,
 )
-from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint
+from aiomsi._hosts.endpoint_host import EndpointHost, add_query, check_endpoint
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 DEFAULT_ENDPOINT = "http://localhost:40342/metadata/identity/oauth2/token"
@@ -156,14 +156,14 @@ class AzureArc(EndpointHost):
         found = _CHALLENGE.fullmatch(header)
         path = "" if found is None else (found[1] or found[2]).strip()
         if not path or not path.isprintable():
-            shown = without_secrets(header)[:_MAX_SHOWN]
+            shown = strip_secrets(header)[:_MAX_SHOWN]
             return TokenError(
                 f"the 401 names no key file: WWW-Authenticate is {shown!r}, not "
                 "'Basic realm=<path>'",
                 help=_NOT_AGENT,
             )
         if (defect := self._find_defect(path)) is not None:
-            shown = without_secrets(path)[:_MAX_SHOWN]
+            shown = strip_secrets(path)[:_MAX_SHOWN]
             return TokenError(f"the key file {shown!r} {defect}, and is not read", help=_NOT_AGENT)
         return FileRequest(path, self.directory, ".key", MOST_KEY_BYTES, _PURPOSE, _MEMBER)
 
@@ -194,7 +194,7 @@ class AzureArc(EndpointHost):
                 help=_OTHER_IDENTITY,
             )
         if str(echoed[0]).lower() != wanted.lower():
-            other = without_secrets(str(echoed[0]))[:_MAX_SHOWN]
+            other = strip_secrets(str(echoed[0]))[:_MAX_SHOWN]
             return TokenError(
                 f"the token is for {kind} {other}, not for {wanted}", help=_OTHER_IDENTITY
             )

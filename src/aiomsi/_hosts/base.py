@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from aiomsi._hosts.identity import RequestedIdentity
-from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
+from aiomsi._hosts.token_times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 _MOST_TEXT = 300
@@ -323,7 +323,7 @@ def _read_expiry(
 
 def _quote(value: object) -> str:
     """Return a non-secret field of a response, quoted and shortened."""
-    text = without_secrets(
+    text = strip_secrets(
         str(value) if isinstance(value, int | float | str) else type(value).__name__
     )
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
@@ -337,7 +337,7 @@ def compare_client_id(
         return result
     if result.client_id.lower() == wanted.lower():
         return result
-    echoed = without_secrets(result.client_id)[:_MAX_QUOTED]
+    echoed = strip_secrets(result.client_id)[:_MAX_QUOTED]
     return TokenError(f"the token is for client_id {echoed}, not for {wanted}", help=remedy)
 
 
@@ -360,13 +360,13 @@ def read_request_id(document: Mapping[str, Any] | None) -> str | None:
     inner = document.get("error")
     document = inner if isinstance(inner, dict) else document
     found = document.get("correlationId") or document.get("CorrelationId")
-    return without_secrets(found)[:_MAX_QUOTED] if isinstance(found, str) else None
+    return strip_secrets(found)[:_MAX_QUOTED] if isinstance(found, str) else None
 
 
 def read_request_id_header(headers: Mapping[str, str]) -> str | None:
     """Return the id of the request in the headers of a response, None without one."""
     found = headers.get("x-ms-request-id")
-    return None if found is None else without_secrets(found)[:_MAX_QUOTED]
+    return None if found is None else strip_secrets(found)[:_MAX_QUOTED]
 
 
 def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
@@ -374,7 +374,7 @@ def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
     if document is None and b"access_token" in body:
         return None, "the response is broken JSON with a token in it, and is not shown"
     if document is None:
-        text = without_secrets(body[: 4 * _MOST_TEXT].decode("utf-8", "replace"))
+        text = strip_secrets(body[: 4 * _MOST_TEXT].decode("utf-8", "replace"))
         return None, text[:_MOST_TEXT] or "the response has no body"
     inner = document.get("error")
     if isinstance(inner, dict):
@@ -382,5 +382,5 @@ def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
     names = ("error_description", "message", "Message", "ExceptionMessage")
     found = next((value for name in names if (value := document.get(name))), None)
-    text = without_secrets(str(found)) if found else "the response has no error text"
-    return (None if code is None else without_secrets(str(code))), text
+    text = strip_secrets(str(found)) if found else "the response has no error text"
+    return (None if code is None else strip_secrets(str(code))), text

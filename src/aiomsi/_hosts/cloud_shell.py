@@ -6,7 +6,7 @@ Source: https://learn.microsoft.com/azure/cloud-shell/msi-authorization
 import attrs
 
 from aiomsi._hosts.base import HostSetting, TokenRequest
-from aiomsi._hosts.endpoint import EndpointHost, check_endpoint, make_form_request, refuse_id
+from aiomsi._hosts.endpoint_host import EndpointHost, check_endpoint, make_form_request, refuse_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import SecretBytes
 

@@ -11,7 +11,13 @@ from aiomsi._hosts.base import (
     TokenRequest,
     compare_client_id,
 )
-from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header, refuse_id
+from aiomsi._hosts.endpoint_host import (
+    EndpointHost,
+    add_query,
+    check_endpoint,
+    read_header,
+    refuse_id,
+)
 from aiomsi._hosts.identity import read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse

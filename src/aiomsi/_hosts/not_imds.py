@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiomsi._hosts.base import TokenHttpResponse
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.secret import SecretBytes
 
 _MAX_SHOWN = 160
@@ -47,7 +47,7 @@ def describe_impostor(
     if 300 <= response.status < 400:
         target = response.headers.get("Location", "").partition("?")[0]
         return (
-            f"it redirects to {without_secrets(target)[:_MAX_SHOWN]}"
+            f"it redirects to {strip_secrets(target)[:_MAX_SHOWN]}"
             if target
             else "it redirects, which IMDS never does"
         )
@@ -108,4 +108,4 @@ def _describe_body(response: TokenHttpResponse) -> str:
 
 def _shorten(text: str) -> str:
     printable = "".join(char if char.isprintable() else " " for char in html.unescape(text))
-    return without_secrets(printable)[:_MAX_SHOWN]
+    return strip_secrets(printable)[:_MAX_SHOWN]

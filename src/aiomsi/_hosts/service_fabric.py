@@ -12,7 +12,13 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import HostSetting, TokenRequest
-from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header, refuse_id
+from aiomsi._hosts.endpoint_host import (
+    EndpointHost,
+    add_query,
+    check_endpoint,
+    read_header,
+    refuse_id,
+)
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import Secret, SecretBytes
 

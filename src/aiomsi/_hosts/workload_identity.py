@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from aiomsi._clouds import mask_url, same_audience, split_endpoint
+from aiomsi._clouds import mask_url, normalize_audience, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     FileRequest,
@@ -17,7 +17,7 @@ from aiomsi._hosts.base import (
     TokenRequest,
     compare_client_id,
 )
-from aiomsi._hosts.endpoint import EndpointHost, make_form_request, refuse_id
+from aiomsi._hosts.endpoint_host import EndpointHost, make_form_request, refuse_id
 from aiomsi._hosts.identity import RequestedIdentity, read_client_id
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -192,5 +192,5 @@ def make_scope(resource: str) -> str:
     convention has not: Entra registers both forms, and ARM accepts the tokens of both.
     """
     scope = f"{resource.removesuffix('/')}/.default"
-    is_arm = same_audience(scope) != scope
+    is_arm = normalize_audience(scope) != scope
     return scope if is_arm else f"{resource}/.default"

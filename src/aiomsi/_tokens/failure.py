@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from aiomsi._errors import CredentialError, TokenUnavailableError
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -83,7 +83,7 @@ def make_unexpected_failure(error: Exception) -> Failure:
     return Failure(
         TokenUnavailableError,
         "unexpected",
-        f"the fetch of a token failed with {type(error).__name__}: {without_secrets(str(error))}",
+        f"the fetch of a token failed with {type(error).__name__}: {strip_secrets(str(error))}",
     )
 
 

@@ -17,7 +17,7 @@ from aiomsi._tokens.host_limits import (
     RequestLimits,
     get_request_delay,
 )
-from aiomsi._util.compat import after_fork_in_child
+from aiomsi._util.compat import call_after_fork
 from aiomsi._util.running_time import RunningTimeout
 
 
@@ -165,9 +165,9 @@ def _pause_timeouts() -> Iterator[None]:
 _all: weakref.WeakSet[HostBackoff] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     for each in list(_all):
         each._after_fork()  # noqa: SLF001 (one module)
 
 
-after_fork_in_child(_after_fork)
+call_after_fork(_reset_after_fork)

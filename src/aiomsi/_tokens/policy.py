@@ -5,7 +5,7 @@ import math
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._util.deprecation import renamed_fields
+from aiomsi._util.deprecation import rename_fields
 
 _FORMER_NAMES = {
     "late": "late_before_expiry",
@@ -38,7 +38,7 @@ _FORMER_NAMES = {
 }
 
 
-@renamed_fields(_FORMER_NAMES)
+@rename_fields(_FORMER_NAMES)
 @attrs.frozen(eq=False, repr=False)
 class RefreshPolicy:
     """When a token is refreshed, when callers wait for that, and how long a fetch may take.

@@ -59,7 +59,7 @@ from aiomsi._tokens.token import (
     TokenResponse,
     get_freshness,
 )
-from aiomsi._util.compat import after_fork_in_child
+from aiomsi._util.compat import call_after_fork
 from aiomsi._util.jitter import Uniform
 from aiomsi._util.lazy import late_import
 
@@ -443,9 +443,9 @@ _of_the_parent: list[object] = []
 """Keeps the parent's tasks in a forked child, so that asyncio does not report them as destroyed."""
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     for slot in list(_slots):
         slot._after_fork()  # noqa: SLF001 (one module)
 
 
-after_fork_in_child(_after_fork)
+call_after_fork(_reset_after_fork)

@@ -10,7 +10,7 @@ from aiomsi._clock import Clock
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.slot import Slot
-from aiomsi._util.compat import after_fork_in_child
+from aiomsi._util.compat import call_after_fork
 
 _SHARED = "aiomsi"
 
@@ -113,8 +113,8 @@ def _get_shared(clock: Clock) -> _Shared:
 _locks = [threading.RLock()]
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     _locks[0] = threading.RLock()
 
 
-after_fork_in_child(_after_fork)
+call_after_fork(_reset_after_fork)

@@ -13,8 +13,8 @@ from aiomsi._tokens.token import (
     Now,
     Token,
     TokenResponse,
-    date_token,
     get_freshness,
+    make_token,
 )
 from aiomsi._util.jitter import Uniform
 
@@ -208,7 +208,7 @@ def apply_response(
         )
     again = response.secret == request.rejected
     same_again = again or (state.token is not None and response.secret == state.token.token)
-    token = date_token(response, now, same_again=same_again, policy=policy, uniform=uniform)
+    token = make_token(response, now, same_again=same_again, policy=policy, uniform=uniform)
     reissued = None
     if request.rejected is not None or request.claims is not None:
         before = state.reissued
@@ -267,7 +267,7 @@ def _is_repeated(
     if request.claims is not None:
         return (
             before.claims == request.claims
-            or (is_soon and _differ_in_times(before.claims, request.claims))
+            or (is_soon and _differs_in_times(before.claims, request.claims))
             or (again and before.rejected == request.rejected)
         )
     return before.rejected == request.rejected and (again or is_soon)
@@ -357,7 +357,7 @@ def apply_challenge(
     if reissued is not None and now.monotonic < reissued.until:
         # A host that has just returned the same token for other claims does not support claims.
         ignores_claims = token is not None and reissued.same and reissued.rejected == token.token
-        is_repeated = reissued.repeated and _differ_in_times(reissued.claims, claims)
+        is_repeated = reissued.repeated and _differs_in_times(reissued.claims, claims)
         if reissued.claims == claims or ignores_claims or is_repeated:
             return None
     held = state.request.rejected if state.token is None else state.token.token
@@ -397,10 +397,10 @@ def covers_claims(request: FetchRequest, claims: str) -> bool:
     Source:
     https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
     """
-    return _differ_in_times(request.claims, claims)
+    return _differs_in_times(request.claims, claims)
 
 
-def _differ_in_times(one: str | None, other: str) -> bool:
+def _differs_in_times(one: str | None, other: str) -> bool:
     """Return whether two claims differ in their times only, or not at all."""
     return one is not None and _parse_without_times(one) == _parse_without_times(other)
 

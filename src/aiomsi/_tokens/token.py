@@ -176,7 +176,7 @@ def draw_refresh_delay(
     return response.life * share * uniform(1 - policy.refresh_jitter, 1 + policy.refresh_jitter)
 
 
-def date_token(
+def make_token(
     response: TokenResponse, now: Now, *, same_again: bool, policy: RefreshPolicy, uniform: Uniform
 ) -> Token:
     """Create the token of a response that was received at `now`."""

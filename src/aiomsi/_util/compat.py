@@ -12,7 +12,7 @@ OPEN_FLAGS: int = sum(
 translation of line ends."""
 
 
-def after_fork_in_child(function: Callable[[], None]) -> None:
+def call_after_fork(function: Callable[[], None]) -> None:
     """Register a function that every forked child calls; without `fork`, it has no effect."""
     register = getattr(os, "register_at_fork", None)
     if register is not None:

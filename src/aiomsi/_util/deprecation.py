@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 _Class = TypeVar("_Class", bound=type)
 
 
-def renamed_fields(names: Mapping[str, str]) -> Callable[[_Class], _Class]:
+def rename_fields(names: Mapping[str, str]) -> Callable[[_Class], _Class]:
     """Return a class decorator that accepts former field names as keywords and as attributes.
 
     The warning points to the line that uses the former name. The wrapper runs only when an instance

@@ -25,7 +25,7 @@ def _compile_secrets() -> re.Pattern[str]:
     return re.compile(_SECRETS, re.IGNORECASE | re.VERBOSE | re.ASCII)
 
 
-def without_secrets(text: str) -> str:
+def strip_secrets(text: str) -> str:
     """Return foreign text on one line, shortened, with every likely secret masked."""
     # Shortened first, so that the time is bounded, with room for a secret across the cut.
     line = " ".join(text[: 2 * _MAX_TEXT].split())
@@ -38,7 +38,7 @@ def _mask(match: re.Match[str]) -> str:
     return f"{match['before'] or match['name'] or match['user'] or ''}***"
 
 
-def without_frames(error: BaseException, clean: Callable[[str], str] = str) -> Exception:
+def strip_frames(error: BaseException, clean: Callable[[str], str] = str) -> Exception:
     """Return a stand-in for a foreign error, to be chained in its place.
 
     It has the error's class and text but no traceback, because the locals of its frames, and the
@@ -52,7 +52,7 @@ def without_frames(error: BaseException, clean: Callable[[str], str] = str) -> E
 
     """
     try:
-        text = without_secrets(clean(str(error)))
+        text = strip_secrets(clean(str(error)))
     except Exception:  # noqa: BLE001 (any code may run in the `__str__` of a foreign class)
         text = ""
     return _rebuild(type(error), text, _read_numbers(error))
@@ -67,7 +67,7 @@ def _rebuild(cls: type[BaseException], text: str, numbers: dict[str, int]) -> Ex
     if issubclass(cls, Exception):
         try:
             key: Any = cls
-            stand_in: Exception = _stand_in_class(key).__new__(_stand_in_class(key))
+            stand_in: Exception = _make_stand_in_class(key).__new__(_make_stand_in_class(key))
             stand_in.args = (text,)
             for name, number in numbers.items():
                 setattr(stand_in, name, number)
@@ -79,7 +79,7 @@ def _rebuild(cls: type[BaseException], text: str, numbers: dict[str, int]) -> Ex
 
 
 @lru_cache(maxsize=128)
-def _stand_in_class(cls: Any) -> Any:
+def _make_stand_in_class(cls: Any) -> Any:
     def __str__(self: BaseException) -> str:  # noqa: N807 (it becomes a method)
         return str(self.args[0])
 

@@ -52,7 +52,7 @@ def loads(data: bytes, content_type: str | None = None) -> Any:
         # Not JSON, or JSON that the fast decoder does not accept.
         pass
     try:
-        return _decode_text(_text(data, content_type))
+        return _decode_text(_convert_to_text(data, content_type))
     except RecursionError:
         msg = "the JSON is nested too deeply"
         raise ValueError(msg) from None
@@ -68,7 +68,7 @@ def get_member(document: object, name: str, default: Any = None) -> Any:
     return next((value for key, value in document.items() if key.lower() == folded), default)
 
 
-def _text(data: bytes, content_type: str | None) -> str:
+def _convert_to_text(data: bytes, content_type: str | None) -> str:
     """Return the text of a JSON document."""
     try:
         return data.decode(json.detect_encoding(data), "surrogatepass").lstrip("\ufeff")

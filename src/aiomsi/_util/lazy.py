@@ -48,7 +48,7 @@ def name_by_package(package: str, values: Iterable[object]) -> None:
             value.__module__ = package
 
 
-def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
+def import_late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
     """Return a package's `__getattr__`; `homes` maps each late name to its module.
 
     Source: https://peps.python.org/pep-0562/

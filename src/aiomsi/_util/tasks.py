@@ -54,7 +54,7 @@ def retrieve(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def empty_context() -> contextvars.Context:
+def create_empty_context() -> contextvars.Context:
     """Return a context that is empty except for the caller's suppression of tracing."""
     context = contextvars.Context()
     if TRACING in sys.modules:

@@ -17,11 +17,11 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from aiomsi._credentials.base import SlotCredential
+from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi.integrations._dask.shard import RunConfig
 from aiomsi.inventory._assemble import assemble
-from aiomsi.inventory._extras import needs_extra
+from aiomsi.inventory._extras import require_extra
 from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._parts.owner import OwnerFile
@@ -94,8 +94,8 @@ def inventory(
         place, owner, credential, dict(session or {}), storage_options, retry_failed, max_age
     )
     _check_sendable(config)
-    with needs_extra("dask", "an inventory on a Dask cluster"):
-        from aiomsi.integrations._dask.run import ClusterRun
+    with require_extra("dask", "an inventory on a Dask cluster"):
+        from aiomsi.integrations._dask.cluster_run import ClusterRun
     _check_client(client)
     with start_blocking_portal() as portal:
         arm = portal.call(config.open_session)

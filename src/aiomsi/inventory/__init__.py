@@ -11,7 +11,7 @@ from aiomsi._util import lazy as _late
 if TYPE_CHECKING:
     from aiomsi.inventory._assemble import assemble, read_manifest
     from aiomsi.inventory._diff import Difference, KnownScopes, compare_rows, find_known_scopes
-    from aiomsi.inventory._errors import EmptyInventoryError, IncompleteInventoryError
+    from aiomsi.inventory._incomplete import EmptyInventoryError, IncompleteInventoryError
     from aiomsi.inventory._manifest import Manifest, OutputFile
     from aiomsi.inventory._parts.folder import open_plan, read_plan
     from aiomsi.inventory._plan.counts import Counts, Drift
@@ -33,9 +33,9 @@ else:
         "Counts": "_plan.counts",
         "Difference": "_diff",
         "Drift": "_plan.counts",
-        "EmptyInventoryError": "_errors",
+        "EmptyInventoryError": "_incomplete",
         "Filters": "_plan.filters",
-        "IncompleteInventoryError": "_errors",
+        "IncompleteInventoryError": "_incomplete",
         "InventoryRows": "_rows",
         "KnownScopes": "_diff",
         "Manifest": "_manifest",
@@ -57,7 +57,7 @@ else:
         "run_shard": "_run",
         "write_report": "_report.write",
     }
-    __getattr__ = _late.late(__name__, _HOMES)
+    __getattr__ = _late.import_late(__name__, _HOMES)
 
 __all__ = [
     "COLUMNS",

@@ -1,4 +1,4 @@
-"""`reads`: the errors of JSON values that this package did not write. No I/O."""
+"""`check_documents`: the errors of JSON values that this package did not write. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNREADABLE = (KeyError, TypeError, AttributeError, ValueError)
 Read = Callable[[type[T], Mapping[str, Any]], T]
 
 
-def reads(described: str) -> Callable[[Read[T]], Read[T]]:
+def check_documents(described: str) -> Callable[[Read[T]], Read[T]]:
     """Return a decorator of a `from_json`, which raises ConfigurationError for foreign values.
 
     Args:

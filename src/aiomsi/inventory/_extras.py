@@ -20,7 +20,7 @@ def make_extra_error(extra: str, text: str) -> ConfigurationError:
 
 
 @contextmanager
-def needs_extra(extra: str, purpose: str) -> Iterator[None]:
+def require_extra(extra: str, purpose: str) -> Iterator[None]:
     """Turn an ImportError of the block into the error of `make_extra_error`."""
     try:
         yield

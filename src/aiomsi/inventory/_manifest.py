@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aiomsi._version import VERSION
-from aiomsi.inventory._documents import reads
+from aiomsi.inventory._documents import check_documents
 from aiomsi.inventory._plan.counts import Drift, find_drift
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
@@ -173,7 +173,7 @@ class Manifest:
         }
 
     @classmethod
-    @reads("manifest")
+    @check_documents("manifest")
     def from_json(cls, document: Mapping[str, Any]) -> Manifest:
         """Return the manifest that `to_json` returned.
 

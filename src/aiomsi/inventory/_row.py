@@ -102,28 +102,28 @@ def make_row(item: object, context: RowContext) -> Row:
     state = get("provisioningState") or _get(properties, "provisioningState")
     return {
         "id": id_,
-        "name": _text(get("name")) or segments[-1],
+        "name": _keep_text(get("name")) or segments[-1],
         "type": find_type(segments, get("type")),
-        "kind": _text(get("kind")) or None,
+        "kind": _keep_text(get("kind")) or None,
         "location": normalize_location(get("location")),
         "subscription_id": context.subscription_id,
         "subscription_name": context.subscription_name,
         "tenant_id": context.tenant_id,
         "resource_group": find_group(segments),
         "tags": _make_tags(get("tags")),
-        "sku_name": _text(_get(sku, "name")),
+        "sku_name": _keep_text(_get(sku, "name")),
         "sku": sku or None,
         "plan": get("plan") or None,
-        "managed_by": _text(get("managedBy")) or None,
-        "identity_type": _text(_get(identity, "type")),
+        "managed_by": _keep_text(get("managedBy")) or None,
+        "identity_type": _keep_text(_get(identity, "type")),
         "identity": identity or None,
         "zones": _make_zones(get("zones")),
         "extended_location": get("extendedLocation") or None,
         "created_time": normalize_time(get("createdTime") or _get(system, "createdAt")),
         "changed_time": normalize_time(get("changedTime") or _get(system, "lastModifiedAt")),
-        "provisioning_state": _text(state),
+        "provisioning_state": _keep_text(state),
         "system_data": system or None,
-        "etag": _text(get("etag")),
+        "etag": _keep_text(get("etag")),
         "properties": properties or None,
         "parent_id": find_parent(segments),
         "api_version": context.api_version,
@@ -211,7 +211,7 @@ def _get(document: object, name: str) -> object:
     return document.get(name) if isinstance(document, dict) else None
 
 
-def _text(value: object) -> str | None:
+def _keep_text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 

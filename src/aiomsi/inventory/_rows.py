@@ -14,8 +14,8 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import ConfigurationError
 from aiomsi._tracing import trace_items
 from aiomsi._util import json
-from aiomsi.inventory._errors import IncompleteInventoryError
 from aiomsi.inventory._formats.locations import Location
+from aiomsi.inventory._incomplete import IncompleteInventoryError
 from aiomsi.inventory._manifest import Manifest, make_manifest
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._parts.lock import lock_folder

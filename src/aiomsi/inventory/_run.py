@@ -10,7 +10,7 @@ import attrs
 
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._tracing import traced
+from aiomsi._tracing import trace_calls
 from aiomsi.inventory._formats.locations import Location, open_place
 from aiomsi.inventory._formats.remote import is_azure
 from aiomsi.inventory._parts.folder import PartFolder, is_reusable
@@ -18,7 +18,7 @@ from aiomsi.inventory._parts.thread import PartThread
 from aiomsi.inventory._plan.plan import Plan
 from aiomsi.inventory._plan.scopes import Scope, ScopeResult
 from aiomsi.inventory._row import Source
-from aiomsi.inventory._sources.graph.run import read_graph
+from aiomsi.inventory._sources.graph.reader import read_graph
 from aiomsi.inventory._sources.lists import read_lists
 from aiomsi.inventory._sources.observer import Observer
 from aiomsi.inventory._sources.reading import RowRules
@@ -47,7 +47,7 @@ class Resume:
     max_age: float | None = None
 
 
-@traced("inventory.run_shard")
+@trace_calls("inventory.run_shard")
 async def run_shard(
     arm: ArmSession,
     plan: Plan,

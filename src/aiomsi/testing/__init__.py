@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from aiomsi.testing._arm.controls import EmbeddedArm
     from aiomsi.testing._arm.tenant.group_controls import EmbeddedManagementGroups
     from aiomsi.testing._azure import EmbeddedAzure
-    from aiomsi.testing._clock import ManualClock
     from aiomsi.testing._hosts.app_service import EmbeddedAppService
     from aiomsi.testing._hosts.azure_arc import EmbeddedAzureArc
     from aiomsi.testing._hosts.cloud_shell import EmbeddedCloudShell
-    from aiomsi.testing._hosts.controls import EmbeddedImds
     from aiomsi.testing._hosts.embedded_host import EmbeddedHost
     from aiomsi.testing._hosts.embedded_hosts import EmbeddedHosts
     from aiomsi.testing._hosts.entra import EmbeddedWorkloadIdentity
     from aiomsi.testing._hosts.machine_learning import EmbeddedMachineLearning
+    from aiomsi.testing._hosts.metadata_controls import EmbeddedImds
     from aiomsi.testing._hosts.service_fabric import EmbeddedServiceFabric
     from aiomsi.testing._limits.arm_limits import (
         ArmBucket,
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
     )
     from aiomsi.testing._limits.graph_controls import EmbeddedGraph
     from aiomsi.testing._limits.throttle import ArmUsage
+    from aiomsi.testing._manual_clock import ManualClock
     from aiomsi.testing._server.faults import Fault, Hold
-    from aiomsi.testing._server.limits import ImdsLimits
+    from aiomsi.testing._server.imds_limits import ImdsLimits
     from aiomsi.testing._server.request_log import (
         HOST_KINDS,
         Counts,
@@ -64,7 +64,7 @@ else:
         "EmbeddedGraph": "_limits.graph_controls",
         "EmbeddedHost": "_hosts.embedded_host",
         "EmbeddedHosts": "_hosts.embedded_hosts",
-        "EmbeddedImds": "_hosts.controls",
+        "EmbeddedImds": "_hosts.metadata_controls",
         "EmbeddedMachineLearning": "_hosts.machine_learning",
         "EmbeddedManagementGroups": "_arm.tenant.group_controls",
         "EmbeddedServiceFabric": "_hosts.service_fabric",
@@ -75,8 +75,8 @@ else:
         "HOST_KINDS": "_server.request_log",
         "HostCounts": "_server.request_log",
         "Identity": "_state.azure_state",
-        "ImdsLimits": "_server.limits",
-        "ManualClock": "_clock",
+        "ImdsLimits": "_server.imds_limits",
+        "ManualClock": "_manual_clock",
         "MissingExtraError": "_state.tokens",
         "OperationView": "_state.operation_store",
         "OtherClient": "_limits.arm_limits",
@@ -86,7 +86,7 @@ else:
         "Subscription": "_state.azure_state",
     }
 
-    __getattr__ = _late.late(__name__, _HOMES)
+    __getattr__ = _late.import_late(__name__, _HOMES)
 
     def __dir__():
         return list(__all__)

@@ -21,21 +21,21 @@ from aiomsi.testing._arm.app import Arm
 from aiomsi.testing._arm.call import ArmState
 from aiomsi.testing._arm.controls import EmbeddedArm
 from aiomsi.testing._former_names import FormerNames
-from aiomsi.testing._hosts.controls import EmbeddedImds
 from aiomsi.testing._hosts.embedded_hosts import EmbeddedHosts, check_kinds
 from aiomsi.testing._hosts.host_maker import HostMaker
 from aiomsi.testing._hosts.imds import ImdsProtocol
 from aiomsi.testing._hosts.imds_limiter import ImdsLimiter
+from aiomsi.testing._hosts.metadata_controls import EmbeddedImds
 from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._limits.arm_limits import ArmLimits
 from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.counter import call_in_loop
 from aiomsi.testing._server.faults import FaultQueue
-from aiomsi.testing._server.limits import ImdsLimits
+from aiomsi.testing._server.http_service import HttpService, ServiceContext
+from aiomsi.testing._server.imds_limits import ImdsLimits
 from aiomsi.testing._server.request_log import RECORDED, Counts, RecordedRequest, RequestLog
+from aiomsi.testing._server.server_thread import Port
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import HttpService, ServiceContext
-from aiomsi.testing._server.thread import Port
 from aiomsi.testing._server.tls import Certificates, PemFiles
 from aiomsi.testing._state.azure_state import (
     DEFAULT_SUBSCRIPTION_ID,

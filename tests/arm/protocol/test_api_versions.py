@@ -96,7 +96,7 @@ def test_a_path_may_name_no_type(path: str) -> None:
     assert find_resource_type(path) is None
 
 
-def document(**types: list[str]) -> dict[str, object]:
+def make_document(**types: list[str]) -> dict[str, object]:
     return {
         "resourceTypes": [
             {"resourceType": name.replace("__", "/"), "apiVersions": known}
@@ -105,7 +105,7 @@ def document(**types: list[str]) -> dict[str, object]:
     }
 
 
-COMPUTE = document(
+COMPUTE = make_document(
     virtualMachines=["2024-11-01", "2025-01-01-preview", "2024-07-01"],
     virtualMachines__extensions=["2019-12-01"],
     locations__usages=["2018-05-05-preview", "2017-03-30-beta"],
@@ -136,9 +136,9 @@ def test_arms_types_are_listed_with_or_without_subscription(name: str) -> None:
     own = find_resource_type("/subscriptions/s/resourcegroups/g/moveResources")
     assert own is not None
     assert find_versions(
-        document(**{name: ["2021-04-01"], "subscriptions": ["2022-12-01"]}), own
+        make_document(**{name: ["2021-04-01"], "subscriptions": ["2022-12-01"]}), own
     ) == ("2021-04-01",)
-    assert find_versions(document(subscriptions=["2022-12-01"]), own) == ("2022-12-01",)
+    assert find_versions(make_document(subscriptions=["2022-12-01"]), own) == ("2022-12-01",)
 
 
 @pytest.mark.parametrize(

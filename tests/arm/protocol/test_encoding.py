@@ -12,7 +12,7 @@ from aiomsi._arm.protocol.encoding import CutBodyError, LongBodyError, decode_co
 TEXT = b'{"name": "DevTest"}' * 50
 
 
-def raw(text: bytes) -> bytes:
+def deflate_raw(text: bytes) -> bytes:
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(text) + packer.flush()
 
@@ -21,11 +21,11 @@ PACKED = [
     ("gzip", gzip.compress(TEXT, mtime=0)),
     ("X-GZip", gzip.compress(TEXT, mtime=0)),
     ("deflate", zlib.compress(TEXT)),
-    ("deflate", raw(TEXT)),
+    ("deflate", deflate_raw(TEXT)),
 ]
 
 
-def unpacked(
+def unpack(
     body: bytes,
     encoding: str | None = None,
     *,
@@ -43,14 +43,14 @@ def unpacked(
 
 @pytest.mark.parametrize(("encoding", "body"), PACKED)
 def test_a_whole_body_is_unpacked(encoding: str, body: bytes) -> None:
-    assert unpacked(body, encoding) == TEXT
+    assert unpack(body, encoding) == TEXT
 
 
 @pytest.mark.parametrize(("encoding", "body"), PACKED)
 def test_a_body_cut_anywhere_is_an_error(encoding: str, body: bytes) -> None:
     for keep in range(len(body)):
         with pytest.raises(CutBodyError) as raised:
-            unpacked(body[:keep], encoding)
+            unpack(body[:keep], encoding)
         assert raised.value.rest == b""
 
 
@@ -58,49 +58,49 @@ def test_a_body_cut_anywhere_is_an_error(encoding: str, body: bytes) -> None:
 def test_an_error_counts_without_its_whole_body(status: int) -> None:
     packed = gzip.compress(TEXT, mtime=0)
     for keep in range(len(packed)):
-        assert TEXT.startswith(unpacked(packed[:keep], "gzip", status=status))
-    assert unpacked(packed[:-8], "gzip", status=status) == TEXT
-    assert unpacked(b"no gzip", "gzip", status=status) == b""
-    assert unpacked(b"no brotli", "br", status=status) == b""
+        assert TEXT.startswith(unpack(packed[:keep], "gzip", status=status))
+    assert unpack(packed[:-8], "gzip", status=status) == TEXT
+    assert unpack(b"no gzip", "gzip", status=status) == b""
+    assert unpack(b"no brotli", "br", status=status) == b""
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", "utf-8", "aws-chunked"])
 def test_a_body_without_a_packing_is_left_alone(encoding: str | None) -> None:
-    assert unpacked(TEXT, encoding) == TEXT
+    assert unpack(TEXT, encoding) == TEXT
 
 
 def test_encodings_are_taken_off_in_reverse() -> None:
-    assert unpacked(gzip.compress(zlib.compress(TEXT)), "deflate, gzip") == TEXT
-    assert unpacked(gzip.compress(b""), "deflate, gzip") == b""
+    assert unpack(gzip.compress(zlib.compress(TEXT)), "deflate, gzip") == TEXT
+    assert unpack(gzip.compress(b""), "deflate, gzip") == b""
 
 
 def test_a_file_of_several_members_and_padding_is_one_body() -> None:
     assert (
-        unpacked(gzip.compress(TEXT, mtime=0) + gzip.compress(b"more") + b"\0\0", "gzip")
+        unpack(gzip.compress(TEXT, mtime=0) + gzip.compress(b"more") + b"\0\0", "gzip")
         == TEXT + b"more"
     )
     with pytest.raises(CutBodyError, match="was cut"):
-        unpacked(gzip.compress(TEXT, mtime=0) + gzip.compress(b"more")[:-1], "gzip")
+        unpack(gzip.compress(TEXT, mtime=0) + gzip.compress(b"more")[:-1], "gzip")
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress"])
 def test_an_encoding_that_was_not_accepted_is_an_error(encoding: str) -> None:
     with pytest.raises(CutBodyError, match="not accepted"):
-        unpacked(TEXT, encoding)
+        unpack(TEXT, encoding)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_body_that_is_not_packed_is_an_error(encoding: str) -> None:
     with pytest.raises(CutBodyError, match="decompressed"):
-        unpacked(b"\xff" + TEXT, encoding)
+        unpack(b"\xff" + TEXT, encoding)
 
 
 def test_a_body_that_unpacks_to_too_much_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_encoding, "MAX_BODY", len(TEXT))
-    assert unpacked(gzip.compress(TEXT, mtime=0), "gzip") == TEXT
+    assert unpack(gzip.compress(TEXT, mtime=0), "gzip") == TEXT
     for body in (gzip.compress(TEXT + b"x"), gzip.compress(TEXT, mtime=0) + gzip.compress(b"x")):
         with pytest.raises(LongBodyError, match="more than"):
-            unpacked(body, "gzip")
+            unpack(body, "gzip")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_empty_body_may_have_been_cut(
     method: str, status: int, encoding: str | None, length: str | None, whole: bool
 ) -> None:
     if whole:
-        assert unpacked(b"", encoding, method=method, status=status, length=length) == b""
+        assert unpack(b"", encoding, method=method, status=status, length=length) == b""
         return
     with pytest.raises(CutBodyError, match="empty"):
-        unpacked(b"", encoding, method=method, status=status, length=length)
+        unpack(b"", encoding, method=method, status=status, length=length)

@@ -26,17 +26,17 @@ GROUP = "/subscriptions/s/resourceGroups/DevTest"
 LOCAL = Cloud("Local", "http://127.0.0.1:8080", "https://management.azure.com/")
 
 
-def built(path: str, options: Options | None = None, cloud: Cloud = PUBLIC) -> str:
+def build(path: str, options: Options | None = None, cloud: Cloud = PUBLIC) -> str:
     return build_url(cloud, "GET", path, Options(VERSION) if options is None else options)
 
 
 def test_a_plain_path_gets_the_endpoint_and_the_version() -> None:
-    assert built(GROUP) == f"{ARM}{GROUP}?api-version={VERSION}"
+    assert build(GROUP) == f"{ARM}{GROUP}?api-version={VERSION}"
     assert (
-        built(GROUP, cloud=CHINA)
+        build(GROUP, cloud=CHINA)
         == f"https://management.chinacloudapi.cn{GROUP}?api-version={VERSION}"
     )
-    assert built("/", cloud=LOCAL) == f"http://127.0.0.1:8080/?api-version={VERSION}"
+    assert build("/", cloud=LOCAL) == f"http://127.0.0.1:8080/?api-version={VERSION}"
 
 
 @pytest.mark.parametrize(
@@ -69,23 +69,23 @@ def test_a_plain_path_gets_the_endpoint_and_the_version() -> None:
     ],
 )
 def test_a_path_is_encoded_once_and_its_own_version_counts(path: str, sent: str) -> None:
-    assert built(path) == ARM + sent
+    assert build(path) == ARM + sent
 
 
 def test_a_version_in_the_path_is_enough() -> None:
     assert (
-        built("/x?api-version=2020-06-01-preview", Options())
+        build("/x?api-version=2020-06-01-preview", Options())
         == f"{ARM}/x?api-version=2020-06-01-preview"
     )
     assert (
-        built("/x", Options(params={"Api-Version": "2020-06-01"}))
+        build("/x", Options(params={"Api-Version": "2020-06-01"}))
         == f"{ARM}/x?api-version=2020-06-01"
     )
 
 
 def test_a_version_may_be_a_date() -> None:
     given = Options(dt.date(2021, 4, 1))  # type: ignore[arg-type]
-    assert built("/x", given) == f"{ARM}/x?api-version=2021-04-01"
+    assert build("/x", given) == f"{ARM}/x?api-version=2021-04-01"
 
 
 class Plain(enum.Enum):
@@ -97,9 +97,9 @@ class Version(enum.StrEnum):
 
 
 def test_a_version_may_be_a_subclass_of_text() -> None:
-    assert built("/x", Options(Version.V1)) == f"{ARM}/x?api-version=2021-04-01"
+    assert build("/x", Options(Version.V1)) == f"{ARM}/x?api-version=2021-04-01"
     assert (
-        built("/x", Options(params={"api-version": Version.V1}))
+        build("/x", Options(params={"api-version": Version.V1}))
         == f"{ARM}/x?api-version=2021-04-01"
     )
 
@@ -110,7 +110,7 @@ def test_a_version_may_be_a_subclass_of_text() -> None:
 )
 def test_a_version_of_another_type_is_refused(version: object) -> None:
     with pytest.raises(ConfigurationError, match="api-version is of type"):
-        built("/x", Options(version))  # type: ignore[arg-type]
+        build("/x", Options(version))  # type: ignore[arg-type]
 
 
 def test_parameters_are_encoded_after_the_version() -> None:
@@ -118,8 +118,8 @@ def test_parameters_are_encoded_after_the_version() -> None:
         VERSION, {"$filter": "name eq 'a&b+c#d'", "$top": 5, "deep": True, "flat": False}
     )
     query = "api-version=2021-04-01&$filter=name%20eq%20'a%26b%2Bc%23d'&$top=5&deep=true&flat=false"
-    assert built("/x", options) == f"{ARM}/x?{query}"
-    assert built("/x?a=1", options) == f"{ARM}/x?a=1&{query}"
+    assert build("/x", options) == f"{ARM}/x?{query}"
+    assert build("/x?a=1", options) == f"{ARM}/x?a=1&{query}"
 
 
 @pytest.mark.parametrize(
@@ -132,21 +132,21 @@ def test_parameters_are_encoded_after_the_version() -> None:
     ],
 )
 def test_a_full_url_of_this_arm_goes_out_byte_for_byte(url: str) -> None:
-    assert built(url, Options()) == url
+    assert build(url, Options()) == url
 
 
 def test_a_full_url_may_lack_its_version_and_name_the_usual_port() -> None:
-    assert built(f"{ARM}:443/x") == f"{ARM}:443/x?api-version=2021-04-01"
+    assert build(f"{ARM}:443/x") == f"{ARM}:443/x?api-version=2021-04-01"
     assert (
-        built(f"{ARM}/x?a=1", Options(VERSION, {"b": 2}))
+        build(f"{ARM}/x?a=1", Options(VERSION, {"b": 2}))
         == f"{ARM}/x?a=1&api-version=2021-04-01&b=2"
     )
     assert (
-        built("HTTPS://Management.Azure.COM/x", Options(VERSION)).lower()
+        build("HTTPS://Management.Azure.COM/x", Options(VERSION)).lower()
         == f"{ARM}/x?api-version=2021-04-01"
     )
     assert (
-        built("http://127.0.0.1:8080/x", cloud=LOCAL)
+        build("http://127.0.0.1:8080/x", cloud=LOCAL)
         == "http://127.0.0.1:8080/x?api-version=2021-04-01"
     )
 
@@ -189,7 +189,7 @@ FOREIGN = [
 @pytest.mark.parametrize("url", FOREIGN)
 def test_a_host_that_is_not_this_clouds_arm_is_refused(url: str) -> None:
     with pytest.raises(ForeignHostError) as raised:
-        built(url)
+        build(url)
     assert raised.value.help
 
 
@@ -205,7 +205,7 @@ def test_a_host_that_is_not_this_clouds_arm_is_refused(url: str) -> None:
 )
 def test_a_path_begins_with_a_slash(path: str) -> None:
     with pytest.raises(ConfigurationError, match="begin with a slash") as raised:
-        built(path)
+        build(path)
     assert not isinstance(raised.value, ForeignHostError)
     assert f"Write '/{path}'" in raised.value.help
 
@@ -213,7 +213,7 @@ def test_a_path_begins_with_a_slash(path: str) -> None:
 @pytest.mark.parametrize("path", ["", None, b"/x", 7])
 def test_a_path_is_a_string(path: object) -> None:
     with pytest.raises(ConfigurationError, match="must be a string"):
-        built(path)  # type: ignore[arg-type]
+        build(path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_path_is_a_string(path: object) -> None:
 )
 def test_characters_that_no_url_may_have_are_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match="control character"):
-        built(path)
+        build(path)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_characters_that_no_url_may_have_are_refused(path: str) -> None:
 )
 def test_dot_segments_are_refused_however_they_are_written(path: str) -> None:
     with pytest.raises(ConfigurationError, match="segment"):
-        built(path)
+        build(path)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_dot_segments_are_refused_however_they_are_written(path: str) -> None:
 )
 def test_text_without_an_encoding_is_refused(path: str, options: Options) -> None:
     with pytest.raises(ConfigurationError, match="can't be encoded"):
-        built(path, options)
+        build(path, options)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_text_without_an_encoding_is_refused(path: str, options: Options) -> Non
 )
 def test_a_call_without_a_version_is_refused(path: str, options: Options) -> None:
     with pytest.raises(ConfigurationError, match="no api-version") as raised:
-        built(path, options)
+        build(path, options)
     assert "api_version='2021-04-01'" in raised.value.help
 
 
@@ -305,7 +305,7 @@ def test_a_call_without_a_version_is_refused(path: str, options: Options) -> Non
 )
 def test_two_versions_are_refused(path: str, options: Options) -> None:
     with pytest.raises(ConfigurationError, match="more than one api-version"):
-        built(path, options)
+        build(path, options)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_two_versions_are_refused(path: str, options: Options) -> None:
 )
 def test_a_malformed_version_is_refused(version: str) -> None:
     with pytest.raises(ConfigurationError, match="api-version is malformed"):
-        built("/x", Options(version))
+        build("/x", Options(version))
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_other_verbs_than_the_usual_ones_may_be_sent() -> None:
 @pytest.mark.parametrize("name", ["$filter", "api-version", "API-Version"])
 def test_a_parameter_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"'{re.escape(name)}' is None"):
-        built("/x", Options(None if "pi" in name.lower() else VERSION, {name: None}))  # type: ignore[dict-item]
+        build("/x", Options(None if "pi" in name.lower() else VERSION, {name: None}))  # type: ignore[dict-item]
 
 
 class Kind(str, enum.Enum):  # noqa: UP042 (its str() is another text)
@@ -350,7 +350,7 @@ def test_parameters_count_as_their_base_type() -> None:
         MappingProxyType({Kind.LINUX: Kind.LINUX, "$top": Top.TEN, "empty": "", "n": -(2**70)}),
     )
     assert (
-        built("/x", options)
+        build("/x", options)
         == f"{ARM}/x?api-version={VERSION}&linux=linux&$top=10&empty=&n={-(2**70)}"
     )
 
@@ -377,7 +377,7 @@ def test_parameters_count_as_their_base_type() -> None:
 @pytest.mark.parametrize("name", ["$select", "api-version"])
 def test_a_parameter_of_another_type_is_refused(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=f"is of type {type(value).__name__}") as raised:
-        built("/x", Options(None if name == "api-version" else VERSION, {name: value}))  # type: ignore[dict-item]
+        build("/x", Options(None if name == "api-version" else VERSION, {name: value}))  # type: ignore[dict-item]
     assert "isoformat" in raised.value.help
 
 
@@ -386,7 +386,7 @@ def test_a_parameter_of_another_type_is_refused(name: str, value: object) -> Non
 )
 def test_parameters_are_a_mapping_of_names(params: object) -> None:
     with pytest.raises(ConfigurationError, match=r"params=|name must be text"):
-        built("/x", Options(VERSION, params))  # type: ignore[arg-type]
+        build("/x", Options(VERSION, params))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_a_parameter_that_is_named_twice_is_refused(
     path: str, params: dict[str, str | int]
 ) -> None:
     with pytest.raises(ConfigurationError, match="named twice"):
-        built(path, Options(VERSION, params))
+        build(path, Options(VERSION, params))
 
 
 EMPTY = ["/a//b", "/a/", "/a//", "/a/%20/b", "/a/ ", "/a/b/?x=1", f"{ARM}/a//b", f"{ARM}/a/", "/"]
@@ -484,7 +484,7 @@ def test_a_version_may_be_in_the_path_or_among_the_parameters(
     assert has_version(path, Options(params=params)) is has
 
 
-def values_of(options: Options) -> dict[str, object]:
+def list_values(options: Options) -> dict[str, object]:
     return {name: getattr(options, name) for name in Options.__slots__}
 
 
@@ -498,8 +498,8 @@ def test_polls_keep_the_timeout_and_the_callers_request_id() -> None:
         if_match="*",
     )
     mine = Options(headers={"X-Ms-Client-Request-Id": "mine"}, timeout=5.0)
-    assert values_of(make_poll_options(call)) == values_of(mine)
-    assert values_of(make_poll_options(Options(VERSION, headers={"x": "y"}))) == values_of(
+    assert list_values(make_poll_options(call)) == list_values(mine)
+    assert list_values(make_poll_options(Options(VERSION, headers={"x": "y"}))) == list_values(
         Options()
     )
 

@@ -24,28 +24,28 @@ VERBS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
 PATH = "/subscriptions/s/resourceGroups/g"
 
 
-def most(low: float, high: float) -> float:
+def return_most(low: float, high: float) -> float:
     assert low <= high
     return high
 
 
-def least(low: float, high: float) -> float:
+def return_least(low: float, high: float) -> float:
     assert low <= high
     return low
 
 
-RULE = ArmRetry(uniform=most)
+RULE = ArmRetry(uniform=return_most)
 
 
-def attempt(method: str = "GET", status: int | None = 429, **more: Any) -> ArmAttempt:
+def make_429(method: str = "GET", status: int | None = 429, **more: Any) -> ArmAttempt:
     one = ArmAttempt(method, 1, 0.0, status=status, reads=is_read(method, PATH))
     return attrs.evolve(one, **more)
 
 
 @pytest.mark.parametrize("method", VERBS)
 def test_a_429_is_repeated_whatever_the_verb(method: str) -> None:
-    assert RULE(attempt(method)) == 1.0
-    assert decide_retry(attempt(method), RULE) == RetryDecision(1.0)
+    assert RULE(make_429(method)) == 1.0
+    assert decide_retry(make_429(method), RULE) == RetryDecision(1.0)
 
 
 @pytest.mark.parametrize("method", VERBS)
@@ -53,7 +53,7 @@ def test_a_429_is_repeated_whatever_the_verb(method: str) -> None:
 def test_uncertain_calls_but_post_are_repeated_writes_checked(
     status: int | None, method: str
 ) -> None:
-    decided = decide_retry(attempt(method, status), RULE)
+    decided = decide_retry(make_429(method, status), RULE)
     assert decided == (
         None if method == "POST" else RetryDecision(1.0, check_first=method in ("PUT", "PATCH"))
     )
@@ -61,7 +61,7 @@ def test_uncertain_calls_but_post_are_repeated_writes_checked(
 
 @pytest.mark.parametrize("method", VERBS)
 def test_request_never_sent_is_repeated_without_a_check(method: str) -> None:
-    assert decide_retry(attempt(method, None, arrived=False), RULE) == RetryDecision(1.0)
+    assert decide_retry(make_429(method, None, arrived=False), RULE) == RetryDecision(1.0)
 
 
 @pytest.mark.parametrize(
@@ -69,21 +69,21 @@ def test_request_never_sent_is_repeated_without_a_check(method: str) -> None:
 )
 @pytest.mark.parametrize("method", VERBS)
 def test_other_errors_are_not_repeated(method: str, status: int) -> None:
-    assert RULE(attempt(method, status)) is None
-    assert decide_retry(attempt(method, status), RULE) is None
+    assert RULE(make_429(method, status)) is None
+    assert decide_retry(make_429(method, status), RULE) is None
 
 
 @pytest.mark.parametrize("status", [503, None])
 def test_a_post_that_only_reads_is_repeated(status: int | None) -> None:
-    assert decide_retry(attempt("POST", status, reads=True), RULE) == RetryDecision(1.0)
+    assert decide_retry(make_429("POST", status, reads=True), RULE) == RetryDecision(1.0)
 
 
 def test_response_that_is_too_large_is_not_repeated() -> None:
-    assert RULE(attempt("GET", 500, code="ResponseTooLarge")) is None
+    assert RULE(make_429("GET", 500, code="ResponseTooLarge")) is None
 
 
 def test_waits_double_up_to_a_cap_with_full_jitter() -> None:
-    assert [RULE(attempt(number=number)) for number in (1, 2, 3, 4, 5, 6, 19)] == [
+    assert [RULE(make_429(number=number)) for number in (1, 2, 3, 4, 5, 6, 19)] == [
         1,
         2,
         4,
@@ -92,36 +92,36 @@ def test_waits_double_up_to_a_cap_with_full_jitter() -> None:
         30,
         30,
     ]
-    assert ArmRetry(uniform=least)(attempt(number=4)) == 0.0
-    drawn = {ArmRetry()(attempt(number=3)) for _ in range(20)}
+    assert ArmRetry(uniform=return_least)(make_429(number=4)) == 0.0
+    drawn = {ArmRetry()(make_429(number=3)) for _ in range(20)}
     assert len(drawn) > 1
     assert all(one is not None and 0 <= one <= 4 for one in drawn)
 
 
 def test_a_wait_is_never_shorter_than_asked_for() -> None:
-    assert ArmRetry(uniform=least)(attempt(retry_after=17.0)) == 17.0
-    assert RULE(attempt(retry_after=17.0)) == 18.0
-    assert RULE(attempt(retry_after=100.0)) == 101.0
-    assert RULE(attempt("GET", 503, retry_after=0.0)) == 1.0
+    assert ArmRetry(uniform=return_least)(make_429(retry_after=17.0)) == 17.0
+    assert RULE(make_429(retry_after=17.0)) == 18.0
+    assert RULE(make_429(retry_after=100.0)) == 101.0
+    assert RULE(make_429("GET", 503, retry_after=0.0)) == 1.0
 
 
 def test_a_wait_that_does_not_fit_fails_at_once() -> None:
-    assert RULE(attempt(retry_after=1_235.0)) is None
-    assert RULE(attempt(retry_after=100.0, elapsed=80.0)) is None
-    assert RULE(attempt(retry_after=100.0, left=100.0)) is None
-    assert ArmRetry(max_retry_after=60)(attempt(retry_after=61.0)) is None
-    assert ArmRetry(max_retry_after=60, uniform=least)(attempt(retry_after=60.0)) == 60.0
+    assert RULE(make_429(retry_after=1_235.0)) is None
+    assert RULE(make_429(retry_after=100.0, elapsed=80.0)) is None
+    assert RULE(make_429(retry_after=100.0, left=100.0)) is None
+    assert ArmRetry(max_retry_after=60)(make_429(retry_after=61.0)) is None
+    assert ArmRetry(max_retry_after=60, uniform=return_least)(make_429(retry_after=60.0)) == 60.0
 
 
 def test_jitter_does_not_make_a_fitting_wait_fail() -> None:
-    slow = ArmRetry(uniform=most, first_delay=30.0)
-    assert slow(attempt(retry_after=100.0, elapsed=79.0)) == 100.5
-    assert slow(attempt(retry_after=100.0, left=101.0)) == 100.5
-    assert slow(attempt(left=30.0)) is None
+    slow = ArmRetry(uniform=return_most, first_delay=30.0)
+    assert slow(make_429(retry_after=100.0, elapsed=79.0)) == 100.5
+    assert slow(make_429(retry_after=100.0, left=101.0)) == 100.5
+    assert slow(make_429(left=30.0)) is None
 
 
 def test_a_permanent_failure_is_not_repeated() -> None:
-    assert RULE(attempt("GET", None, permanent=True)) is None
+    assert RULE(make_429("GET", None, permanent=True)) is None
 
 
 @pytest.mark.parametrize(
@@ -153,40 +153,40 @@ def test_a_rule_without_a_budget_has_the_usual_one(rule: Any, budget: float) -> 
 
 
 def test_requests_are_limited_with_a_higher_limit_for_throttling() -> None:
-    assert RULE(attempt("GET", 503, number=4)) is not None
-    assert RULE(attempt("GET", 503, number=5)) is None
-    assert RULE(attempt(number=19)) is not None
-    assert RULE(attempt(number=20)) is None
-    assert ArmRetry(max_attempts=1, max_attempts_throttled=1)(attempt("GET", 503)) is None
-    assert ArmRetry(max_attempts=1, max_attempts_throttled=1)(attempt()) is None
+    assert RULE(make_429("GET", 503, number=4)) is not None
+    assert RULE(make_429("GET", 503, number=5)) is None
+    assert RULE(make_429(number=19)) is not None
+    assert RULE(make_429(number=20)) is None
+    assert ArmRetry(max_attempts=1, max_attempts_throttled=1)(make_429("GET", 503)) is None
+    assert ArmRetry(max_attempts=1, max_attempts_throttled=1)(make_429()) is None
 
 
 def test_a_call_has_a_budget() -> None:
-    assert RULE(attempt(elapsed=178.9)) == 1.0
-    assert RULE(attempt(elapsed=179.0)) is None
-    assert RULE(attempt(elapsed=120.0, retry_after=80.0)) is None
+    assert RULE(make_429(elapsed=178.9)) == 1.0
+    assert RULE(make_429(elapsed=179.0)) is None
+    assert RULE(make_429(elapsed=120.0, retry_after=80.0)) is None
 
 
 def test_a_locked_resource_is_left_alone_for_longer() -> None:
-    assert RULE(attempt("PUT", locked=True)) == 5.0
-    assert RULE(attempt("PUT", locked=True, number=2)) == 10.0
-    assert RULE(attempt("POST", 409, locked=True, retry_after=7.0)) == 12.0
-    assert RULE(attempt("PUT", 409, locked=True, number=19)) == 30.0
-    assert RULE(attempt("PUT", 409, locked=True, number=20)) is None
+    assert RULE(make_429("PUT", locked=True)) == 5.0
+    assert RULE(make_429("PUT", locked=True, number=2)) == 10.0
+    assert RULE(make_429("POST", 409, locked=True, retry_after=7.0)) == 12.0
+    assert RULE(make_429("PUT", 409, locked=True, number=19)) == 30.0
+    assert RULE(make_429("PUT", 409, locked=True, number=20)) is None
 
 
 def test_call_for_a_new_principal_is_repeated_for_a_while() -> None:
-    new = attempt("PUT", 400, code="PrincipalNotFound")
+    new = make_429("PUT", 400, code="PrincipalNotFound")
     assert decide_retry(new, RULE) == RetryDecision(5.0)
     assert RULE(attrs.evolve(new, elapsed=59.0)) == 5.0
     assert RULE(attrs.evolve(new, elapsed=60.0)) is None
     assert RULE(attrs.evolve(new, number=5)) is None
-    assert RULE(attempt("PUT", 404, code="PrincipalNotFound")) is None
+    assert RULE(make_429("PUT", 404, code="PrincipalNotFound")) is None
 
 
 @pytest.mark.parametrize("status", [400, 404])
 def test_refused_version_that_is_listed_is_repeated_once(status: int) -> None:
-    strange = attempt("PUT", status, code="NoRegisteredProviderFound", listed=True)
+    strange = make_429("PUT", status, code="NoRegisteredProviderFound", listed=True)
     assert decide_retry(strange, RULE) == RetryDecision(1.0)
     assert RULE(attrs.evolve(strange, number=2)) == 2.0
     assert RULE(attrs.evolve(strange, number=2, repeats=2)) is None
@@ -199,9 +199,9 @@ def test_the_rule_may_be_any_function() -> None:
         seen.append(one)
         return -1.0 if one.number < 2 else None
 
-    assert decide_retry(attempt("PUT", 504), rule) == RetryDecision(0.0, check_first=True)
-    assert decide_retry(attempt("POST", 504), rule) == RetryDecision(0.0)
-    assert decide_retry(attempt("PUT", 504, number=2), rule) is None
+    assert decide_retry(make_429("PUT", 504), rule) == RetryDecision(0.0, check_first=True)
+    assert decide_retry(make_429("POST", 504), rule) == RetryDecision(0.0)
+    assert decide_retry(make_429("PUT", 504, number=2), rule) is None
     assert len(seen) == 3
 
 
@@ -233,7 +233,7 @@ def test_a_lost_request_is_described() -> None:
     assert decide_retry(attrs.evolve(unsure, untrusted=True), RULE) is None
 
 
-def error(
+def make_arm_error(
     status: int,
     code: str,
     text: str = "x",
@@ -248,19 +248,23 @@ def error(
 
 
 def test_an_error_is_described() -> None:
-    found = make_attempt(error(504, "GatewayTimeout"), number=2, elapsed=3.0)
+    found = make_attempt(make_arm_error(504, "GatewayTimeout"), number=2, elapsed=3.0)
     assert found == ArmAttempt("PUT", 2, 3.0, status=504, code="GatewayTimeout", retry_after=7.0)
     assert found.doubtful
-    assert make_attempt(error(504, "GatewayTimeout", method="GET"), number=1, elapsed=0.0).reads
-    assert make_attempt(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
+    assert make_attempt(
+        make_arm_error(504, "GatewayTimeout", method="GET"), number=1, elapsed=0.0
+    ).reads
+    assert make_attempt(make_arm_error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
 
 
 def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
-    assert make_attempt(error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0).locked
-    assert not make_attempt(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
-    assert make_attempt(error(429, "RetryableError"), number=1, elapsed=0.0).locked
-    assert not make_attempt(error(503, "RetryableError"), number=1, elapsed=0.0).locked
-    assert not make_attempt(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked
+    assert make_attempt(
+        make_arm_error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0
+    ).locked
+    assert not make_attempt(make_arm_error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
+    assert make_attempt(make_arm_error(429, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not make_attempt(make_arm_error(503, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not make_attempt(make_arm_error(429, "TooManyRequests"), number=1, elapsed=0.0).locked
 
 
 @pytest.mark.parametrize(
@@ -276,12 +280,14 @@ def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: b
     text = "The supported api-versions are '2017-09-01-preview, 2018-05-01'."
     assert (
         make_attempt(
-            error(400, "NoRegisteredProviderFound", text, query=query), number=1, elapsed=0.0
+            make_arm_error(400, "NoRegisteredProviderFound", text, query=query),
+            number=1,
+            elapsed=0.0,
         ).listed
         is listed
     )
     assert not make_attempt(
-        error(400, "SomethingElse", text, query=query), number=1, elapsed=0.0
+        make_arm_error(400, "SomethingElse", text, query=query), number=1, elapsed=0.0
     ).listed
 
 

@@ -17,7 +17,7 @@ from aiomsi._arm.protocol.throttling import (
 WALL = datetime(2023, 11, 27, 9, 4, 50, tzinfo=UTC).timestamp()
 
 
-def asked(status: int = 429, text: str = "", **headers: str) -> float | None:
+def read_asked_wait(status: int = 429, text: str = "", **headers: str) -> float | None:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return read_wait(status, named, ErrorDetail(None, text), WALL)
 
@@ -58,7 +58,7 @@ def asked(status: int = 429, text: str = "", **headers: str) -> float | None:
 def test_headers_count_in_every_response(
     status: int, headers: dict[str, str], wait: float | None
 ) -> None:
-    assert asked(status, **headers) == wait
+    assert read_asked_wait(status, **headers) == wait
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,14 @@ def test_headers_count_in_every_response(
 def test_exhausted_quota_waits_for_its_reset(headers: dict[str, str], wait: float | None) -> None:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     assert read_quota_wait(named, WALL) == (5.0 if "Retry_After" in headers else wait or 0.0)
-    assert asked(429, "Please try again after '60' seconds." if wait else "", **headers) == wait
     assert (
-        asked(200, **{name: value for name, value in headers.items() if name != "Retry_After"})
+        read_asked_wait(429, "Please try again after '60' seconds." if wait else "", **headers)
+        == wait
+    )
+    assert (
+        read_asked_wait(
+            200, **{name: value for name, value in headers.items() if name != "Retry_After"}
+        )
         is None
     )
 
@@ -127,25 +132,25 @@ def test_exhausted_quota_waits_for_its_reset(headers: dict[str, str], wait: floa
     ],
 )
 def test_wait_is_read_from_error_texts(text: str, wait: float | None) -> None:
-    assert asked(429, text) == wait
+    assert read_asked_wait(429, text) == wait
     assert (
         read_wait(429, {}, ErrorDetail("A", "a", details=(ErrorDetail("B", text),)), WALL) == wait
     )
     assert read_wait(429, {}, ErrorDetail("A", "a", inner=ErrorDetail("B", text)), WALL) == wait
-    assert asked(200, text) is None
+    assert read_asked_wait(200, text) is None
 
 
 def test_after_without_retry_counts_only_in_a_429() -> None:
-    assert asked(429, "Available after 9 seconds") == 9.0
-    assert asked(504, "No response after 60 seconds") is None
-    assert asked(503, "Retry after 9 seconds") == 9.0
+    assert read_asked_wait(429, "Available after 9 seconds") == 9.0
+    assert read_asked_wait(504, "No response after 60 seconds") is None
+    assert read_asked_wait(503, "Retry after 9 seconds") == 9.0
 
 
 def test_a_header_goes_before_a_text_but_for_a_zero() -> None:
     text = "Please try again after '6' seconds."
-    assert asked(429, text, Retry_After="2") == 2.0
-    assert asked(429, text, Retry_After="0") == 6.0
-    assert asked(429, "x", Retry_After="0") == 0.0
+    assert read_asked_wait(429, text, Retry_After="2") == 2.0
+    assert read_asked_wait(429, text, Retry_After="0") == 6.0
+    assert read_asked_wait(429, "x", Retry_After="0") == 0.0
 
 
 def compute(end: object) -> ErrorDetail:

@@ -14,7 +14,7 @@ SENT = {
 }
 
 
-def resource(state: object = "Succeeded", **more: Any) -> dict[str, Any]:
+def make_resource(state: object = "Succeeded", **more: Any) -> dict[str, Any]:
     properties = {
         "provisioningState": state,
         "size": 3,
@@ -30,35 +30,35 @@ def resource(state: object = "Succeeded", **more: Any) -> dict[str, Any]:
     "state", ["Succeeded", "succeeded", "Completed", "Accepted", "Started", None, "", 17]
 )
 def test_resource_as_it_was_sent_is_done(state: object) -> None:
-    assert compare("PUT", SENT, 200, resource(state)) is WriteStatus.DONE
-    assert compare("PATCH", SENT, 200, resource(state)) is WriteStatus.DONE
+    assert compare("PUT", SENT, 200, make_resource(state)) is WriteStatus.DONE
+    assert compare("PATCH", SENT, 200, make_resource(state)) is WriteStatus.DONE
 
 
 @pytest.mark.parametrize("state", ["Active", "Ready", "Online"])
 def test_resource_at_rest_in_an_unknown_state_is_compared(state: str) -> None:
-    assert compare("PUT", SENT, 200, resource(state)) is WriteStatus.DONE
-    assert compare("PUT", SENT, 200, resource(state, size=4)) is WriteStatus.REPEAT
+    assert compare("PUT", SENT, 200, make_resource(state)) is WriteStatus.DONE
+    assert compare("PUT", SENT, 200, make_resource(state, size=4)) is WriteStatus.REPEAT
 
 
 @pytest.mark.parametrize(
     "state", ["Creating", "Updating", "InProgress", "RegisteringDns", "WaitingForVm"]
 )
 def test_resource_being_changed_is_running(state: str) -> None:
-    assert compare("PUT", SENT, 200, resource(state)) is WriteStatus.RUNNING
-    assert compare("PUT", SENT, 200, resource(state, size=4)) is WriteStatus.RUNNING
-    assert compare("PUT", None, 200, resource(state)) is WriteStatus.RUNNING
+    assert compare("PUT", SENT, 200, make_resource(state)) is WriteStatus.RUNNING
+    assert compare("PUT", SENT, 200, make_resource(state, size=4)) is WriteStatus.RUNNING
+    assert compare("PUT", None, 200, make_resource(state)) is WriteStatus.RUNNING
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize(
     ("sent", "status", "found"),
     [
-        (SENT, 200, resource(size=4)),
-        (SENT, 200, resource("Failed")),
-        (SENT, 200, resource("Canceled")),
+        (SENT, 200, make_resource(size=4)),
+        (SENT, 200, make_resource("Failed")),
+        (SENT, 200, make_resource("Canceled")),
         (SENT, 200, {}),
         (SENT, 404, None),
-        (None, 200, resource()),
+        (None, 200, make_resource()),
     ],
 )
 def test_resource_that_differs_is_written_again(
@@ -69,7 +69,14 @@ def test_resource_that_differs_is_written_again(
 
 @pytest.mark.parametrize(
     ("status", "found"),
-    [(403, {}), (405, None), (500, resource()), (204, None), (200, None), (200, [resource()])],
+    [
+        (403, {}),
+        (405, None),
+        (500, make_resource()),
+        (204, None),
+        (200, None),
+        (200, [make_resource()]),
+    ],
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 def test_response_without_the_resource_is_unknown(method: str, status: int, found: object) -> None:
@@ -82,11 +89,11 @@ def test_response_without_the_resource_is_unknown(method: str, status: int, foun
         (404, None, WriteStatus.DONE),
         (404, {"error": {"code": "ResourceNotFound", "message": "x"}}, WriteStatus.DONE),
         (404, {"error": {"code": "SubscriptionNotFound", "message": "x"}}, WriteStatus.UNKNOWN),
-        (200, resource("Deleting"), WriteStatus.RUNNING),
-        (200, resource("Deprovisioning"), WriteStatus.RUNNING),
-        (200, resource("Deleted"), WriteStatus.DONE),
-        (200, resource("Updating"), WriteStatus.REPEAT),
-        (200, resource(), WriteStatus.REPEAT),
+        (200, make_resource("Deleting"), WriteStatus.RUNNING),
+        (200, make_resource("Deprovisioning"), WriteStatus.RUNNING),
+        (200, make_resource("Deleted"), WriteStatus.DONE),
+        (200, make_resource("Updating"), WriteStatus.REPEAT),
+        (200, make_resource(), WriteStatus.REPEAT),
     ],
 )
 def test_deletion_is_seen_in_the_resource(

@@ -347,7 +347,7 @@ def test_full_disk_keeps_the_parts(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.jsonl")
 
     with monkeypatch.context() as patch:
-        patch.setattr("aiomsi._cli.inventory.run.assemble", fail)
+        patch.setattr("aiomsi._cli.inventory.inventory_run.assemble", fail)
         said = run("inventory", "-o", "x.jsonl", "--progress", "none")
     assert said.code == 1
     assert said.complaint == [f"aiomsi: [Errno {errno.ENOSPC}] No space left on device: 'x.jsonl'"]
@@ -584,6 +584,7 @@ def test_folder_of_parquet_files_is_named_once(
     assert len([*Path("data").glob("*.parquet")]) == 10
 
 
+@pytest.mark.slow
 def test_report_is_written_with_masks(
     run: Run, embedded_azure: EmbeddedAzure, ids: tuple[str, ...], output: Path
 ) -> None:

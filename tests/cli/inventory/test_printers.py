@@ -11,7 +11,7 @@ import pytest
 import virtual_loop
 from rich.console import Console
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.printers import (
     LinePrinter,
     LivePrinter,
@@ -20,9 +20,9 @@ from aiomsi._cli.inventory.printers import (
     format_seconds,
     make_printer,
 )
-from aiomsi._cli.inventory.progress import showing
-from aiomsi._cli.inventory.state import RunState, Snapshot
-from aiomsi._cli.output import say
+from aiomsi._cli.inventory.progress_task import show_progress
+from aiomsi._cli.inventory.run_state import RunState, Snapshot
+from aiomsi._cli.output import print_message
 
 FULL = Snapshot(
     "reading", 61.0, 200, 120, 61_234, 100_000, 8_412.3, 1, 12.0, 4.6, ("a.list", "b.list")
@@ -33,7 +33,7 @@ LINE = (
 )
 
 
-def plain(text: str) -> str:
+def keep_text(text: str) -> str:
     return text
 
 
@@ -79,11 +79,14 @@ def test_seconds_are_rounded(seconds: float, text: str) -> None:
 def test_style_and_terminal_choose_the_printer() -> None:
     terminal, pipe = make_paper(terminal=True), make_paper(terminal=False)
 
-    assert isinstance(make_printer("auto", plain, terminal), LivePrinter)
-    for printer in (make_printer("auto", plain, pipe), make_printer("plain", plain, terminal)):
+    assert isinstance(make_printer("auto", keep_text, terminal), LivePrinter)
+    for printer in (
+        make_printer("auto", keep_text, pipe),
+        make_printer("plain", keep_text, terminal),
+    ):
         assert isinstance(printer, LinePrinter)
         assert printer.interval == 10.0
-    assert make_printer("none", plain, terminal).interval is None
+    assert make_printer("none", keep_text, terminal).interval is None
 
 
 def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +107,7 @@ def test_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 def test_terminal_shows_a_bar_in_one_place() -> None:
     console = make_paper(terminal=True)
 
-    with make_printer("auto", plain, console) as printer:
+    with make_printer("auto", keep_text, console) as printer:
         printer.show(attrs.evolve(FULL, counted=None))
         printer.show(FULL)
         shown = read(console)
@@ -119,9 +122,9 @@ def test_log_is_above_the_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     console = make_paper(terminal=True)
     monkeypatch.setattr("sys.stderr", console.file)
 
-    with make_printer("auto", plain, console) as printer:
+    with make_printer("auto", keep_text, console) as printer:
         printer.show(FULL)
-        say("a limit")
+        print_message("a limit")
 
     # The line begins where the live lines began.
     assert "\x1b[2Kaiomsi: a limit\n" in read(console)
@@ -152,7 +155,7 @@ class Paper(RecordingPrinter):
 
 async def watch(loop: virtual_loop.VirtualLoop, printer: Any, wait: Callable[[], Any]) -> None:
     state = RunState(loop.now, loop.time)
-    async with showing(printer, state, ArmStats, loop.clock):
+    async with show_progress(printer, state, ArmStats, loop.clock):
         await wait()
     assert len(asyncio.all_tasks()) == 1
 

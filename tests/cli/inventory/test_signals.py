@@ -17,11 +17,11 @@ from click.exceptions import Exit
 from rich.console import Console
 
 from aiomsi._cli.credentials import CredentialSource
-from aiomsi._cli.inventory import run as run_module
+from aiomsi._cli.inventory import inventory_run as run_module
 from aiomsi._cli.inventory.ending import finish
-from aiomsi._cli.inventory.mask import Mask
+from aiomsi._cli.inventory.inventory_run import InventoryRun, RunOptions, run_in_thread
+from aiomsi._cli.inventory.output_mask import Mask
 from aiomsi._cli.inventory.printers import RecordingPrinter
-from aiomsi._cli.inventory.run import InventoryRun, RunOptions, run_in_thread
 from aiomsi._cli.inventory.signals import Interruption, catch_signals
 from aiomsi._cli.options import Target
 from aiomsi._clouds import PUBLIC
@@ -71,7 +71,7 @@ class Child:
 
     def wait_for_parts(self) -> None:
         """Wait until all lists but one are read: each of 6 subscriptions has two."""
-        loops.when(lambda: len([*self.parts.glob("*.part")]) == 11)
+        loops.wait_in_thread(lambda: len([*self.parts.glob("*.part")]) == 11)
 
     def end(self) -> tuple[int, str]:
         _, err = self.process.communicate(timeout=30)
@@ -210,7 +210,7 @@ def test_first_signal_ends_the_run_with_what_is_known(
 
     async def main() -> None:
         task = asyncio.ensure_future(run.run(Target(PUBLIC, CredentialSource())))
-        await loops.until(lambda: embedded_azure.counts.faults > 0)
+        await loops.wait_until(lambda: embedded_azure.counts.faults > 0)
         interruption.handle(signal.SIGINT)
         await task
 
@@ -274,7 +274,7 @@ def test_signal_while_the_output_is_written_stops_the_thread() -> None:
 
             loop.call_soon_threadsafe(task.cancel)
             try:
-                loops.when(is_stopped)
+                loops.wait_in_thread(is_stopped)
             finally:
                 ended.append(True)
 

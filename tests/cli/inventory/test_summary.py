@@ -6,7 +6,7 @@ import attrs
 import pytest
 from rich.console import Console
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.summary import Summary, print_summary
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi.inventory import Manifest, Plan, Scope, ScopeError, ScopeResult, Subscription

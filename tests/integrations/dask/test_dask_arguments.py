@@ -77,7 +77,7 @@ def test_client_of_another_kind_is_refused(
 
 
 def test_missing_dask_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "aiomsi.integrations._dask.run")
+    monkeypatch.delitem(sys.modules, "aiomsi.integrations._dask.cluster_run")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigurationError) as caught:
         start(None, tmp_path)

@@ -14,7 +14,7 @@ from aiomsi.testing import EmbeddedAzure
 
 import_distributed()
 # It imports distributed.
-cluster_run = importlib.import_module("aiomsi.integrations._dask.run")
+cluster_run = importlib.import_module("aiomsi.integrations._dask.cluster_run")
 
 pytestmark = pytest.mark.slow
 

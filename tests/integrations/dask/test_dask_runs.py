@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dask_runs import holding_shards, import_distributed, make_config, run_alone, start
+from dask_runs import hold_shards, import_distributed, make_config, run_alone, start
 from pages import run_block
 
 import aiomsi
@@ -24,7 +24,7 @@ from aiomsi.testing import EmbeddedAzure
 
 distributed = import_distributed()
 # It imports distributed.
-cluster_run = importlib.import_module("aiomsi.integrations._dask.run")
+cluster_run = importlib.import_module("aiomsi.integrations._dask.cluster_run")
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def test_lists_of_a_task_are_read_at_once(
     places: dict[str, Any] = {"folder": tmp_path / "parts", "output": tmp_path / "x.jsonl"}
     with ThreadPoolExecutor(1) as executor:
         run = partial(dask.inventory, client, **places)
-        with holding_shards(azure, lambda: executor.submit(run)) as (hold, running):
+        with hold_shards(azure, lambda: executor.submit(run)) as (hold, running):
             # The first page shows how large pages are.
             hold.wait_arrived(1)
             with azure.arm.hold() as others:
@@ -96,7 +96,7 @@ def test_cancelled_run_ends_and_continues_later(
     assert dask.cancel(tmp_path / "parts") is False
     with (
         ThreadPoolExecutor(1) as executor,
-        holding_shards(azure, lambda: executor.submit(start, client, tmp_path)) as (hold, run),
+        hold_shards(azure, lambda: executor.submit(start, client, tmp_path)) as (hold, run),
     ):
         hold.wait_arrived(2)  # of two tasks
         assert dask.cancel(tmp_path / "parts") is True
@@ -156,7 +156,7 @@ def test_cancelled_futures_leave_scopes_pending(
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as executor:
         patch.setattr(cluster_run, "as_completed", cancel_before)
-        with holding_shards(azure, lambda: executor.submit(start, client, tmp_path)) as (_, run):
+        with hold_shards(azure, lambda: executor.submit(start, client, tmp_path)) as (_, run):
             manifest = run.result()
     assert manifest.completeness == "interrupted"
     assert {result.state for result in manifest.results} == {"pending"}

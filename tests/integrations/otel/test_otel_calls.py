@@ -7,13 +7,13 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, error
+from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, make_error_body
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from otel_calls import get, list_calls, run
-from otel_recorder import Recorder, attributes
+from otel_recorder import Recorder, get_attributes
 
 import aiomsi
 from aiomsi import ArmSession, _tracing, inventory
@@ -32,7 +32,7 @@ def test_get_is_an_internal_span_with_a_client_span(recorder: Recorder) -> None:
     server = run(work, Says(body=1, headers={"x-ms-request-id": "service-id"}))
     assert recorder.tree() == ["ArmSession.get", "  GET 200", "aiomsi.fetch_token"]
     request, call = recorder.find("GET")[0], recorder.find("ArmSession.get")[0]
-    assert attributes(request) == {
+    assert get_attributes(request) == {
         "http.request.method": "GET",
         "server.address": "127.0.0.1",
         "server.port": int(server.url.rpartition(":")[2]),
@@ -42,7 +42,7 @@ def test_get_is_an_internal_span_with_a_client_span(recorder: Recorder) -> None:
         "az.service_request_id": "service-id",
         "http.response.status_code": 200,
     }
-    assert attributes(call) == {"az.namespace": "Microsoft.KeyVault"}
+    assert get_attributes(call) == {"az.namespace": "Microsoft.KeyVault"}
     assert (request.kind, call.kind) == (SpanKind.CLIENT, SpanKind.INTERNAL)
     for span in recorder.spans:
         assert span.status.status_code is StatusCode.UNSET
@@ -56,7 +56,7 @@ def test_attributes_for_samplers_are_there_at_the_start(recorder: Recorder) -> N
 
     class Starts(SpanProcessor):
         def on_start(self, span: Span, parent_context: Any = None) -> None:
-            started.append(attributes(span))
+            started.append(get_attributes(span))
 
     recorder.tracer_provider.add_span_processor(Starts())
     run(get, Says(body=1))
@@ -66,7 +66,7 @@ def test_attributes_for_samplers_are_there_at_the_start(recorder: Recorder) -> N
 
 def test_error_has_the_code_of_arm_and_no_event(recorder: Recorder) -> None:
     with pytest.raises(aiomsi.NotFoundError):
-        run(get, Says(404, error("ResourceGroupNotFound")))
+        run(get, Says(404, make_error_body("ResourceGroupNotFound")))
     assert recorder.tree()[:2] == [
         "ArmSession.get ResourceGroupNotFound",
         "  GET 404 ResourceGroupNotFound",
@@ -86,7 +86,7 @@ def test_error_without_a_code_has_its_status(recorder: Recorder) -> None:
 @pytest.mark.parametrize("code", ["a=SIGNATURE", "x" * 101, "The token the-token"])
 def test_code_that_is_a_text_is_not_recorded(code: str, recorder: Recorder) -> None:
     with pytest.raises(aiomsi.ArmError):
-        run(get, Says(400, error(code)))
+        run(get, Says(400, make_error_body(code)))
     assert list_calls(recorder) == ["ArmSession.get aiomsi.ArmError", "  GET 400 400"]
 
 
@@ -98,7 +98,9 @@ def test_repetition_has_a_resend_count(recorder: Recorder) -> None:
         "  GET aiohttp.client_exceptions.ServerDisconnectedError",
         "  GET 200",
     ]
-    assert [attributes(span).get("http.request.resend_count") for span in recorder.requests] == [
+    assert [
+        get_attributes(span).get("http.request.resend_count") for span in recorder.requests
+    ] == [
         None,
         1,
         2,
@@ -108,7 +110,7 @@ def test_repetition_has_a_resend_count(recorder: Recorder) -> None:
 def test_401_and_the_other_token_are_two_requests(recorder: Recorder) -> None:
     run(
         get,
-        Says(401, error("ExpiredAuthenticationToken")),
+        Says(401, make_error_body("ExpiredAuthenticationToken")),
         Says(body=1),
         credential=Tokens(("one", "two")),
     )
@@ -229,7 +231,7 @@ def test_server_is_that_of_the_url(url: str, server: tuple[str, int], recorder: 
     tracer = _tracing.tracer
     assert isinstance(tracer, SpanTracer)
     HttpSpan(tracer._tracer, tracer._instruments, "GET", url, {}, 0).finish(200, None, None)
-    found = attributes(recorder.spans[0])
+    found = get_attributes(recorder.spans[0])
     assert (found["server.address"], found["server.port"]) == server
 
 
@@ -253,6 +255,6 @@ def test_verbs_and_begin_name_their_spans(recorder: Recorder) -> None:
         "  DELETE 204",
         "ArmSession.get aiomsi.ConfigurationError",
     ]
-    assert [attributes(one)["az.namespace"] for one in recorder.find("ArmSession.begin")] == [
+    assert [get_attributes(one)["az.namespace"] for one in recorder.find("ArmSession.begin")] == [
         "Microsoft.KeyVault"
     ]

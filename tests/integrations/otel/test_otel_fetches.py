@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from otel_recorder import Recorder, attributes, find_ids
+from otel_recorder import Recorder, find_ids, get_attributes
 
 import aiomsi
 from aiomsi import ManagedIdentityCredential, SharedCredential, _tracing
@@ -44,7 +44,7 @@ def test_fetch_is_a_root_with_links_to_its_waiters(
     assert {link.context.trace_id for link in fetch.links} == {
         find_ids(span)[0] for name in ("one", "two") for span in recorder.find(name)
     }
-    first, again = (attributes(span) for span in recorder.find("GET"))
+    first, again = (get_attributes(span) for span in recorder.find("GET"))
     assert "http.request.resend_count" not in first
     assert again["http.request.resend_count"] == 1
     assert again["url.full"].partition("?")[2] == f"api-version=2018-02-01&resource={RESOURCE}"

@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from arm_server import GROUP, VERSION, Canned, Says, error
+from arm_server import GROUP, VERSION, Canned, Says, make_error_body
 from opentelemetry import metrics
 from otel_calls import get, list_calls, run
 from otel_recorder import Recorder
 
 import aiomsi
 from aiomsi import ArmSession
-from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats, LimitStats
 from aiomsi.integrations import opentelemetry
 from aiomsi.integrations._otel.instruments import Instruments
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
@@ -31,10 +31,10 @@ def test_metrics_have_no_subscription_ids(recorder: Recorder) -> None:
 
     run(
         work,
-        Says(429, error("SubscriptionRequestsThrottled"), {"Retry-After": "3"}),
+        Says(429, make_error_body("SubscriptionRequestsThrottled"), {"Retry-After": "3"}),
         Says(body=1, headers=left),
         Says(body=1, headers={"x-ms-ratelimit-remaining-subscription-reads": "9"}),
-        Says(404, error("ResourceGroupNotFound"), left),
+        Says(404, make_error_body("ResourceGroupNotFound"), left),
     )
     durations = {
         (found["http.response.status_code"], found.get("error.type")): count

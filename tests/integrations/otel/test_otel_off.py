@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from arm_server import GROUP, VERSION, Canned, Says, error
+from arm_server import GROUP, VERSION, Canned, Says, make_error_body
 from opentelemetry import trace
 from otel_calls import get, run
 from otel_recorder import Recorder
@@ -65,7 +65,7 @@ def test_nothing_of_it_runs_unless_asked_for() -> None:
 
     run(
         work,
-        Says(429, error("X"), {"Retry-After": "2"}),
+        Says(429, make_error_body("X"), {"Retry-After": "2"}),
         Says(body=1),
         Says(body={"value": [1]}),
         Says(body=1),
@@ -78,7 +78,7 @@ def test_traced_function_returns_its_own_coroutine_while_off() -> None:
     async def work(value: int) -> int:
         return value
 
-    call = _tracing.traced("work")(work)(1)
+    call = _tracing.trace_calls("work")(work)(1)
     assert call.cr_code is work.__code__  # type: ignore[attr-defined]  # a coroutine of a function
     assert asyncio.run(call) == 1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from arm_server import GROUP, VERSION, Canned, Says, canned, error, session
+from arm_server import GROUP, VERSION, Canned, Says, make_error_body, open_session, serve_canned
 from opentelemetry import baggage
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import (
@@ -40,8 +40,8 @@ def test_context_is_sent_to_arm_without_baggage(recorder: Recorder) -> None:
 
 def test_request_of_a_user_session_has_the_context_too(recorder: Recorder) -> None:
     async def main() -> None:
-        async with canned(Says(body=1)) as server, aiohttp.ClientSession() as http:
-            async with session(server, http=http) as arm:
+        async with serve_canned(Says(body=1)) as server, aiohttp.ClientSession() as http:
+            async with open_session(server, http=http) as arm:
                 await get(server, arm)
             assert "traceparent" in server.asked[0].headers
             assert server.asked[0].headers["Authorization"] == "Bearer token"
@@ -99,7 +99,7 @@ def test_suppressed_tracing_is_silent(suppress: Any, seen: list[str], recorder: 
                 await anext(arm.list(GROUP, api_version=VERSION))
         assert "traceparent" not in server.asked[0].headers
 
-    run(work, Says(body=1), Says(body={"value": [1]}), Says(404, error("ParentNotFound")))
+    run(work, Says(body=1), Says(body={"value": [1]}), Says(404, make_error_body("ParentNotFound")))
     assert {span.name for span in recorder.spans} == set(seen)
 
 

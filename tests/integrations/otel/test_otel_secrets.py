@@ -1,7 +1,7 @@
 """No secret is in a span: URLs, namespaces and errors."""
 
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Canned, Says, Tokens, error
+from arm_server import GROUP, VAULT, VERSION, Canned, Says, Tokens, make_error_body
 from hidden import check_frames
 from otel_calls import run
 from otel_recorder import Recorder
@@ -66,4 +66,4 @@ def test_errors_have_no_frame_with_a_secret(recorder: Recorder) -> None:
         for caught in (first, second):
             check_frames(caught.value, "hunter2", "the-token")
 
-    run(work, Says(409, error("Conflict")), credential=Tokens(("the-token",)))
+    run(work, Says(409, make_error_body("Conflict")), credential=Tokens(("the-token",)))

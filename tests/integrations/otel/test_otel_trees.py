@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, error
+from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, make_error_body
 from opentelemetry.trace import StatusCode
 from otel_calls import list_calls, run
-from otel_recorder import Recorder, attributes, find_ids
+from otel_recorder import Recorder, find_ids, get_attributes
 
 import aiomsi
 from aiomsi import ArmSession, Outcome, Request, inventory
@@ -40,7 +40,7 @@ def test_operation_is_one_tree_without_its_secrets(recorder: Recorder) -> None:
         "    GET 200",
         "    GET 200",
     ]
-    polled = attributes(recorder.find("GET")[0])["url.full"]
+    polled = get_attributes(recorder.find("GET")[0])["url.full"]
     assert polled.endswith(
         f"/operations/REDACTED?api-version={VERSION}&t=REDACTED&c=REDACTED&s=REDACTED&h=REDACTED"
     )
@@ -81,7 +81,7 @@ def test_list_that_is_left_or_fails_ends_its_span(recorder: Recorder) -> None:
             await anext(arm.list(path=VAULT, api_version=VERSION))
         await arm.list(VAULT, api_version=VERSION).aclose()
 
-    run(work, Says(body={"value": [1]}), Says(404, error("ParentNotFound")))
+    run(work, Says(body={"value": [1]}), Says(404, make_error_body("ParentNotFound")))
     assert [line for line in recorder.tree() if line.startswith("Arm")] == [
         "ArmSession.pages",
         "ArmSession.list ParentNotFound",
@@ -93,7 +93,7 @@ def test_fan_out_is_one_tree(recorder: Recorder) -> None:
         if asked.method == "DELETE":
             return Says(202, None, {"Location": f"{GROUP}/operations/1"})
         if "Nope" in asked.target:
-            return Says(404, error("ResourceGroupNotFound"))
+            return Says(404, make_error_body("ResourceGroupNotFound"))
         return Says(body={"value": [1]})
 
     async def work(server: Canned, arm: ArmSession) -> None:

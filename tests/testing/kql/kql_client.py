@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
+from aiomsi.testing._kql.query_error import QueryError
 from aiomsi.testing._kql.scalars.values import render
 from aiomsi.testing._kql.syntax import Type
 from aiomsi.testing._kql.tables import Table
@@ -34,24 +34,24 @@ def make_table(rows: Sequence[Mapping[str, Any]], **types: Type) -> Table:
 
 def run(text: str, **tables: Table) -> Table:
     """Return the table that results from a query."""
-    functions = {name: partial(_identity, table) for name, table in tables.items()}
+    functions = {name: partial(_keep_table, table) for name, table in tables.items()}
     return run_query(parse_query(text), functions, NOW)
 
 
-def _identity(table: Table) -> Table:
+def _keep_table(table: Table) -> Table:
     return table
 
 
-def rows_of(text: str, **tables: Table) -> list[tuple[Any, ...]]:
+def run_rows(text: str, **tables: Table) -> list[tuple[Any, ...]]:
     """Return the values of the resulting rows, in the order of the columns."""
     table = run(text, **tables)
     return [tuple(render(row[name]) for name in table.columns) for row in table.rows]
 
 
-def value_of(expression: str, row: Mapping[str, Any] | None = None, **types: Type) -> Any:
+def run_value(expression: str, row: Mapping[str, Any] | None = None, **types: Type) -> Any:
     """Return the value of an expression in a row."""
     table = make_table([row or {"x": 1}], **types)
-    (values,) = rows_of(f"T | project v = {expression}", t=table)
+    (values,) = run_rows(f"T | project v = {expression}", t=table)
     return values[0]
 
 

@@ -3,9 +3,9 @@ import random
 from datetime import timedelta
 
 import pytest
-from testing.kql.kql_client import NOW, fail, make_table, rows_of, run, value_of
+from testing.kql.kql_client import NOW, fail, make_table, run, run_rows, run_value
 
-from aiomsi.testing._kql.scalars.times import format_span, parse_date, parse_span
+from aiomsi.testing._kql.scalars.dates import format_span, parse_date, parse_span
 from aiomsi.testing._kql.syntax import Type
 
 ROW = {
@@ -284,7 +284,7 @@ TYPES: dict[str, Type] = {"none": "long", "any": "dynamic", "at": "datetime"}
     ],
 )
 def test_expression_has_its_value(expression: str, expected: object) -> None:
-    found = value_of(expression, ROW, **TYPES)
+    found = run_value(expression, ROW, **TYPES)
 
     assert (type(found), found) == (type(expected), expected)
 
@@ -340,16 +340,16 @@ def test_case_takes_dynamic_and_text_results() -> None:
         "p.kind =~ 'scheduled', p.other, 'Invalid') | summarize count() by operation"
     )
 
-    assert rows_of(text, t=make_table([row])) == [("Restore", 1)]
+    assert run_rows(text, t=make_table([row])) == [("Restore", 1)]
 
 
 def test_where_keeps_rows_that_are_true() -> None:
     table = make_table([{"n": 1}, {"n": None}, {"n": 3}], n="long")
 
-    assert rows_of("T | where n > 1", t=table) == [(3,)]
-    assert rows_of("T | where not(n > 1)", t=table) == [(1,)]
-    assert rows_of("T | where n != 1", t=table) == [(None,), (3,)]
-    assert rows_of("T | where isnull(n)", t=table) == [(None,)]
+    assert run_rows("T | where n > 1", t=table) == [(3,)]
+    assert run_rows("T | where not(n > 1)", t=table) == [(1,)]
+    assert run_rows("T | where n != 1", t=table) == [(None,), (3,)]
+    assert run_rows("T | where isnull(n)", t=table) == [(None,)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -362,7 +362,7 @@ def test_arithmetic_agrees_with_python(seed: int) -> None:
         text += (" + " if sign > 0 else " - ") + " * ".join(map(str, factors))
         expected += sign * math.prod(factors)
 
-    assert value_of(text) == expected
+    assert run_value(text) == expected
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -388,7 +388,7 @@ def test_text_that_is_no_span_is_null(text: str) -> None:
 )
 def test_small_spans_are_read(text: str, microseconds: int) -> None:
     assert parse_span(text) == timedelta(microseconds=microseconds)
-    assert value_of(f"{text} == {text}") is True
+    assert run_value(f"{text} == {text}") is True
 
 
 def test_dates_before_the_first_year_are_null() -> None:

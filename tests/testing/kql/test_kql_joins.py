@@ -2,7 +2,7 @@ import random
 from typing import Any
 
 import pytest
-from testing.kql.kql_client import fail, make_table, rows_of, run
+from testing.kql.kql_client import fail, make_table, run, run_rows
 
 LEFT = make_table(
     [
@@ -24,7 +24,7 @@ RIGHT = make_table(
 
 
 def join(text: str) -> list[tuple[Any, ...]]:
-    return rows_of(f"L | {text}", l=LEFT, r=RIGHT)
+    return run_rows(f"L | {text}", l=LEFT, r=RIGHT)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_join_agrees_with_nested_loops(kind: str, seed: int) -> None:
             (None, None, other["b"], other["r"]) for other in right if other["b"] not in keys
         ]
 
-    rows = rows_of(
+    rows = run_rows(
         f"L | join kind={kind} R on $left.a == $right.b",
         l=make_table(left, a="long"),
         r=make_table(right, b="long"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from testing.kql.kql_client import fail, rows_of, run
+from testing.kql.kql_client import fail, run, run_rows
 
 from aiomsi.testing._kql.tables import FilteredRows, Table
 from aiomsi.testing._state.lazy_sequence import LazySequence
@@ -124,7 +124,9 @@ def test_too_many_generated_rows_are_refused(text: str) -> None:
 
 
 def test_sorted_generated_rows_are_computed_again() -> None:
-    found = rows_of("T | where n < 2 | order by n desc, id asc | project id", t=Generated(20).table)
+    found = run_rows(
+        "T | where n < 2 | order by n desc, id asc | project id", t=Generated(20).table
+    )
 
     assert [row[0] for row in found] == [f"{number:07}" for number in (1, 8, 15, 0, 7, 14)]
 

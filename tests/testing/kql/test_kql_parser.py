@@ -2,10 +2,10 @@ import random
 from contextlib import suppress
 
 import pytest
-from testing.kql.kql_client import fail, make_table, rows_of, run
+from testing.kql.kql_client import fail, make_table, run, run_rows
 
-from aiomsi.testing._kql.errors import QueryError
 from aiomsi.testing._kql.parser import parse_query
+from aiomsi.testing._kql.query_error import QueryError
 
 TABLE = make_table([{"type": "a", "n": 1, "d": {"x": 2}}])
 
@@ -38,7 +38,7 @@ def test_query_is_read(text: str) -> None:
     ],
 )
 def test_query_without_a_table_reads_resources(text: str, rows: object) -> None:
-    assert rows_of(text, resources=TABLE) == rows
+    assert run_rows(text, resources=TABLE) == rows
 
 
 def test_operators_of_inner_queries_are_not_counted() -> None:
@@ -159,7 +159,7 @@ def test_query_too_deep_or_long_is_refused(text: str) -> None:
     ],
 )
 def test_long_query_is_run(text: str, expected: object) -> None:
-    assert rows_of(f"T | project v = {text}", t=TABLE) == [(expected,)]
+    assert run_rows(f"T | project v = {text}", t=TABLE) == [(expected,)]
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -239,4 +239,4 @@ def test_any_text_is_run_or_refused(seed: int) -> None:
     ]
     text = "T | " + " ".join(draw.choice(words) for _ in range(draw.randint(1, 12)))
     with suppress(QueryError):
-        rows_of(text, t=TABLE)
+        run_rows(text, t=TABLE)

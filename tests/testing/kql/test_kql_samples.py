@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from testing.kql.kql_client import make_table, rows_of
+from testing.kql.kql_client import make_table, run_rows
 
 from aiomsi.testing._kql.syntax import Type
 from aiomsi.testing._kql.tables import Table
@@ -20,12 +20,12 @@ COLUMNS: dict[str, Type] = {
 }
 
 
-def table(*rows: dict[str, Any]) -> Table:
+def make_sample(*rows: dict[str, Any]) -> Table:
     absent = {name: "" if kind == "string" else None for name, kind in COLUMNS.items()}
     return make_table([absent | row for row in rows], **COLUMNS)
 
 
-def machine(name: str, system: str, *cards: str, **more: Any) -> dict[str, Any]:
+def make_machine(name: str, system: str, *cards: str, **more: Any) -> dict[str, Any]:
     interfaces = [
         {"id": f"/nic/{card}", "properties": {"primary": card.endswith("1")}} for card in cards
     ]
@@ -42,7 +42,7 @@ def machine(name: str, system: str, *cards: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def card(name: str, address: str | None) -> dict[str, Any]:
+def make_card(name: str, address: str | None) -> dict[str, Any]:
     public = {} if address is None else {"publicIPAddress": {"id": f"/pip/{address}"}}
     return {
         "id": f"/nic/{name}",
@@ -52,13 +52,13 @@ def card(name: str, address: str | None) -> dict[str, Any]:
     }
 
 
-RESOURCES = table(
-    machine("web", "Linux", "web1", "web2", created="2026-03-03T00:00:00Z"),
-    machine("db", "Windows", "db1", created="2026-01-03T00:00:00Z"),
-    machine("bare", "Linux"),
-    card("web1", "a"),
-    card("web2", None),
-    card("db1", None),
+RESOURCES = make_sample(
+    make_machine("web", "Linux", "web1", "web2", created="2026-03-03T00:00:00Z"),
+    make_machine("db", "Windows", "db1", created="2026-01-03T00:00:00Z"),
+    make_machine("bare", "Linux"),
+    make_card("web1", "a"),
+    make_card("web2", None),
+    make_card("db1", None),
     {
         "id": "/pip/a",
         "type": "microsoft.network/publicipaddresses",
@@ -89,7 +89,7 @@ def test_machines_are_counted_by_system() -> None:
         "| summarize count() by tostring(properties.storageProfile.osDisk.osType)"
     )
 
-    assert rows_of(text, resources=RESOURCES) == [("Linux", 2), ("Windows", 1)]
+    assert run_rows(text, resources=RESOURCES) == [("Linux", 2), ("Windows", 1)]
 
 
 def test_machines_are_joined_to_their_public_addresses() -> None:
@@ -118,7 +118,7 @@ def test_machines_are_joined_to_their_public_addresses() -> None:
         | order by vmName asc
     """
 
-    assert rows_of(text, resources=RESOURCES) == [
+    assert run_rows(text, resources=RESOURCES) == [
         ("bare", "", "", ""),
         ("db", "/nic/db1", "", ""),
         ("web", "/nic/web1", "/pip/a", "20.0.0.4"),
@@ -126,7 +126,7 @@ def test_machines_are_joined_to_their_public_addresses() -> None:
 
 
 def test_resources_are_joined_to_the_names_of_subscriptions() -> None:
-    containers = table(
+    containers = make_sample(
         {"name": "First", "type": "microsoft.resources/subscriptions", "subscriptionId": "s1"},
         {"name": "Second", "type": "microsoft.resources/subscriptions", "subscriptionId": "s2"},
         {
@@ -143,7 +143,7 @@ def test_resources_are_joined_to_the_names_of_subscriptions() -> None:
         "| order by number desc"
     )
 
-    assert rows_of(text, resources=RESOURCES, resourcecontainers=containers) == [
+    assert run_rows(text, resources=RESOURCES, resourcecontainers=containers) == [
         ("First", 3, ["microsoft.compute/virtualmachines"]),
         ("Second", 2, ["microsoft.compute/disks"]),
     ]
@@ -156,7 +156,7 @@ def test_unattached_disks_are_summed() -> None:
         "largest = max(toint(properties.diskSizeGB)), names = make_list(name)"
     )
 
-    assert rows_of(text, resources=RESOURCES) == [(1, 128, 128, ["orphan"])]
+    assert run_rows(text, resources=RESOURCES) == [(1, 128, 128, ["orphan"])]
 
 
 def test_tags_are_listed_by_name() -> None:
@@ -165,7 +165,7 @@ def test_tags_are_listed_by_name() -> None:
         "| extend value = tostring(tags[key]) | distinct key, value | order by key asc, value asc"
     )
 
-    assert rows_of(text, resources=RESOURCES) == [("env", "prod"), ("owner", "a")]
+    assert run_rows(text, resources=RESOURCES) == [("env", "prod"), ("owner", "a")]
 
 
 def test_tags_are_counted_as_bags() -> None:
@@ -175,7 +175,7 @@ def test_tags_are_counted_as_bags() -> None:
         "| summarize number = count() by tagKey | order by number"
     )
 
-    assert rows_of(text, resources=RESOURCES) == [("env", 2), ("owner", 1)]
+    assert run_rows(text, resources=RESOURCES) == [("env", 2), ("owner", 1)]
 
 
 def test_recent_machines_are_found_by_their_dates() -> None:
@@ -185,11 +185,13 @@ def test_recent_machines_are_found_by_their_dates() -> None:
         "| project name, day = format_datetime(created, 'yyyy-MM-dd')"
     )
 
-    assert rows_of(text, resources=RESOURCES) == [("web", "2026-03-03")]
+    assert run_rows(text, resources=RESOURCES) == [("web", "2026-03-03")]
 
 
 def test_name_is_the_last_part_of_an_id() -> None:
-    projects = table({"name": "p", "properties": {"devCenterId": "/subscriptions/s/devcenters/c"}})
+    projects = make_sample(
+        {"name": "p", "properties": {"devCenterId": "/subscriptions/s/devcenters/c"}}
+    )
     text = (
         " Resources |where name =~ 'P'\n\n"
         "    | extend parts = split(properties.devCenterId, '/')\n"
@@ -197,12 +199,12 @@ def test_name_is_the_last_part_of_an_id() -> None:
         "    | where center =~ 'C'\n    | take 1\n    | project name,center "
     )
 
-    assert rows_of(text, resources=projects) == [("p", "c")]
+    assert run_rows(text, resources=projects) == [("p", "c")]
 
 
 def test_reversed_identifiers_are_joined() -> None:
-    machines = table({"id": "m", "properties": {"vmUuid": "AABBCCDD-EEFF-1122"}, "kind": ""})
-    items = table({"id": "i", "properties": {"smbiosUuid": "ddccbbaa-ffee-1122"}})
+    machines = make_sample({"id": "m", "properties": {"vmUuid": "AABBCCDD-EEFF-1122"}, "kind": ""})
+    items = make_sample({"id": "i", "properties": {"smbiosUuid": "ddccbbaa-ffee-1122"}})
     text = (
         "Resources | where isempty(kind) or kind =~ 'VMware' | extend p=parse_json(properties) "
         "| extend u = tolower(tostring(p['vmUuid'])) | where isnotempty(u) "
@@ -214,11 +216,11 @@ def test_reversed_identifiers_are_joined() -> None:
         "on $left.reversed == $right.biosId | project-away reversed"
     )
 
-    assert rows_of(text, resources=machines, items=items) == [("m", "i", "ddccbbaa-ffee-1122")]
+    assert run_rows(text, resources=machines, items=items) == [("m", "i", "ddccbbaa-ffee-1122")]
 
 
 def test_last_change_of_each_resource_is_kept() -> None:
-    changes = table(
+    changes = make_sample(
         *(
             {"id": f"c{at}", "properties": {"target": target, "at": f"2026-03-0{day}", "n": at}}
             for at, (target, day) in enumerate([("x", 1), ("y", 2), ("x", 3), ("y", 1)])
@@ -230,4 +232,4 @@ def test_last_change_of_each_resource_is_kept() -> None:
         "| project target, id, late = at between (datetime(2026-03-02) .. datetime(2026-03-03))"
     )
 
-    assert rows_of(text, resourcechanges=changes) == [("x", "c2", True), ("y", "c1", True)]
+    assert run_rows(text, resourcechanges=changes) == [("x", "c2", True), ("y", "c1", True)]

@@ -2,7 +2,7 @@ import random
 from typing import Any
 
 import pytest
-from testing.kql.kql_client import NOW, fail, make_table, rows_of, run
+from testing.kql.kql_client import NOW, fail, make_table, run, run_rows
 
 MACHINES = make_table(
     [
@@ -24,7 +24,7 @@ NESTED = make_table(
 )
 
 
-def columns_of(text: str) -> list[str]:
+def run_columns(text: str) -> list[str]:
     return list(run(text, t=MACHINES).columns)
 
 
@@ -55,7 +55,7 @@ def columns_of(text: str) -> list[str]:
     ],
 )
 def test_stage_selects_and_orders_rows(stages: str, names: str) -> None:
-    assert "".join(row[0] for row in rows_of(f"T | {stages}", t=MACHINES)) == names
+    assert "".join(row[0] for row in run_rows(f"T | {stages}", t=MACHINES)) == names
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_stage_names_its_columns(stages: str, columns: list[str]) -> None:
     ],
 )
 def test_stage_computes_rows(stages: str, rows: Any) -> None:
-    found = rows_of(f"T | {stages}", t=MACHINES)
+    found = run_rows(f"T | {stages}", t=MACHINES)
 
     assert len(found) == rows if isinstance(rows, int) else found == rows
 
@@ -190,7 +190,7 @@ def test_mv_expand_makes_rows(stages: str, rows: Any) -> None:
     if rows is None:
         assert fail(f"T | {stages}", t=NESTED).code == "SemanticError"
         return
-    found = rows_of(f"T | {stages}", t=NESTED)
+    found = run_rows(f"T | {stages}", t=NESTED)
 
     assert len(found) == rows if isinstance(rows, int) else found == rows
 
@@ -198,8 +198,8 @@ def test_mv_expand_makes_rows(stages: str, rows: Any) -> None:
 def test_mv_expand_is_bounded_by_default() -> None:
     table = make_table([{"x": list(range(5_000))}])
 
-    assert rows_of("T | mv-expand x | count", t=table) == [(128,)]
-    assert rows_of("T | mv-expand x limit 9999 | count", t=table) == [(2_000,)]
+    assert run_rows("T | mv-expand x | count", t=table) == [(128,)]
+    assert run_rows("T | mv-expand x limit 9999 | count", t=table) == [(2_000,)]
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_top_is_order_and_take(seed: int) -> None:
         f"{name} {draw.choice(orders)} {draw.choice(nulls)}" for name in draw.sample("ab", 2)
     )
     number = draw.randint(0, 20)
-    whole = rows_of(f"T | order by {keys}", t=table)
+    whole = run_rows(f"T | order by {keys}", t=table)
 
-    assert rows_of(f"T | top {number} by {keys}", t=table) == whole[:number]
-    assert sorted(whole, key=str) == sorted(rows_of("T", t=table), key=str)
+    assert run_rows(f"T | top {number} by {keys}", t=table) == whole[:number]
+    assert sorted(whole, key=str) == sorted(run_rows("T", t=table), key=str)
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -266,7 +266,7 @@ def test_summarize_agrees_with_python(seed: int) -> None:
     draw = random.Random(seed)
     rows = [{"k": draw.choice("pqr"), "n": draw.choice((None, *range(5)))} for _ in range(50)]
     table = make_table(rows, n="long")
-    found = rows_of(
+    found = run_rows(
         "T | summarize count(), sum(n), min(n), max(n), dcount(n), make_list(n) by k", t=table
     )
 
@@ -286,4 +286,4 @@ def test_summarize_agrees_with_python(seed: int) -> None:
 def test_grouped_dates_are_equal_values() -> None:
     table = make_table([{"at": NOW}, {"at": NOW}])
 
-    assert rows_of("T | summarize count() by startofday(at) | project count_", t=table) == [(2,)]
+    assert run_rows("T | summarize count() by startofday(at) | project count_", t=table) == [(2,)]

@@ -48,15 +48,15 @@ def find_resource_type(path: str) -> ResourceType | None:
     parsed = read_path(path)
     namespace = parsed.namespace
     if namespace is None and "" in parsed.segments:
-        # If the path has no provider with its empty segments, they are superfluous slashes, not
-        # empty names as in ".../resourceGroups//providers/...".
+        # An empty segment may be an empty name, as in ".../resourceGroups//providers/...". If the
+        # path has a provider only without its empty segments, they are superfluous slashes.
         parsed = read_path("/".join(filter(None, parsed.segments)))
         namespace = parsed.namespace
     types = parsed.types
     if namespace is not None and types and types[0].lower() not in _REGISTRATIONS:
         return ResourceType(unquote(namespace), unquote("/".join(types)))
-    # ARM serves the path itself, and its keywords are the type. A path below a resource is not
-    # ARM's, and has an earlier "providers".
+    # ARM itself serves the path, and its keywords are the type. A path with an earlier "providers"
+    # lies below a resource, so that ARM itself does not serve it.
     words = parsed.segments[::2]
     if namespace is not None:
         words = words[: len(words) - len(types)]
@@ -79,7 +79,7 @@ def find_versions(document: object, resource_type: ResourceType) -> tuple[str, .
 
 
 def _iter_candidates(resource_type: ResourceType) -> Iterator[str]:
-    """Yield the names under which a document may list the type: its own, then its parents'."""
+    """Yield the names under which a document may list the type, then those of its parents."""
     words = resource_type.type.split("/")
     own = resource_type.namespace.casefold() == _RESOURCES.casefold()
     for end in range(len(words), 0, -1):
@@ -105,7 +105,7 @@ def is_stable(version: str) -> bool:
 
 
 def sort_versions(versions: Iterable[str]) -> tuple[str, ...]:
-    """Return the versions in the order in which to try them, without malformed ones."""
+    """Return the well-formed versions: stable ones first, newer ones before older ones."""
     good = {version for version in versions if _VERSION.fullmatch(version)}
     return tuple(sorted(good, key=lambda version: (is_stable(version), version), reverse=True))
 

@@ -11,7 +11,7 @@ from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.retry import CHECKED_WRITES, TEMPORARY_STATUSES, RetryRule, is_read
 from aiomsi._errors import ApiVersionError, ArmError
 
-# The codes of a 404 that is about the path and not about the resource at its end.
+# The codes of a 404 for a path that no resource can have.
 _NEVER_THERE = frozenset(
     {
         "InvalidResourceNamespace",
@@ -150,10 +150,10 @@ class RetryDecision:
 
 
 def decide_retry(attempt: ArmAttempt, rule: RetryRule) -> RetryDecision | None:
-    """Return how to repeat the call after a failed request; None if the error is raised."""
+    """Return the delay before the call is repeated; None if the error is raised instead."""
     if attempt.unreadable and not attempt.reads and attempt.method not in CHECKED_WRITES:
-        # ARM has seen the write. Without a GET of the resource, which shows its effect for PUT and
-        # PATCH only, it is not sent a second time, whatever the rule returns.
+        # ARM has received the write. Its effect can be checked for PUT and PATCH only, so any other
+        # write is not sent a second time, whatever the rule returns.
         return None
     delay = rule(attempt)
     return (

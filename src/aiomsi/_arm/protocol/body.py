@@ -13,7 +13,7 @@ import attrs
 
 from aiomsi._arm.protocol.errors.detail import ErrorDetail, find_detail, parse_detail, read_detail
 from aiomsi._arm.protocol.links import is_same_path
-from aiomsi._arm.protocol.operations.state import OperationOutcome
+from aiomsi._arm.protocol.operations.operation_state import OperationOutcome
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._util.json import get_member, loads
 
@@ -40,7 +40,7 @@ RUNNING_STATES = frozenset(
         "started",
     }
 )
-# For some resource types these are the normal state, so a resource in them need not be changing.
+# For some resource types these are the normal state, so they do not mean a change.
 _RESTING_STATES = frozenset({"accepted", "started"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
 # Only the beginning of a state counts, because some services append JSON or a sentence.
@@ -93,14 +93,15 @@ def is_running(word: str | None) -> bool:
 def sounds_final(word: str) -> bool:
     """Return whether an unknown state of a record seems to mean its end.
 
-    ``SucceededWithErrors`` does, ``Canceling`` and ``Created`` do not. By the contract the
-    operation continues in each of them, and ``ValidationSucceeded`` may be a stage of it.
+    ``SucceededWithErrors`` does, ``Canceling`` and ``Created`` do not. It only seems so, because by
+    the contract an operation continues in each unknown state, and a state such as
+    ``ValidationSucceeded`` may be a stage of it.
     """
     return not is_running(word) and _END.match(word) is not None
 
 
 def is_deleted(word: str | None) -> bool:
-    """Return whether a state means that the resource is deleted; it may still be recoverable."""
+    """Return whether a state means that the resource is deleted, even if it can be recovered."""
     return word is not None and word.lower() == "deleted"
 
 
@@ -152,7 +153,7 @@ def has_error(document: object) -> bool:
 
 
 def is_bare_error(document: object) -> bool:
-    """Return whether a document has no member but its ``error``: the results of actions have."""
+    """Return whether a document's only member is its ``error``. Results of actions have others."""
     return isinstance(document, dict) and all(
         value is None or name.lower() == "error" for name, value in document.items()
     )
@@ -179,7 +180,7 @@ _MAX_NAME = 100
 def read_reason(response: ArmResponse, state: str | None = None) -> ErrorDetail:
     """Return the reason of a failure, from an error response, a record, or a resource.
 
-    `state` stands in the text if the response gives no reason.
+    If the response has no reason, the text names `state`.
     """
     if (found := find_reason(response)) is not None:
         return found
@@ -198,7 +199,7 @@ def find_reason(response: ArmResponse) -> ErrorDetail | None:
     if response.status >= 300 or not isinstance(document, dict):
         return None
     if isinstance(text := get_member(document, "error"), str) and has_error(document):
-        # In a record such a text is the reason; in an error response it would be a code.
+        # In a record this text is the reason. In an error response it would be the code.
         return ErrorDetail(None, text.strip())
     if has_error(document):
         return read_detail(response.body, response.headers.get("Content-Type"))
@@ -224,7 +225,7 @@ def _split_words(name: object) -> str:
 
 
 def _iter_members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
-    """Yield the members of an object and of the objects within, the outer ones first.
+    """Yield the members of an object, then those of its inner objects.
 
     Each is a tuple of name, value, and the object that has the member.
     """
@@ -319,7 +320,7 @@ class Poll:
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether the body is not JSON: cut short, for example, or a gateway's page."""
+        """Whether the body is not JSON, for example because it is cut or a gateway's page."""
         body = self.response.body.strip()
         return self.document is None and body not in (b"", b"null")
 

@@ -1,7 +1,7 @@
 """Content encodings of a response's body: decoded, or an error if the body was cut. No I/O.
 
 aiohttp does not check the end of a gzip stream. If a proxy cuts the stream and ends the response
-properly, aiohttp returns a shorter or an empty body. So a session decodes the body itself.
+properly, aiohttp returns a shorter or an empty body. Therefore the session decodes bodies itself.
 
 Source: https://www.rfc-editor.org/rfc/rfc1952 (gzip),
 https://www.rfc-editor.org/rfc/rfc9110#section-8.4 (content codings)
@@ -47,8 +47,8 @@ class LongBodyError(CutBodyError):
 def decode_content(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     """Return a body without its content encodings.
 
-    The status and headers of an error, or of an accepted operation, are useful without a whole
-    body, so for these a cut body is returned as far as it could be decoded.
+    A cut body is an error if the status is 200 or 201. With another status the part of it that
+    could be decoded is returned, because the status and headers are useful without the rest.
 
     Raises:
         CutBodyError: the body is not whole.
@@ -74,7 +74,7 @@ def decode_content(method: str, status: int, headers: Mapping[str, str], body: b
 
 
 def _may_be_empty(method: str, status: int, headers: Mapping[str, str]) -> bool:
-    """Return whether an empty body is whole: a compressed body, and a resource, have some bytes."""
+    """Return whether an empty body may be whole. A compressed body or a resource is never empty."""
     if method == "HEAD" or status not in _WITH_DATA or "Content-Length" in headers:
         return True
     return method != "GET" and "Content-Encoding" not in headers

@@ -34,8 +34,7 @@ class Link(str):
 # `re` compiles the patterns on first use, because a GET of one resource follows no link.
 _CONTROL = r"[\x00-\x1f\x7f]"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
-# No user, percent-encoding, backslash or letter beyond ASCII, because two parsers could read those
-# in two ways.
+# No user, percent-encoding, backslash or letter beyond ASCII, because URL parsers differ on them.
 _ABSOLUTE = r"(?i:https?)://[A-Za-z0-9.:\[\]-]+(?=[/?]|$)"
 _LOCAL_FILE = r"(?i:file):/+"
 # The ASCII characters that the target of an HTTP request can carry.
@@ -98,7 +97,7 @@ def is_same_path(one: str, other: str) -> bool:
 
 
 def is_same_except_signature(one: str, other: str) -> bool:
-    """Return whether two links have the same path and, but for the signature, the same query."""
+    """Return whether two links have the same path and, except for the signature, the same query."""
     return _strip_signature(one) == _strip_signature(other)
 
 
@@ -118,8 +117,8 @@ _OPERATION = "operation|asyncresult|status"
 def is_operation_url(link: str, request: str) -> bool:
     """Return whether a link names an operation, not the requested resource or another one.
 
-    Segments that the request's path has, too, do not count, and neither do namespaces:
-    Microsoft.OperationalInsights is not an operation.
+    Segments of the request's path are ignored, and so are namespaces, because a resource of
+    Microsoft.OperationalInsights is no operation.
     """
     known = set(_fold_path(request).split("/"))
     return any(

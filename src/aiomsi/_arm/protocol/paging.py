@@ -1,7 +1,7 @@
 """Paged lists: the items of a page, and the request for the next one. No I/O.
 
-A page without items may have a link to further pages. A list that cannot be continued ends with an
-error after its last item, never as a short list.
+A page without items may have a link to further pages. If the next page can't be requested, an error
+is raised after the last received item, so that a list is never short without an error.
 
 Source:
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md#get-resource
@@ -61,9 +61,9 @@ def read_page(
 ) -> Page:
     """Parse a page of a list.
 
-    `item_name` and `next_link_name` are for services that use other names; a dot leads into an
-    object. With `strict` a page with neither a list of items nor a link is an error, for services
-    that always send one.
+    `item_name` and `next_link_name` are for services that use other names; a name with a dot
+    is that of a member of an inner object. With `strict`, for services that send a list of items
+    with every page, a page with neither such a list nor a link is an error.
 
     Raises:
         ServiceError: the response is no page: not JSON, an error, or no list.
@@ -94,7 +94,7 @@ def read_page(
 class PageLinks:
     """The links from page to page: each leads to a new page, on the cloud's ARM.
 
-    It keeps a few bytes for each page, not the pages.
+    It keeps a hash of each link, and no page.
 
     Args:
         cloud: the cloud whose ARM the links must be on.
@@ -148,7 +148,7 @@ def _hash_link(link: str) -> bytes:
 
 
 def _find_member(document: object, name: str, default: Any = None) -> Any:
-    """Return a member as `get_member` does; a dot in the name may lead into an object."""
+    """Return a member as `get_member` does; a name with a dot may be that of an inner member."""
     found = get_member(document, name, _ABSENT)
     if found is not _ABSENT:
         return found
@@ -190,8 +190,8 @@ def _is_bare_error(document: Mapping[str, Any]) -> bool:
 def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) -> bool:
     """Return whether an object without items is a page, and no resource or error.
 
-    A page has only links and counts beside its items. Under an item name that the caller passed,
-    null counts as an empty list.
+    The other members of a page are links and counts. If the caller passed an item name, null under
+    it counts as an empty list.
     """
     if found and item_name != _ITEMS:
         return True
@@ -226,7 +226,7 @@ def _make_no_items_error(
 def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty: bool) -> None:
     """Check that an object is no error.
 
-    A code and a text count only in an empty page: beside items they are no error.
+    A code and a text are an error only in a page without items.
 
     Raises:
         ServiceError: the object is an error.
@@ -250,7 +250,7 @@ def make_broken_error(
 ) -> _errors.ServiceError:
     """Return the exception for a response that ends a list too early.
 
-    `what` is the predicate of its message, `why` the error in the response, if any.
+    `what` ends the sentence that begins with the request; `why` is the error in the response.
     """
     return _errors.ServiceError(
         f"the response to {response.method} {response.path} {what}",

@@ -114,8 +114,8 @@ NO_OPTIONS = Options()
 def make_poll_options(options: Options) -> Options:
     """Return the options of an operation's polls, from the call that began it.
 
-    The caller's request id is kept, so that it finds all polls in Azure's logs; otherwise each
-    request has a new id.
+    If the caller set a request id, all polls have it, so that it finds them in Azure's logs.
+    Otherwise each request has a new id.
     """
     chosen = {
         name: value
@@ -129,8 +129,8 @@ def check_content(options: Options) -> bytes:
     """Return the body in `content`.
 
     Raises:
-        ConfigurationError: `content` is not bytes, which alone can be sent more than once; or
-            `json` has another body.
+        ConfigurationError: `content` is not bytes, because only bytes can be sent more than once;
+            or `json` was passed too.
 
     """
     if options.json is not None:
@@ -270,7 +270,7 @@ def _is_full_url(cloud: Cloud, path: object) -> bool:
 
 
 def _build_additions(query: str, options: Options) -> str:
-    """Return the api-version, if the path's query lacks it, and the parameters, as a query."""
+    """Return the parameters as a query, after the api-version if the path's query lacks that."""
     params = _convert_params(query, options.params)
     written: list[str] = _API_VERSION.findall(query)
     versions = written + [
@@ -402,7 +402,7 @@ def _is_of_connection(folded: str) -> bool:
 def check_session_headers(names: Iterable[str]) -> None:
     """Check that the default headers of the user's aiohttp session don't frame or route requests.
 
-    `Authorization` is allowed, because the token's replaces it.
+    `Authorization` is allowed, because each request has the header of its token instead.
 
     Raises:
         ConfigurationError: a header frames or routes requests.

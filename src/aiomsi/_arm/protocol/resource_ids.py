@@ -24,7 +24,7 @@ _NEVER_IN_NAME = re.compile(r"[/\\?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 class ResourceId:
     """The id of a subscription, resource group, resource, extension or collection.
 
-    Parsing keeps every letter, also the percent-encodings and empty segments in ARM's own ids.
+    Parsing keeps every character, including percent-encodings and empty segments of ARM's ids.
     Comparison ignores case, as ARM does. Builders write ``resourceGroups``, and take names
     unchanged, without percent-encodings.
 
@@ -188,7 +188,7 @@ class ResourceId:
 def read_path(url: str) -> ResourceId:
     """Return the path of a URL as an id, without the checks of `ResourceId.parse`.
 
-    `url` may be a path, of an action too; its query is left out.
+    `url` may be a path, and may be that of an action. Its query is left out.
     """
     address = url.partition("#")[0].partition("?")[0]
     if "://" in address:

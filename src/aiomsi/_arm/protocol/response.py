@@ -59,9 +59,9 @@ class ArmResponse:
         except ValueError as error:
             with late_import:
                 from aiomsi._arm.protocol.errors.detail import to_plain_text
-                from aiomsi._util.foreign import without_frames
+                from aiomsi._util.foreign import strip_frames
 
-            cause, text = without_frames(error), to_plain_text(self.body)
+            cause, text = strip_frames(error), to_plain_text(self.body)
         msg = f"{self.method} {self.path} returned {self.status} with a body that is not JSON"
         raise ServiceError(
             msg,

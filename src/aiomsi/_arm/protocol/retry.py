@@ -2,8 +2,9 @@
 
 ARM does not carry out a request that it rejects with 429, or with 409 because of another operation
 in progress, so every verb is repeated after those. After a lost connection, 408 or 5xx the call may
-have been carried out: reads and DELETE are repeated; PUT and PATCH after a GET of the resource
-(`aiomsi._arm.protocol.write_check`); POST is not. A 401 is left to `find_refusal`.
+have been carried out. Then a read or a DELETE is repeated, a PUT or PATCH is repeated if a GET of
+the resource shows no effect of it (`aiomsi._arm.protocol.write_check`), and a POST is not repeated.
+`find_refusal` handles a 401.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from aiomsi._errors import SAFE_METHODS
-from aiomsi._util.deprecation import renamed_fields
+from aiomsi._util.deprecation import rename_fields
 from aiomsi._util.jitter import Uniform, draw_full_jitter
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def is_read(method: str, path: str) -> bool:
     )
 
 
-def evenly(low: float, high: float) -> float:
+def draw_evenly(low: float, high: float) -> float:
     """Return a random number; unlike `random.uniform`, pickled without the generator's state."""
     return random.uniform(low, high)
 
@@ -76,7 +77,7 @@ _FORMER_NAMES = {
 }
 
 
-@renamed_fields(_FORMER_NAMES)
+@rename_fields(_FORMER_NAMES)
 @attrs.frozen
 class ArmRetry:
     """The rule by which a session repeats calls; any function of an `ArmAttempt` may replace it.
@@ -97,10 +98,10 @@ class ArmRetry:
             once.
         locked_delay: `first_delay` for a resource that another operation holds, and for a principal
             that is not found.
-        replication_window: for this long after the start of the call, a request is repeated because
-            its principal, which may be new, is not found.
-        total_budget: no request begins later than this after the start of the call; the wait for a
-            free connection is limited by it, too.
+        replication_window: seconds from the start of the call in which a request is repeated if its
+            principal is not found, because the principal may be new.
+        total_budget: seconds from the start of the call within which its requests must begin. They
+            limit the wait for a free connection, too.
         uniform: function that returns a random number between its two arguments.
 
     """
@@ -113,7 +114,7 @@ class ArmRetry:
     locked_delay: float = 5.0
     replication_window: float = 60.0
     total_budget: float = DEFAULT_BUDGET
-    uniform: Uniform = attrs.field(default=evenly, repr=False)
+    uniform: Uniform = attrs.field(default=draw_evenly, repr=False)
 
     def __call__(self, attempt: ArmAttempt) -> float | None:
         """Return the seconds after which the call is repeated; None if it has failed."""

@@ -1,8 +1,7 @@
-"""The wait that a service asks for, from headers and error texts. No I/O.
+"""The wait that a service demands, from headers and error texts. No I/O.
 
-Most headers are standard, or close to it. But ARM writes the seconds of its limits into the error's
-text, other services write an instant there, and Compute puts the end of its interval into JSON
-within the text.
+Most services send `Retry-After` or a similar header. ARM's errors have the seconds in their text,
+those of other services an instant, and Compute's a JSON document with the end of an interval.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from aiomsi._arm.protocol.errors.detail import ErrorDetail, iter_quoted_objects
-from aiomsi._hosts.times import parse_http_date, parse_number
+from aiomsi._hosts.token_times import parse_http_date, parse_number
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _LASTING = (
@@ -40,12 +39,12 @@ _CLOCK = re.compile(r"(?:(\d{1,4})\.)?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 def read_wait(
     status: int, headers: Mapping[str, str], detail: ErrorDetail | None, wall: float
 ) -> float | None:
-    """Return the seconds that the service asks to wait, without an upper limit.
+    """Return the seconds that the service demands to wait, without an upper limit.
 
-    None if the response names no wait, 0 if it allows a request now. Texts and quotas count only
-    in an error response. `wall` is now, for waits that are written as an instant. A longer wait
-    elsewhere overrides a header of 0, because proxies and gateways add that whatever the service
-    requires.
+    None if the response names no wait, 0 if it allows a request now. Texts and quotas are read
+    only in an error response. `wall` is the current time, because a wait may end at an instant. A
+    header of 0 is ignored if another place names a wait, because proxies and gateways add such a
+    header to the responses of services that demand one.
     """
     waits = [*_iter_header_waits(headers, wall)]
     if status >= 400:
@@ -59,7 +58,7 @@ def read_wait(
 def read_quota_wait(headers: Mapping[str, str], wall: float) -> float:
     """Return the seconds until the service accepts the next request, after a successful one.
 
-    0 unless the request has used a quota up.
+    0 if the quota is not used up.
     """
     return max((wait for wait in _iter_quota_waits(headers, wall) if wait is not None), default=0.0)
 
@@ -102,7 +101,7 @@ def _iter_quota_waits(headers: Mapping[str, str], wall: float) -> Iterator[float
 
 def _iter_text_waits(status: int, detail: ErrorDetail, wall: float) -> Iterator[float | None]:
     texts = list(detail.texts())
-    # In other errors "after 60 seconds" is the time that something has taken.
+    # In other errors "after 60 seconds" is the duration of a request or an operation.
     for pattern in (_RETRY, _AFTER) if status == 429 else (_RETRY,):
         yield from (
             float(found[1]) * _UNITS[found[2].lower()]

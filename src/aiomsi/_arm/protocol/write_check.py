@@ -1,14 +1,15 @@
 """Whether a write without a response was carried out, by a GET of the resource. No I/O.
 
-ARM responds 504 if a resource provider takes longer than 60 s, while the provider continues. So a
-resource that is being changed is polled to the end of that change, and only then compared, because
-the change may be another client's.
+ARM responds with 504 if a resource provider takes longer than 60 s, although the provider
+continues. Therefore a resource that is being changed is polled to the end of that change and then
+compared, because the change may be another client's.
 
 A write counts as carried out only if the resource equals the body of the request. A PUT replaces
-the resource, so members that its body omits must be gone. A PATCH changes the members that its body
-has, by the rules of JSON merge patch. A wrong "different" costs a repetition, which is harmless for
-an unconditional PUT or PATCH; a wrong "equal" loses a write. So values count as different unless
-they are known to be equal.
+the resource, so members that its body omits must be absent. A PATCH changes the members that its
+body has, by the rules of JSON merge patch. If a write that was carried out is taken for a lost one,
+it is repeated, which is harmless for an unconditional PUT or PATCH. If a lost write is taken for
+one that was carried out, it stays lost. Therefore values count as different unless they are known
+to be equal.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://www.rfc-editor.org/rfc/rfc7396
@@ -75,7 +76,7 @@ def compare(method: str, sent: Any, status: int, found: Any) -> WriteStatus:
     state = get_provisioning_state(found)
     if is_running(state):
         return WriteStatus.RUNNING
-    # The normal state of some types is a word such as "Active", which no list has.
+    # The normal state of some types is another word, for example "Active".
     well = state is None or FINAL_STATES.get(state.lower(), "succeeded") == "succeeded"
     equal = contains if method == "PATCH" else equals_put
     return (
@@ -95,9 +96,9 @@ def _compare_deletion(status: int, found: Any) -> WriteStatus:
 
 
 def equals_put(found: Any, sent: Any) -> bool:
-    """Return whether a resource equals the body of a PUT, without members of the service.
+    """Return whether a resource equals the body of a PUT, except for the service's members.
 
-    Names of members and resource ids compare without case, locations without case and spaces. Null
+    Case is ignored in names of members, resource ids and locations, and spaces in locations. Null
     equals a missing member.
     """
     return _is_equal(_strip_service_members(found), _strip_service_members(sent), "", _MAX_DEPTH)

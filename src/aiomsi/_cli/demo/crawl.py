@@ -14,7 +14,13 @@ import attrs
 from rich.console import Console
 
 from aiomsi._arm.session import ArmSession
-from aiomsi._cli.demo.report import DemoFailedError, ProgressLevel, make_table, say, show_progress
+from aiomsi._cli.demo.console import (
+    DemoFailedError,
+    ProgressLevel,
+    make_table,
+    print_text,
+    show_progress,
+)
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi.testing import ArmBucket, ArmBuckets, ArmLimits, ArmUsage, EmbeddedAzure
 
@@ -96,11 +102,11 @@ def _read_count(arm: ArmSession, subscription: str) -> int | None:
 
 def summarize(console: Console, done: Crawl) -> None:
     """Print the measurements of a crawl, and last the server's count."""
-    say(console, f"Calls: {done.calls}")
-    say(console, f"Failures: {len(done.failures)}")
-    say(console, f"Seconds: {done.seconds:.2f}, at least {done.best:.2f} for this bucket")
+    print_text(console, f"Calls: {done.calls}")
+    print_text(console, f"Failures: {len(done.failures)}")
+    print_text(console, f"Seconds: {done.seconds:.2f}, at least {done.best:.2f} for this bucket")
     counts = f"{done.usage.requests}, {done.usage.refused} answers of 429"
-    say(console, f"ARM requests: {counts}", "bold")
+    print_text(console, f"ARM requests: {counts}", "bold")
 
 
 def compare(console: Console, crawls: Sequence[Crawl]) -> None:

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from aiomsi._cli.credentials import CredentialSource
-from aiomsi._cli.demo.report import DemoFailedError, say
-from aiomsi._cli.demo.run import environment
+from aiomsi._cli.demo.console import DemoFailedError, print_text
+from aiomsi._cli.demo.steps import replace_environment
 from aiomsi._cli.inventory.ending import make_summary
-from aiomsi._cli.inventory.mask import Mask
+from aiomsi._cli.inventory.inventory_run import InventoryRun, RunOptions
+from aiomsi._cli.inventory.output_mask import Mask
 from aiomsi._cli.inventory.printers import Printer, RecordingPrinter, draw, make_printer
-from aiomsi._cli.inventory.run import InventoryRun, RunOptions
 from aiomsi._cli.inventory.signals import catch_signals
 from aiomsi._cli.inventory.summary import Summary, print_summary
 from aiomsi._cli.options import Target
@@ -113,7 +113,7 @@ def run(
         report = Path(mkdtemp(prefix="aiomsi-")) / "inventory.html"
     if report is not None:
         check_extra()
-    say(
+    print_text(
         console,
         f"An embedded Azure has {resources:,} resources in {subscriptions:,} subscriptions. One of "
         "these refuses its reads,\nanother one fails on its second page.\n",
@@ -123,7 +123,7 @@ def run(
     printer = make_printer("auto", mask, console) if picture is None else recorder
     with (
         EmbeddedAzure(arm_limits=limits) as azure,
-        environment(azure.environment),
+        replace_environment(azure.environment),
         TemporaryDirectory(prefix="aiomsi-") as folder,
     ):
         azure.arm.generate(subscriptions=subscriptions - 1, resources=resources, seed=_SEED)
@@ -138,7 +138,7 @@ def run(
     print_summary(console, summary)
     if picture is not None:
         picture.write_text(make_picture(recorder, summary), encoding="utf-8")
-        say(console, f"The picture is {picture}")
+        print_text(console, f"The picture is {picture}")
     if report is not None and show is not None:
         show(report.resolve().as_uri())
     judge(summary, tenant, subscriptions)

@@ -12,7 +12,7 @@ import attrs
 from rich.console import Console
 
 from aiomsi._arm.session import ArmSession
-from aiomsi._cli.demo.report import DemoFailedError, make_table, say, show_progress
+from aiomsi._cli.demo.console import DemoFailedError, make_table, print_text, show_progress
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure
@@ -43,7 +43,7 @@ class Run:
     counts: Counts
 
 
-async def shared_run(
+async def run_shared(
     console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int
 ) -> Run:
     """GET all groups in one session, with one credential that has no token yet."""
@@ -59,7 +59,7 @@ async def shared_run(
         )
 
 
-async def unshared_run(
+async def run_unshared(
     console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int
 ) -> Run:
     """GET all groups with a new credential for each call; the calls share connections only."""
@@ -134,11 +134,11 @@ def judge(shared: Run) -> None:
 
 def summarize(console: Console, shared: Run) -> None:
     """Print the measurements of the calls, and last the server's count."""
-    say(console, f"Calls: {shared.calls}")
-    say(console, f"Failures: {len(shared.failures)}")
-    say(console, f"Seconds: {shared.seconds:.2f}")
-    say(console, f"Calls/s: {shared.calls / shared.seconds:.0f}")
-    say(console, f"IMDS requests: {shared.counts.imds_requests}", "bold")
+    print_text(console, f"Calls: {shared.calls}")
+    print_text(console, f"Failures: {len(shared.failures)}")
+    print_text(console, f"Seconds: {shared.seconds:.2f}")
+    print_text(console, f"Calls/s: {shared.calls / shared.seconds:.0f}")
+    print_text(console, f"IMDS requests: {shared.counts.imds_requests}", "bold")
 
 
 def compare(console: Console, runs: Sequence[Run]) -> None:

@@ -17,7 +17,7 @@ import attrs
 from rich.console import Console
 
 from aiomsi._arm.session import ArmSession
-from aiomsi._cli.demo.report import say
+from aiomsi._cli.demo.console import print_text
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import PUBLIC
 from aiomsi._credentials.fetch import TokenFetch
@@ -63,13 +63,13 @@ class _StaticCredential:
         return self
 
 
-async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
+async def run_tutorial(console: Console, azure: EmbeddedAzure) -> None:
     """Send the two requests of the tutorial, and print each with its response."""
     host = _RecordingImds(azure.imds.url)
     outcome = await TokenFetch(host, PUBLIC.audience, DEFAULT_POLICY, SYSTEM_CLOCK)(FetchRequest())
     if isinstance(outcome, Failure):
         raise outcome.exception()
-    say(
+    print_text(
         console,
         "Step 1: request a token for Azure Resource Manager from the VM's metadata service (IMDS)",
         "bold",
@@ -78,24 +78,24 @@ async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
         console,
         azure.requests[-1],
         host.answers[-1].status,
-        _masked(json.loads(host.answers[-1].body)),
+        _mask_token(json.loads(host.answers[-1].body)),
     )
     async with ArmSession(
         _StaticCredential(outcome.secret, int(time.time() + outcome.life))
     ) as arm:
         response = await arm.request("GET", _DEVTEST, api_version=_VERSION)
-    say(console, "\nStep 2: call Azure Resource Manager (ARM) with that token", "bold")
+    print_text(console, "\nStep 2: call Azure Resource Manager (ARM) with that token", "bold")
     _show(console, azure.requests[-1], response.status, response.json())
 
 
-def _masked(document: dict[str, Any]) -> dict[str, Any]:
+def _mask_token(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "access_token": f"*** ({len(document['access_token'])} characters)"}
 
 
 def _show(console: Console, request: RecordedRequest, status: int, answer: object) -> None:
-    say(console, f"> {request.method} {request.path_qs}", "cyan")
+    print_text(console, f"> {request.method} {request.path_qs}", "cyan")
     for name, value in request.headers.items():
-        say(console, f"> {name}: {value}", "cyan")
-    say(console, f"< {status}", "green")
+        print_text(console, f"> {name}: {value}", "cyan")
+    print_text(console, f"< {status}", "green")
     for line in json.dumps(answer, indent=2).splitlines():
-        say(console, f"< {line}", "green")
+        print_text(console, f"< {line}", "green")

@@ -19,7 +19,7 @@ from aiomsi._cli.doctor.environment import (
     check_proxy,
     check_variables,
 )
-from aiomsi._cli.doctor.token import (
+from aiomsi._cli.doctor.token_checks import (
     check_endpoint,
     check_identity,
     check_lifetime,
@@ -28,12 +28,12 @@ from aiomsi._cli.doctor.token import (
 )
 from aiomsi._cli.options import Target
 from aiomsi._clouds import Cloud, mask_url
-from aiomsi._credentials.base import SlotCredential
-from aiomsi._credentials.instance import instance_metadata
+from aiomsi._credentials.instance_request import instance_metadata
+from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, CredentialError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.imds import Imds
-from aiomsi._hosts.times import parse_http_date
+from aiomsi._hosts.token_times import parse_http_date
 from aiomsi._tokens.token_identity import read_identity
 from aiomsi._util.json import get_member
 from aiomsi._util.secret import MaskedMapping
@@ -122,11 +122,11 @@ async def _ask_arm(credential: SlotCredential, cloud: Cloud, subscription: str) 
                 response = await arm.request(
                     "GET", path, api_version=_API_VERSION, timeout=_ARM_TIMEOUT
                 )
-                answer = _date(answer, response.headers)
+                answer = _add_date(answer, response.headers)
                 if number == 0:
                     answer = attrs.evolve(answer, **_count_subscriptions(response.json()))
         except ArmError as error:
-            return attrs.evolve(_date(answer, error.response.headers), error=error)
+            return attrs.evolve(_add_date(answer, error.response.headers), error=error)
         except AiomsiError as error:
             return attrs.evolve(answer, error=error)
     return answer
@@ -140,5 +140,5 @@ def _count_subscriptions(page: object) -> dict[str, Any]:
     return {"subscriptions": len(items), "more": bool(get_member(page, "nextLink"))}
 
 
-def _date(answer: ArmAnswer, headers: Mapping[str, str]) -> ArmAnswer:
+def _add_date(answer: ArmAnswer, headers: Mapping[str, str]) -> ArmAnswer:
     return attrs.evolve(answer, date=parse_http_date(headers.get("Date")), received=time.time())

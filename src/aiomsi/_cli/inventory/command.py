@@ -9,25 +9,25 @@ import click
 from click.exceptions import Exit
 
 from aiomsi._cli.arguments import parse_pairs
-from aiomsi._cli.inventory.arguments import (
+from aiomsi._cli.inventory.diff_command import diff
+from aiomsi._cli.inventory.option_groups import (
+    add_choice_options,
+    add_output_options,
+    add_row_options,
+    run_options,
+)
+from aiomsi._cli.inventory.option_values import (
     check_places,
     parse_duration,
     read_names,
     split_names,
 )
-from aiomsi._cli.inventory.diff_command import diff
-from aiomsi._cli.inventory.option_groups import (
-    choice_options,
-    output_options,
-    row_options,
-    run_options,
-)
-from aiomsi._cli.options import Target, arm_options, format_epilog
+from aiomsi._cli.options import Target, add_arm_options, format_epilog
 from aiomsi._errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from aiomsi._cli.inventory.inventory_run import RunOptions
     from aiomsi._cli.inventory.printers import Style
-    from aiomsi._cli.inventory.run import RunOptions
 
 _EXIT_CODES = (
     "Exit codes: 0 complete; 1 no list was read, or another error; 2 wrong usage or configuration; "
@@ -48,11 +48,11 @@ _EXIT_CODES = (
         exit_codes=_EXIT_CODES,
     ),
 )
-@output_options
-@row_options
-@choice_options
+@add_output_options
+@add_row_options
+@add_choice_options
 @run_options
-@arm_options
+@add_arm_options
 @click.pass_context
 def inventory(context: click.Context, /, target: Target, **arguments: Any) -> None:
     """Read the resources of many subscriptions into a file, and report whether it is complete.
@@ -85,7 +85,7 @@ def make_options(arguments: dict[str, Any]) -> RunOptions:
         ConfigurationError: an option has a wrong value, or contradicts another one.
 
     """
-    from aiomsi._cli.inventory.run import RunOptions
+    from aiomsi._cli.inventory.inventory_run import RunOptions
 
     get = arguments.__getitem__
     session: dict[str, Any] = {"pacing": not get("no_pacing")}
@@ -154,9 +154,9 @@ def run_command(options: RunOptions, target: Target, style: Style, *, is_masked:
 
     """
     from aiomsi._cli.inventory.ending import finish
-    from aiomsi._cli.inventory.mask import Mask
+    from aiomsi._cli.inventory.inventory_run import InventoryRun
+    from aiomsi._cli.inventory.output_mask import Mask
     from aiomsi._cli.inventory.printers import make_printer
-    from aiomsi._cli.inventory.run import InventoryRun
     from aiomsi._cli.inventory.signals import catch_signals
     from aiomsi._cli.output import make_console
 

@@ -13,7 +13,7 @@ import click
 from click.exceptions import Exit
 
 from aiomsi._cli.options import format_epilog
-from aiomsi._cli.output import join_first, print_line, say
+from aiomsi._cli.output import join_first, print_line, print_message
 from aiomsi._errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
     differences = compare_rows(read_rows(old), read_rows(new), known_old, known_new)
     counts = _print_as_json(differences) if as_json else _print_table(differences)
     unknown = list_unknown(*manifests)
-    say(", ".join(f"{counts[change]:,} {change}" for change in _CHANGES))
+    print_message(", ".join(f"{counts[change]:,} {change}" for change in _CHANGES))
     if unknown:
-        say(f"not read whole in both: {join_first(unknown, _MOST_SHOWN)}")
+        print_message(f"not read whole in both: {join_first(unknown, _MOST_SHOWN)}")
     if code := _UNKNOWN if unknown or counts["unknown"] else _DIFFERENT if counts.total() else 0:
         raise Exit(code)
 

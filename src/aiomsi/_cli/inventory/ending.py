@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from aiomsi._cli.inventory.places import list_files
-from aiomsi._cli.inventory.run import InventoryRun
+from aiomsi._cli.inventory.inventory_run import InventoryRun
+from aiomsi._cli.inventory.run_files import list_files
 from aiomsi._cli.inventory.summary import Summary, print_summary
-from aiomsi._cli.output import say
+from aiomsi._cli.output import print_message
 
 
 def finish(run: InventoryRun, console: Console) -> int:
     """Print the summary of a run, and return its exit code."""
     manifest, interruption = run.manifest, run.interruption
     if manifest is None:
-        say("interrupted before the first list was read")
+        print_message("interrupted before the first list was read")
         return interruption.exit_code
     print_summary(console, make_summary(run))
     return manifest.exit_code if interruption.number is None else interruption.exit_code

@@ -10,34 +10,40 @@ import click
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _several(*names: str, metavar: str, text: str) -> Callable[[_Command], _Command]:
+def _make_option(*names: str, metavar: str, text: str) -> Callable[[_Command], _Command]:
     """Return an option that may be repeated."""
     return click.option(*names, multiple=True, metavar=metavar, help=f"{text}; may be repeated.")
 
 
-def choice_options(command: _Command) -> _Command:
+def add_choice_options(command: _Command) -> _Command:
     """Add the options that choose subscriptions."""
     for decorate in (
-        _several("--ignore", metavar="CODE", text="An error code that stands for an empty list"),
-        _several("--tag", "tags", metavar="NAME=VALUE", text="A tag that a subscription must have"),
-        _several("--quota-id", "quota_ids", metavar="ID", text="An offer, such as MSDN_2014-09-01"),
+        _make_option(
+            "--ignore", metavar="CODE", text="An error code that stands for an empty list"
+        ),
+        _make_option(
+            "--tag", "tags", metavar="NAME=VALUE", text="A tag that a subscription must have"
+        ),
+        _make_option(
+            "--quota-id", "quota_ids", metavar="ID", text="An offer, such as MSDN_2014-09-01"
+        ),
         click.option(
             "--states",
             metavar="STATE,...",
             help="The states of subscriptions to read; by default all but Deleted.",
         ),
-        _several(
+        _make_option(
             "--management-group",
             "groups",
             metavar="NAME",
             text="A management group, whose subscriptions at any depth are read",
         ),
-        _several(
+        _make_option(
             "--exclude",
             metavar="ID|NAME",
             text="A subscription to leave out, or @FILE or -, as for --subscription",
         ),
-        _several(
+        _make_option(
             "--subscription",
             "subscriptions",
             metavar="ID|NAME",
@@ -49,7 +55,7 @@ def choice_options(command: _Command) -> _Command:
     return command
 
 
-def row_options(command: _Command) -> _Command:
+def add_row_options(command: _Command) -> _Command:
     """Add the options that choose sources and rows."""
     for decorate in (
         click.option(
@@ -63,21 +69,21 @@ def row_options(command: _Command) -> _Command:
             metavar="KQL",
             help="A predicate for rows of Resource Graph; needs --properties or --graph-table.",
         ),
-        _several(
+        _make_option(
             "--resource-group",
             "resource_groups",
             metavar="NAME",
             text="A resource group to keep",
         ),
-        _several("--location", "locations", metavar="NAME", text="A location to keep"),
-        _several("--type", "types", metavar="TYPE,...", text="Resource types to keep"),
-        _several(
+        _make_option("--location", "locations", metavar="NAME", text="A location to keep"),
+        _make_option("--type", "types", metavar="TYPE,...", text="Resource types to keep"),
+        _make_option(
             "--graph-table",
             "tables",
             metavar="NAME",
             text="A further table of Resource Graph, such as SecurityResources",
         ),
-        _several(
+        _make_option(
             "--kinds",
             metavar="TYPE,...",
             text="Resource types to read by their own lists, with properties; children, such as "
@@ -138,10 +144,10 @@ def run_options(command: _Command) -> _Command:
     return command
 
 
-def output_options(command: _Command) -> _Command:
+def add_output_options(command: _Command) -> _Command:
     """Add the options of the output."""
     for decorate in (
-        _several(
+        _make_option(
             "--storage-option",
             "storage",
             metavar="NAME=VALUE",

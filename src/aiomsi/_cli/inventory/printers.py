@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aiomsi._cli.inventory.state import QUIET_AFTER, Snapshot
+from aiomsi._cli.inventory.run_state import QUIET_AFTER, Snapshot
 from aiomsi._cli.output import join_first, make_console, to_line
 
 Style: TypeAlias = Literal["auto", "plain", "json", "none"]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi._cli.output import to_line
 from aiomsi.inventory._manifest import CAVEAT, Manifest
@@ -56,17 +56,17 @@ def print_summary(console: Console, summary: Summary) -> None:
     manifest = summary.manifest
     if not console.is_terminal:
         console.width = _WIDTH
-    _say(console, manifest.summarize(), _STYLES[manifest.completeness])
+    _print_text(console, manifest.summarize(), _STYLES[manifest.completeness])
     console.print()
     groups = _group_errors(manifest)
     for table in _iter_tables(summary, groups):
         console.print(table)
         console.print()
     for line in (*_iter_messages(groups), *iter_lines(summary)):
-        _say(console, line)
+        _print_text(console, line)
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
+def _print_text(console: Console, text: str, style: str = "") -> None:
     console.print(Text(to_line(text), style), soft_wrap=not console.is_terminal)
 
 

@@ -14,8 +14,8 @@ import attrs
 from aiomsi._arm.protocol.errors.classify import TokenRefusal, find_refusal
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import parse_resource
-from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.shared import SharedCredential
+from aiomsi._credentials.slot_credential import SlotCredential
 from aiomsi._errors import CredentialError
 from aiomsi._tokens.access_token import AccessToken
 from aiomsi.integrations._auth.host_pins import HostPins, parse_hosts

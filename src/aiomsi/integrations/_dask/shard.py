@@ -76,7 +76,7 @@ async def read_shard(
     file = config.find_owner_file(arm)
     owner = await asyncio.to_thread(file.read)
     if owner is None:
-        raise not_shared(config.folder, "a worker")
+        raise make_not_shared_error(config.folder, "a worker")
     if owner != config.owner:
         return None
     with anyio.CancelScope() as cancelling:
@@ -109,7 +109,7 @@ async def _watch(file: OwnerFile, owner: str, cancelling: anyio.CancelScope) -> 
                 cancelling.cancel()
 
 
-def not_shared(folder: str, workers: str) -> ConfigurationError:
+def make_not_shared_error(folder: str, workers: str) -> ConfigurationError:
     """Return the error of workers that don't see the files of the client."""
     msg = f"{workers} can't see the files that the client writes to {folder!r}"
     return ConfigurationError(

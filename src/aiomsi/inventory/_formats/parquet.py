@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from aiomsi._util import json
-from aiomsi.inventory._extras import needs_extra
+from aiomsi.inventory._extras import require_extra
 from aiomsi.inventory._formats.files import WholeFile
 from aiomsi.inventory._formats.json_lines import encode_json
 from aiomsi.inventory._row import COLUMN_KINDS, Kind, Row
@@ -32,7 +32,7 @@ def load_arrow() -> Any:
         ConfigurationError: pyarrow is not installed.
 
     """
-    with needs_extra("parquet", "Parquet"):
+    with require_extra("parquet", "Parquet"):
         import pyarrow as pa
         import pyarrow.parquet
     return pa
@@ -50,7 +50,7 @@ def make_schema(metadata: Mapping[str, str]) -> Any:
     fields = [
         pa.field(
             name,
-            dictionary if kind == "dictionary" else _plain_type(kind),
+            dictionary if kind == "dictionary" else _make_plain_type(kind),
             nullable=name != _REQUIRED,
         )
         for name, kind in COLUMN_KINDS.items()
@@ -58,7 +58,7 @@ def make_schema(metadata: Mapping[str, str]) -> Any:
     return pa.schema(fields, metadata=dict(metadata))
 
 
-def _plain_type(kind: Kind) -> Any:
+def _make_plain_type(kind: Kind) -> Any:
     pa = load_arrow()
     if kind == "map":
         return pa.map_(pa.string(), pa.string())
@@ -160,7 +160,7 @@ def _make_array(values: list[Any], kind: Kind) -> Any:
         values = [None if value is None else list(value.items()) for value in values]
     elif kind == "time":
         return _make_times(values)
-    type_ = _plain_type(kind)
+    type_ = _make_plain_type(kind)
     try:
         return pa.array(values, type_)
     except UnicodeEncodeError:
@@ -169,7 +169,7 @@ def _make_array(values: list[Any], kind: Kind) -> Any:
 
 def _make_times(values: list[str | None]) -> Any:
     pa = load_arrow()
-    type_ = _plain_type("time")
+    type_ = _make_plain_type("time")
     try:
         return pa.array(values, pa.string()).cast(type_)
     except pa.ArrowInvalid:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Self, cast
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi.inventory._extras import needs_extra
+from aiomsi.inventory._extras import require_extra
 from aiomsi.inventory._formats.places import CREATE, PRIVATE, name_aside
 
 _AZURE_SCHEMES = ("abfs", "abfss", "az")
@@ -62,7 +62,7 @@ def open_remote(url: str, options: Mapping[str, Any]) -> RemotePlace:
     if is_azure(url) and given.get("credential") is not None:
         given["credential"] = LentCredential(given["credential"])
     scheme = url.partition("://")[0]
-    with needs_extra("files", f"the URL scheme {scheme!r}"):
+    with require_extra("files", f"the URL scheme {scheme!r}"):
         from fsspec.core import url_to_fs
 
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi._arm.protocol.queries import parse_shape
+from aiomsi._arm.protocol.graph_queries import parse_shape
 from aiomsi._errors import ConfigurationError
 from aiomsi.inventory._plan.names import check_names, check_type
 from aiomsi.inventory._row import GROUP_TYPE, SUBSCRIPTION_TYPE, Row, normalize_location

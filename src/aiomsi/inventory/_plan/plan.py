@@ -10,7 +10,7 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._util import json
-from aiomsi.inventory._documents import reads
+from aiomsi.inventory._documents import check_documents
 from aiomsi.inventory._plan.counts import Counts
 from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._plan.scopes import Scope
@@ -154,7 +154,7 @@ class Plan:
         }
 
     @classmethod
-    @reads("plan")
+    @check_documents("plan")
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """Return the plan that `to_json` returned.
 
@@ -163,7 +163,7 @@ class Plan:
                 another schema.
 
         """
-        choice = {name: _as_tuple(value) for name, value in document["choice"].items()}
+        choice = {name: _convert_to_tuple(value) for name, value in document["choice"].items()}
         plan = cls(
             document["run_id"],
             tuple(Subscription.from_json(one) for one in document["subscriptions"]),
@@ -182,5 +182,5 @@ class Plan:
         return plan
 
 
-def _as_tuple(value: Any) -> Any:
+def _convert_to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

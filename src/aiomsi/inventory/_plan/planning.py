@@ -10,8 +10,8 @@ from contextlib import aclosing
 from aiomsi._arm.protocol.resource_ids import ResourceId
 from aiomsi._arm.session import ArmSession
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._tracing import traced
-from aiomsi.inventory._errors import EmptyInventoryError
+from aiomsi._tracing import trace_calls
+from aiomsi.inventory._incomplete import EmptyInventoryError
 from aiomsi.inventory._plan.filters import make_filters
 from aiomsi.inventory._plan.names import check_names, check_optional
 from aiomsi.inventory._plan.plan import Plan
@@ -31,7 +31,7 @@ from aiomsi.inventory._times import make_now
 _GROUPS_VERSION = "2020-05-01"
 
 
-@traced("inventory.plan")
+@trace_calls("inventory.plan")
 async def plan(
     arm: ArmSession,
     *,

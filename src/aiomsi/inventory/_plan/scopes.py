@@ -9,7 +9,7 @@ import attrs
 
 from aiomsi._arm.protocol.errors.codes import is_nothing_there
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, CredentialError
-from aiomsi.inventory._documents import reads
+from aiomsi.inventory._documents import check_documents
 from aiomsi.inventory._row import Source
 
 State: TypeAlias = Literal["read", "empty", "unavailable", "failed", "pending"]
@@ -42,7 +42,7 @@ class Scope:
         return attrs.asdict(self)
 
     @classmethod
-    @reads("scope")
+    @check_documents("scope")
     def from_json(cls, document: Mapping[str, Any]) -> Scope:
         """Return the scope that `to_json` returned."""
         return cls(**document)
@@ -72,7 +72,7 @@ class ScopeError:
         return attrs.asdict(self)
 
     @classmethod
-    @reads("error")
+    @check_documents("error")
     def from_json(cls, document: Mapping[str, Any]) -> ScopeError:
         """Return the error that `to_json` returned."""
         return cls(**document)
@@ -136,7 +136,7 @@ class ScopeResult:
         return document | {"scope": self.scope.to_json(), "error": error}
 
     @classmethod
-    @reads("result")
+    @check_documents("result")
     def from_json(cls, document: Mapping[str, Any]) -> ScopeResult:
         """Return the result that `to_json` returned."""
         error = None if document["error"] is None else ScopeError.from_json(document["error"])

@@ -12,7 +12,7 @@ from aiomsi.inventory._manifest import Manifest
 from aiomsi.inventory._plan.scopes import ScopeResult
 from aiomsi.inventory._plan.subscriptions import Choice
 from aiomsi.inventory._report.columns import Table, show_time
-from aiomsi.inventory._report.counts import RowCounts
+from aiomsi.inventory._report.row_counts import RowCounts
 
 MOST_ERRORS = 1_000
 ERROR_HEADINGS = (

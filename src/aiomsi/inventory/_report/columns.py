@@ -50,10 +50,10 @@ class Column:
 
 
 def _show(name: str) -> Callable[[Row], str]:
-    return lambda row: clip(row[name] or "")
+    return lambda row: cut_text(row[name] or "")
 
 
-def clip(text: str, most: int = MOST_CHARACTERS) -> str:
+def cut_text(text: str, most: int = MOST_CHARACTERS) -> str:
     """Return a text, cut if it is long."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -66,7 +66,7 @@ def show_time(time: str | None) -> str:
 def show_tags(row: Row) -> str:
     """Return the tags on one line."""
     tags = (row["tags"] or {}).items()
-    return clip(", ".join(f"{name}={value or ''}" for name, value in tags))
+    return cut_text(", ".join(f"{name}={value or ''}" for name, value in tags))
 
 
 def shorten_id(row: Row) -> str:
@@ -74,7 +74,7 @@ def shorten_id(row: Row) -> str:
 
     The name is a column already, and is the part of an id that compresses least.
     """
-    id_, name = clip(row["id"], MOST_ID_CHARACTERS), clip(row["name"] or "")
+    id_, name = cut_text(row["id"], MOST_ID_CHARACTERS), cut_text(row["name"] or "")
     start = id_[: len(id_) - len(name)]
     return start if name and id_.endswith(f"/{name}") else f"{WHOLE}{id_}"
 

@@ -18,9 +18,9 @@ from aiomsi._util import json
 from aiomsi.inventory._manifest import CAVEAT, Manifest
 from aiomsi.inventory._report import banner
 from aiomsi.inventory._report.charts import Bars, draw_bars, draw_months
-from aiomsi.inventory._report.columns import COLUMNS, WHOLE, Table, clip, show_time
-from aiomsi.inventory._report.counts import RowCounts, fill_months, name_owners, pick_largest
+from aiomsi.inventory._report.columns import COLUMNS, WHOLE, Table, cut_text, show_time
 from aiomsi.inventory._report.mask import IdMask
+from aiomsi.inventory._report.row_counts import RowCounts, fill_months, name_owners, pick_largest
 from aiomsi.inventory._report.widgets import Source, Widgets, read_own
 
 _Hide = Callable[[str], str]
@@ -91,7 +91,7 @@ def _make_banner(
             f"<div><dt>{show(name)}</dt><dd>{show(value)}</dd></div>" for name, value in facts
         ),
         "left_out": "".join(
-            f"<li>{escape(clip(hide(text), banner.LONGEST))}</li>" for text in left_out
+            f"<li>{escape(cut_text(hide(text), banner.LONGEST))}</li>" for text in left_out
         ),
         "caveat": escape(CAVEAT),
         "totals": "".join(f"<li><b>{number:,}</b> {name}</li>" for number, name in totals),
@@ -152,5 +152,5 @@ def _make_meta(manifest: Manifest, table: Table, hide: _Hide) -> dict[str, Any]:
             for one in COLUMNS
         ],
         "headings": banner.ERROR_HEADINGS,
-        "errors": [[clip(hide(cell), banner.LONGEST) for cell in row] for row in cells],
+        "errors": [[cut_text(hide(cell), banner.LONGEST) for cell in row] for row in cells],
     }

@@ -9,9 +9,9 @@ from pathlib import Path
 from aiomsi.inventory._formats.files import write_file
 from aiomsi.inventory._manifest import Manifest, OutputFile
 from aiomsi.inventory._report.columns import Table
-from aiomsi.inventory._report.counts import RowCounts
 from aiomsi.inventory._report.mask import make_mask
 from aiomsi.inventory._report.page import iter_page
+from aiomsi.inventory._report.row_counts import RowCounts
 from aiomsi.inventory._report.widgets import read_widgets
 from aiomsi.inventory._row import Row
 

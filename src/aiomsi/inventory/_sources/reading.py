@@ -96,7 +96,7 @@ class Reading:
         return self._context is not None
 
     def begin(self) -> None:
-        """Tell the observer that the requests of the scope may be sent from now on."""
+        """Notify the observer that the requests of the scope may be sent from now on."""
         if self.rules.observer is not None:
             self.rules.observer.begin(self.scope)
 

@@ -10,7 +10,7 @@ from typing import Any
 from aiomsi._arm.connection import make_closed_error
 from aiomsi._arm.fan_out import iter_lists, iter_outcomes
 from aiomsi._arm.pager import ListOptions, iter_list
-from aiomsi._arm.protocol.bulk.options import FanOutOptions, ListNames, RawPage
+from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames, RawPage
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.protocol.bulk.page_slices import Slices
 from aiomsi._arm.protocol.request import Options

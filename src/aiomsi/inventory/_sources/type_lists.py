@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 import attrs
 
-from aiomsi._arm.protocol.bulk.options import RawPage
+from aiomsi._arm.protocol.bulk.fan_out_options import RawPage
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.session import ArmSession
 from aiomsi.inventory._plan.scopes import Scope, ScopeError, ScopeResult, find_state, make_error

@@ -17,7 +17,7 @@ from functools import lru_cache
 import attrs
 
 from aiomsi.testing._arm.call import ArmCall, ArmState, RefusedError, Route
-from aiomsi.testing._arm.errors import (
+from aiomsi.testing._arm.error_responses import (
     make_error,
     make_forbidden,
     make_read_only,
@@ -25,7 +25,7 @@ from aiomsi.testing._arm.errors import (
     make_wrong_tenant,
 )
 from aiomsi.testing._arm.routes import ROUTES
-from aiomsi.testing._server.messages import Answer, Asked, json_answer
+from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._state.api_versions import ARM_VERSIONS
 from aiomsi.testing._state.azure_state import READ_ONLY_PHASES, TENANT_ID
 from aiomsi.testing._state.paths import ResourcePath, fold_path, parse_subscription_id
@@ -90,7 +90,7 @@ class Arm:
         if self._state.documents and request.method == "GET":
             document = self._state.documents.get(fold_path(request.raw_path))
             if document is not None:
-                return json_answer(200, document)
+                return make_json_answer(200, document)
         if route is None:
             return make_error(404, "NotFound", f"There is nothing at '{path}'.")
         if request.method not in route.handlers:

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi.testing._arm.errors import make_error
+from aiomsi.testing._arm.error_responses import make_error
 from aiomsi.testing._limits.buckets import QuotaWindow
 from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.messages import Answer, Asked

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aiomsi.testing._arm.call import ArmCall, RefusedError
-from aiomsi.testing._arm.errors import make_error
+from aiomsi.testing._arm.error_responses import make_error
 from aiomsi.testing._state.azure_state import ResourceGroup
 from aiomsi.testing._state.catalog import ProviderType, normalize_location
 from aiomsi.testing._state.paths import ResourcePath, parse_group_name, parse_subscription_id

@@ -16,8 +16,8 @@ from aiomsi.testing._limits.arm_limits import ArmLimits, BucketKind
 from aiomsi.testing._limits.graph_controls import EmbeddedGraph
 from aiomsi.testing._limits.throttle import ArmUsage
 from aiomsi.testing._server.endpoint import Endpoint
+from aiomsi.testing._server.http_service import ServiceContext
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._state.azure_state import (
     SYSTEM_ASSIGNED,
     Identity,

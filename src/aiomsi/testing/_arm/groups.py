@@ -11,10 +11,10 @@ import attrs
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import is_group_deleting, make_group_conflict, require_group
-from aiomsi.testing._arm.filters import parse_filter
+from aiomsi.testing._arm.odata_filters import parse_filter
 from aiomsi.testing._arm.operations import start_operation
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.azure_state import ResourceGroup
 from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.operation_store import OperationRule, StoredOperation
@@ -47,7 +47,11 @@ def get_group(call: ArmCall) -> Answer:
     """Return the response to a GET or HEAD of a group."""
     call.state.operations.poll_resource(_get_group_id(call))
     group = require_group(call, call.path)
-    return Answer(204) if call.request.method == "HEAD" else json_answer(200, _render(call, group))
+    return (
+        Answer(204)
+        if call.request.method == "HEAD"
+        else make_json_answer(200, _render(call, group))
+    )
 
 
 def put_group(call: ArmCall) -> Answer:
@@ -119,7 +123,7 @@ def _store(call: ArmCall, group: ResourceGroup, status: int) -> Answer:
     if is_group_deleting(call, _get_group_id(call)):
         raise make_group_conflict(call, group)
     call.azure.add_groups(call.names["subscription"], [group])
-    return json_answer(status, _render(call, group))
+    return make_json_answer(status, _render(call, group))
 
 
 def _parse_tags(document: dict[str, object]) -> dict[str, str]:

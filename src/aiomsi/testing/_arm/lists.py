@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import require_group
-from aiomsi.testing._arm.filters import parse_filter
+from aiomsi.testing._arm.odata_filters import parse_filter
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.registry import render_resource
 from aiomsi.testing._arm.tenant.readable import list_readable

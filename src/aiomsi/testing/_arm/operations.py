@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.operation_store import OperationRule, PollFault, StoredOperation
 from aiomsi.testing._state.paths import ResourcePath, parse_subscription_id
@@ -65,7 +65,7 @@ def start_operation(
         headers["Location"] = _build_own_path_link(call, operation)
     if document is None or rule.kind in ("location", "own-path", "accepted"):
         return Answer(202, b"", headers)
-    return json_answer(status, document, headers)
+    return make_json_answer(status, document, headers)
 
 
 def _build_link(call: ArmCall, operation: StoredOperation, word: str, location: str | None) -> str:
@@ -115,7 +115,7 @@ def get_own_path_result(call: ArmCall, key: str) -> Answer:
         return response
     document = json.loads(response.body or b"{}")
     document.get("properties", {}).pop("provisioningState", None)
-    return json_answer(int(_LAST_STATUS[operation.method]), document)
+    return make_json_answer(int(_LAST_STATUS[operation.method]), document)
 
 
 def _build_retry_after(operation: StoredOperation) -> dict[str, str]:
@@ -152,13 +152,13 @@ def get_operation_status(call: ArmCall) -> Answer:
     call.state.operations.poll(operation)
     record = _build_record(call, operation)
     if operation.is_running:
-        return json_answer(200, record, _build_retry_after(operation))
+        return make_json_answer(200, record, _build_retry_after(operation))
     record["endTime"] = format_time(operation.ended or operation.started)
     if operation.status != "Succeeded" and operation.rule.reason is None:
         record["error"] = dict(operation.error)
     elif operation.method == "POST" and operation.result is not None:
         record["properties"] = operation.result
-    return json_answer(200, record)
+    return make_json_answer(200, record)
 
 
 def _build_record(call: ArmCall, operation: StoredOperation) -> dict[str, Any]:
@@ -190,13 +190,15 @@ def get_operation_result(call: ArmCall) -> Answer:
 
 def _respond_final(call: ArmCall, operation: StoredOperation) -> Answer:
     if operation.status != "Succeeded":
-        return json_answer(409, {"error": dict(operation.error)}, {"x-ms-failure-cause": "service"})
+        return make_json_answer(
+            409, {"error": dict(operation.error)}, {"x-ms-failure-cause": "service"}
+        )
     if operation.method in ("PUT", "PATCH"):
         document = _render_resource(call, operation)
-        return Answer(204) if document is None else json_answer(200, document)
+        return Answer(204) if document is None else make_json_answer(200, document)
     if operation.result is None:
         return Answer(204 if operation.method == "POST" else 200)
-    return json_answer(200, operation.result)
+    return make_json_answer(200, operation.result)
 
 
 def _render_resource(call: ArmCall, operation: StoredOperation) -> dict[str, Any] | None:
@@ -230,7 +232,7 @@ def _respond_faulty(call: ArmCall, operation: StoredOperation, fault: PollFault)
         "list": {"value": []},
     }
     if fault in bodies:
-        return json_answer(200, bodies[fault], _build_retry_after(operation))
+        return make_json_answer(200, bodies[fault], _build_retry_after(operation))
     page = b"<html><body>Our services aren't available right now</body></html>"
     raw = {"empty": b"", "html": page, "cut": whole[: len(whole) // 2]}
     kind = "text/html" if fault == "html" else "application/json"

@@ -13,7 +13,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 
 _Item = TypeVar("_Item")
 
@@ -41,14 +41,14 @@ def make_page(
         top = min(top, int(wanted))
     start, blank = (0, 0) if token is None else _parse_token(call, token)
     if blank < _count_empty_pages(call):
-        return json_answer(
+        return make_json_answer(
             200, {"value": [], "nextLink": _build_link(call, start, blank + 1)} | extra
         )
     body: dict[str, object] = {"value": [as_json(item) for item in items[start : start + top]]}
     if start + top < len(items):
         following = start if _is_repeated(call) else start + top
         body["nextLink"] = _build_link(call, following, 0)
-    return json_answer(200, body | extra)
+    return make_json_answer(200, body | extra)
 
 
 def _is_repeated(call: ArmCall) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.catalog import Provider
 from aiomsi.testing._state.provider_registry import ALWAYS_REGISTERED, render_type
 
@@ -21,12 +21,12 @@ def list_providers(call: ArmCall) -> Answer:
 
 def get_provider(call: ArmCall) -> Answer:
     """Return the response to a GET of a provider; the GET advances a pending registration."""
-    return json_answer(200, _render(call, _require_provider(call)))
+    return make_json_answer(200, _render(call, _require_provider(call)))
 
 
 def list_types(call: ArmCall) -> Answer:
     """Return the types of a provider."""
-    return json_answer(
+    return make_json_answer(
         200, {"value": [render_type(one) for one in _require_provider(call).types.values()]}
     )
 
@@ -39,7 +39,7 @@ def register(call: ArmCall) -> Answer:
         text = f"The resource provider '{provider.namespace}' cannot be unregistered."
         raise call.refuse(400, "CannotUnregisterResourceProvider", text)
     call.state.registry.change(subscription, provider.namespace, register=not unregister)
-    return json_answer(200, _render(call, provider, poll=False))
+    return make_json_answer(200, _render(call, provider, poll=False))
 
 
 def _require_provider(call: ArmCall) -> Provider:

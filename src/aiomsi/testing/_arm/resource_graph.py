@@ -22,17 +22,17 @@ from typing import Any
 from aiomsi.testing._arm.call import ArmCall, RefusedError
 from aiomsi.testing._arm.checks import check_type
 from aiomsi.testing._arm.subscriptions import get_readable_subscriptions
-from aiomsi.testing._graph.tables import GraphTables, View
-from aiomsi.testing._kql.errors import QueryError
+from aiomsi.testing._graph.graph_tables import GraphTables, View
 from aiomsi.testing._kql.parser import parse_query
 from aiomsi.testing._kql.query import run_query
+from aiomsi.testing._kql.query_error import QueryError
 from aiomsi.testing._kql.scalars.values import render
 from aiomsi.testing._kql.syntax import Type
 from aiomsi.testing._kql.tables import Row, Table
 from aiomsi.testing._limits.buckets import QuotaWindow
 from aiomsi.testing._limits.provider_windows import make_quota_headers
 from aiomsi.testing._limits.throttle_errors import refuse_by_quota
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.paths import ResourcePath
 
@@ -78,7 +78,7 @@ def query_resources(call: ArmCall) -> Answer:
     except QueryError as error:
         raise _make_refusal(call, error.list_details()) from None
     page = _build_page(call, table, options, body["query"], query.operators)
-    return json_answer(200, page, headers)
+    return make_json_answer(200, page, headers)
 
 
 def _read_options(call: ArmCall, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from aiomsi.testing._arm.services.registry import (
     read_computed,
     render_resource,
 )
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.catalog import ProviderType
 from aiomsi.testing._state.client_statuses import (
     Response,
@@ -89,7 +89,7 @@ def _respond(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
     headers = {"ETag": _get_etag(call, resource)}
     if status == 204:
         return Answer(status, b"", headers)
-    return json_answer(status, _render(call, resource), headers)
+    return make_json_answer(status, _render(call, resource), headers)
 
 
 def get_resource(call: ArmCall) -> Answer:
@@ -320,7 +320,7 @@ def _run_action(call: ArmCall, path: ResourcePath, resource: Resource | None) ->
             )
     if action.result is None:
         return Answer(action.status)
-    return json_answer(action.status, action.result)
+    return make_json_answer(action.status, action.result)
 
 
 def _find_own_action(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.published import LOCATIONS
@@ -45,7 +45,7 @@ def list_subscriptions(call: ArmCall) -> Answer:
 
 def get_subscription(call: ArmCall) -> Answer:
     """Return a subscription."""
-    return json_answer(200, _render(call, call.azure.subscription(call.names["subscription"])))
+    return make_json_answer(200, _render(call, call.azure.subscription(call.names["subscription"])))
 
 
 def list_locations(call: ArmCall) -> Answer:
@@ -62,7 +62,7 @@ def list_locations(call: ArmCall) -> Answer:
         }
         for place in LOCATIONS
     ]
-    return json_answer(200, {"value": regions})
+    return make_json_answer(200, {"value": regions})
 
 
 def _describe_region(scope: str, name: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ import attrs
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import make_not_found, require_group
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.paths import ResourcePath, parse_group_name
 
 
@@ -92,4 +92,4 @@ def _render(call: ArmCall, tags: Mapping[str, str]) -> Answer:
         "name": "default",
         "type": kind,
     }
-    return json_answer(200, {**shown, "properties": {"tags": dict(tags)}})
+    return make_json_answer(200, {**shown, "properties": {"tags": dict(tags)}})

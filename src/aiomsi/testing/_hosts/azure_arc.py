@@ -18,9 +18,9 @@ from aiomsi.testing._hosts.embedded_host import (
 )
 from aiomsi.testing._hosts.imds import make_token_document
 from aiomsi.testing._hosts.token_issuer import TokenIssuer
+from aiomsi.testing._server.http_service import ServiceContext
 from aiomsi.testing._server.messages import Asked
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._state.azure_state import Identity
 
 _KEPT_KEYS = 64

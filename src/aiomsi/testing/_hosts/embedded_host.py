@@ -19,10 +19,10 @@ from aiomsi.testing._hosts.token_issuer import (
     describe_unknown_resource,
 )
 from aiomsi.testing._server.endpoint import Endpoint
-from aiomsi.testing._server.messages import Answer, Asked, json_answer
+from aiomsi.testing._server.http_service import ServiceContext
+from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._server.request_log import HostCounts, HostName
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._state.azure_state import Identity
 
 
@@ -98,12 +98,14 @@ class EmbeddedHost(Endpoint, ABC):
         try:
             return self._answer(asked)
         except RefusedRequestError as refused:
-            return json_answer(refused.status, self._error(refused), refused.headers)
+            return make_json_answer(refused.status, self._error(refused), refused.headers)
 
     def failure(self, status: int) -> Answer:
         """Return an error response with this status, in the host's shape."""
         text = f"Injected fault: HTTP {status}"
-        return json_answer(status, self._error(RefusedRequestError(status, "server_error", text)))
+        return make_json_answer(
+            status, self._error(RefusedRequestError(status, "server_error", text))
+        )
 
     # ARG002: a host copies no value of the request.
     def add_headers(self, asked: Asked, answer: Answer) -> Answer:  # noqa: ARG002
@@ -153,7 +155,7 @@ class TokenEndpoint(EmbeddedHost):
         if not self._tokens.knows(resource):
             status, code = self.bad_resource
             raise RefusedRequestError(status, code, describe_unknown_resource(resource))
-        return json_answer(200, self._document(GrantRequest(asked, identity, resource)))
+        return make_json_answer(200, self._document(GrantRequest(asked, identity, resource)))
 
     def _resource(self, asked: Asked) -> str:
         resource = asked.parameter("resource")

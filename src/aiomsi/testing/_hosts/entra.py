@@ -19,9 +19,9 @@ from aiomsi.testing._hosts.token_issuer import (
     TokenIssuer,
     describe_unknown_resource,
 )
-from aiomsi.testing._server.messages import Answer, Asked, json_answer
+from aiomsi.testing._server.http_service import ServiceContext
+from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._server.tls import Certificates
 from aiomsi.testing._state.azure_state import TENANT_ID
 from aiomsi.testing._state.tokens import BadAssertionError
@@ -84,14 +84,14 @@ class EmbeddedWorkloadIdentity(EmbeddedHost):
         parts = asked.path.lower().lstrip("/").split("/")
         document = self._find_document(asked, parts) if asked.method == "GET" else None
         if document is not None:
-            return attrs.evolve(json_answer(200, document), counted=False)
+            return attrs.evolve(make_json_answer(200, document), counted=False)
         if parts[1:] != ["oauth2", "v2.0", "token"]:
             raise RefusedRequestError(404, "not_found", "No service is at this address")
         if asked.method != "POST":
             allow = {"Allow": "POST"}
             raise RefusedRequestError(405, "method_not_allowed", "Method not allowed", allow)
         _require_tenant(parts[0])
-        return json_answer(200, self._issue(parse_form(asked)))
+        return make_json_answer(200, self._issue(parse_form(asked)))
 
     def _find_document(self, asked: Asked, parts: list[str]) -> dict[str, object] | None:
         """Return the document at a path that has one."""

@@ -15,10 +15,10 @@ from aiomsi.testing._hosts.entra import EmbeddedWorkloadIdentity
 from aiomsi.testing._hosts.machine_learning import EmbeddedMachineLearning
 from aiomsi.testing._hosts.service_fabric import EmbeddedServiceFabric
 from aiomsi.testing._hosts.token_issuer import TokenIssuer
+from aiomsi.testing._server.http_service import HttpService, ServiceContext
 from aiomsi.testing._server.request_log import HostName
+from aiomsi.testing._server.server_thread import Port
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import HttpService, ServiceContext
-from aiomsi.testing._server.thread import Port
 from aiomsi.testing._server.tls import Certificates, SelfSigned
 
 

@@ -16,7 +16,7 @@ from aiomsi.testing._hosts.token_issuer import (
     TokenIssuer,
     describe_unknown_resource,
 )
-from aiomsi.testing._server.messages import Answer, Asked, json_answer
+from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._state.api_versions import IMDS_VERSIONS
 from aiomsi.testing._state.azure_state import Identity
 
@@ -39,10 +39,10 @@ class ImdsProtocol:
         """Return the response to a request."""
         path = asked.path.lower()
         if path != TOKEN_PATH and not path.startswith(METADATA_PATHS):
-            return json_answer(404, {"error": "Not found"})
+            return make_json_answer(404, {"error": "Not found"})
         if asked.method != "GET":
-            return json_answer(405, {"error": "Method not allowed"}, {"Allow": "GET"})
-        refusal = _refused_headers(asked)
+            return make_json_answer(405, {"error": "Method not allowed"}, {"Allow": "GET"})
+        refusal = _refuse_headers(asked)
         if refusal is not None:
             return refusal
         if path == TOKEN_PATH:
@@ -50,18 +50,18 @@ class ImdsProtocol:
         return attrs.evolve(answer_metadata(asked), counted=False)
 
     def _answer_token(self, asked: Asked) -> Answer:
-        refusal = _refused_query(asked)
+        refusal = _refuse_query(asked)
         if refusal is not None:
             return refusal
         resource = asked.parameter("resource") or ""
         if not self._tokens.knows(resource):
             text = describe_unknown_resource(resource)
-            return json_answer(400, {"error": "invalid_resource", "error_description": text})
+            return make_json_answer(400, {"error": "invalid_resource", "error_description": text})
         try:
             identity = self._find_identity(asked)
         except NoIdentityError as error:
-            return _invalid_request(error.text)
-        return json_answer(200, make_token_document(self._tokens, identity, resource))
+            return _make_invalid_request(error.text)
+        return make_json_answer(200, make_token_document(self._tokens, identity, resource))
 
     def _find_identity(self, asked: Asked) -> Identity:
         for name, kind in _NAMED_BY.items():
@@ -73,7 +73,7 @@ class ImdsProtocol:
     def failure(self, status: int) -> Answer:
         """Return an error response with this status, in IMDS's shape."""
         text = f"Injected fault: HTTP {status}"
-        return json_answer(status, {"error": "server_error", "error_description": text})
+        return make_json_answer(status, {"error": "server_error", "error_description": text})
 
     # ARG002: IMDS copies no value of the request.
     def add_headers(self, asked: Asked, answer: Answer) -> Answer:  # noqa: ARG002
@@ -99,31 +99,33 @@ def make_token_document(
     }
 
 
-def _refused_headers(asked: Asked) -> Answer | None:
+def _refuse_headers(asked: Asked) -> Answer | None:
     if asked.headers.get("Metadata", "").lower() != "true":
-        return _invalid_request("Required metadata header not specified")
+        return _make_invalid_request("Required metadata header not specified")
     if "X-Forwarded-For" in asked.headers:
-        return _invalid_request("Requests with an X-Forwarded-For header are not served")
+        return _make_invalid_request("Requests with an X-Forwarded-For header are not served")
     return None
 
 
-def _refused_query(asked: Asked) -> Answer | None:
+def _refuse_query(asked: Asked) -> Answer | None:
     names = [name.lower() for name, _ in asked.query]
     for name in names:
         if names.count(name) > 1:
-            return _invalid_request(f"The query parameter '{name}' occurs more than once")
+            return _make_invalid_request(f"The query parameter '{name}' occurs more than once")
     if asked.parameter("api-version") not in IMDS_VERSIONS:
         text = (
             "Bad request. api-version is invalid or was not specified in the request. "
             "For more information refer to aka.ms/azureimds"
         )
-        return json_answer(400, {"error": text, "newest-versions": IMDS_VERSIONS[:3]})
+        return make_json_answer(400, {"error": text, "newest-versions": IMDS_VERSIONS[:3]})
     if not asked.parameter("resource"):
-        return _invalid_request("Required query parameter 'resource' is missing or empty")
+        return _make_invalid_request("Required query parameter 'resource' is missing or empty")
     if len(_NAMED_BY.keys() & set(names)) > 1:
-        return _invalid_request("Only one of client_id, object_id and msi_res_id may be specified")
+        return _make_invalid_request(
+            "Only one of client_id, object_id and msi_res_id may be specified"
+        )
     return None
 
 
-def _invalid_request(text: str) -> Answer:
-    return json_answer(400, {"error": "invalid_request", "error_description": text})
+def _make_invalid_request(text: str) -> Answer:
+    return make_json_answer(400, {"error": "invalid_request", "error_description": text})

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 
 from aiomsi.testing._hosts.imds import TOKEN_PATH
-from aiomsi.testing._server.limits import ImdsLimits, SlidingWindow
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.imds_limits import ImdsLimits, SlidingWindow
+from aiomsi.testing._server.messages import Answer, make_json_answer
 
 
 class ImdsLimiter:
@@ -52,6 +52,6 @@ def _refuse() -> Answer:
         "Too many requests: IMDS allows 20 token requests a second and 5 at once for a VM, "
         "and 5 other requests a second"
     )
-    return json_answer(
+    return make_json_answer(
         429, {"error": "Too many requests", "error_description": text}, {"Retry-After": "1"}
     )

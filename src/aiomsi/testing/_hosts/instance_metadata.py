@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiomsi.testing._server.messages import Answer, Asked, json_answer
+from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._state.api_versions import IMDS_VERSIONS, INSTANCE_VERSIONS
 from aiomsi.testing._state.azure_state import DEFAULT_SUBSCRIPTION_ID, SYSTEM_ASSIGNED, TENANT_ID
 
@@ -72,17 +72,17 @@ def answer_metadata(asked: Asked) -> Answer:
     """Return the response to a GET of one of `METADATA_PATHS`, whose headers are valid."""
     path = asked.path.lower()
     if path == VERSIONS:
-        return json_answer(200, {"apiVersions": list(reversed(INSTANCE_VERSIONS))})
+        return make_json_answer(200, {"apiVersions": list(reversed(INSTANCE_VERSIONS))})
     version = asked.parameter("api-version")
     if path == IDENTITY_INFO:
         if version not in IMDS_VERSIONS:
-            return json_answer(400, {"error": _BAD_VERSION})
-        return json_answer(200, {"tenantId": TENANT_ID})
+            return make_json_answer(400, {"error": _BAD_VERSION})
+        return make_json_answer(200, {"tenantId": TENANT_ID})
     if path != INSTANCE and not path.startswith(f"{INSTANCE}/"):
-        return json_answer(404, {"error": "Not found"})
+        return make_json_answer(404, {"error": "Not found"})
     if version not in INSTANCE_VERSIONS:
         newest = list(INSTANCE_VERSIONS[:3])
-        return json_answer(400, {"error": _BAD_VERSION, "newest-versions": newest})
+        return make_json_answer(400, {"error": _BAD_VERSION, "newest-versions": newest})
     return _answer_node(path.removeprefix(INSTANCE), asked.parameter("format") or "json")
 
 
@@ -91,13 +91,13 @@ def _answer_node(path: str, form: str) -> Answer:
     for name in path.split("/")[1:]:
         node = _find_child(node, name)
         if node is None:
-            return json_answer(404, {"error": "Not found"})
+            return make_json_answer(404, {"error": "Not found"})
     if form.lower() == "text":
         return Answer(200, _format_text(node).encode(), {"Content-Type": "text/plain"})
     if isinstance(node, str):
         text = "Bad request. A value can be requested with format=text only"
-        return json_answer(400, {"error": text})
-    return json_answer(200, node)
+        return make_json_answer(400, {"error": text})
+    return make_json_answer(200, node)
 
 
 def _find_child(node: Any, name: str) -> Any:

@@ -15,9 +15,9 @@ from aiomsi.testing._hosts.embedded_host import (
     require_version,
 )
 from aiomsi.testing._hosts.token_issuer import TokenIssuer
+from aiomsi.testing._server.http_service import ServiceContext
 from aiomsi.testing._server.messages import Asked
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._server.tls import SelfSigned
 
 

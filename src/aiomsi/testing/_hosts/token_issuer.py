@@ -66,18 +66,18 @@ class TokenIssuer:
         self.world = world
         self.authority = authority
         self.wall = wall
-        self._resources = {_same_slash(resource) for resource in (*RESOURCES, *resources)}
+        self._resources = {_strip_slash(resource) for resource in (*RESOURCES, *resources)}
         self._cache: dict[tuple[Identity, str], IssuedToken] = {}
         self.lifetime: float = 86_400
         self.repeats = False
 
     def add_resource(self, resource: str) -> None:
         """Issue tokens for a resource from now on."""
-        self._resources.add(_same_slash(resource))
+        self._resources.add(_strip_slash(resource))
 
     def knows(self, resource: str) -> bool:
         """Return whether the tenant has the resource."""
-        return _same_slash(resource) in self._resources
+        return _strip_slash(resource) in self._resources
 
     def find_identity(self, kind: IdKind | None = None, value: str = "") -> Identity:
         """Return the identity with this id.
@@ -147,5 +147,5 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _same_slash(resource: str) -> str:
+def _strip_slash(resource: str) -> str:
     return resource.rstrip("/").lower()

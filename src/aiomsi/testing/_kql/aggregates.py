@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from aiomsi.testing._kql.errors import make_semantic
 from aiomsi.testing._kql.labels import get_label
+from aiomsi.testing._kql.query_error import make_semantic
 from aiomsi.testing._kql.scalars.compiled import Compiled, Scope
 from aiomsi.testing._kql.scalars.expressions import compile_condition, compile_expression
 from aiomsi.testing._kql.scalars.values import is_number, make_key, to_dynamic, to_real, wrap
@@ -75,7 +75,7 @@ def _finish_sum(kind: Type, state: Any) -> Any:
     return wrap(state) if isinstance(state, int) else state
 
 
-def _average(argument: Compiled) -> Aggregate:
+def _build_average(argument: Compiled) -> Aggregate:
     kind, read = _read_numbers("avg", argument)
     return Aggregate(
         "timespan" if kind == "timespan" else "real",
@@ -101,7 +101,7 @@ def _read_numbers(name: str, argument: Compiled) -> tuple[Type, Callable[[Row], 
     return "real", read
 
 
-def _extreme(choose: Callable[[Any, Any], Any]) -> Make:
+def _build_extreme(choose: Callable[[Any, Any], Any]) -> Make:
     def make(argument: Compiled) -> Aggregate:
         kind, read = argument.type, argument.compute
         if kind == "dynamic":
@@ -158,9 +158,9 @@ def _make_set(argument: Compiled, most: int) -> Aggregate:
 
 _ONE: dict[str, tuple[str, Make]] = {
     "sum": ("sum", _sum),
-    "avg": ("avg", _average),
-    "min": ("min", _extreme(min)),
-    "max": ("max", _extreme(max)),
+    "avg": ("avg", _build_average),
+    "min": ("min", _build_extreme(min)),
+    "max": ("max", _build_extreme(max)),
     "dcount": ("dcount", _count_distinct),
     "take_any": ("", _take_any),
     "any": ("any", _take_any),

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from aiomsi.testing._kql.errors import QueryError, make_unsupported
-from aiomsi.testing._kql.scalars.times import parse_date, parse_span
+from aiomsi.testing._kql.query_error import QueryError, make_unsupported
+from aiomsi.testing._kql.scalars.dates import parse_date, parse_span
 from aiomsi.testing._kql.scalars.values import wrap
 from aiomsi.testing._kql.syntax import (
     Arithmetic,
@@ -30,7 +30,7 @@ from aiomsi.testing._kql.syntax import (
     Range,
     Type,
 )
-from aiomsi.testing._kql.tokens import Token, make_parser_failure, read_text, tokenize
+from aiomsi.testing._kql.tokenizer import Token, make_parser_failure, read_text, tokenize
 
 _MOST_NESTED = 50
 """Most expressions and queries inside each other."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from aiomsi.testing._kql.errors import make_semantic, make_unresolved, make_unsupported
 from aiomsi.testing._kql.labels import make_unique
+from aiomsi.testing._kql.query_error import make_semantic, make_unresolved, make_unsupported
 from aiomsi.testing._kql.scalars.values import get_absent
 from aiomsi.testing._kql.syntax import Join, Type
 from aiomsi.testing._kql.tables import FilteredRows, Row, Table, collect, scan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 
-from aiomsi.testing._kql.errors import make_semantic
+from aiomsi.testing._kql.query_error import make_semantic
 from aiomsi.testing._kql.scalars.functions import FUNCTIONS
 from aiomsi.testing._kql.syntax import Call, Constant, Expression, Item, Name, Path
 

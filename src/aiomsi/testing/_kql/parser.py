@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from aiomsi.testing._kql.errors import (
+from aiomsi.testing._kql.expression_parser import ExpressionParser
+from aiomsi.testing._kql.query_error import (
     QueryError,
     make_semantic,
     make_unknown_operator,
     make_unsupported,
 )
-from aiomsi.testing._kql.expression_parser import ExpressionParser
 from aiomsi.testing._kql.scalars.values import TYPE_NAMES
 from aiomsi.testing._kql.syntax import (
     Columns,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from aiomsi.testing._kql.errors import make_unknown_table
 from aiomsi.testing._kql.joins import join_tables, unite_tables
+from aiomsi.testing._kql.query_error import make_unknown_table
 from aiomsi.testing._kql.scalars.compiled import Scope
 from aiomsi.testing._kql.stages import (
     run_columns,

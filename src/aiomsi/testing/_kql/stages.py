@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from typing import Any, TypeAlias
 
-from aiomsi.testing._kql.errors import make_semantic, make_unresolved
 from aiomsi.testing._kql.labels import name_items
+from aiomsi.testing._kql.query_error import make_semantic, make_unresolved
 from aiomsi.testing._kql.scalars.compiled import Compiled, Scope
 from aiomsi.testing._kql.scalars.expressions import compile_condition, compile_expression
 from aiomsi.testing._kql.scalars.values import CONVERSIONS

@@ -18,8 +18,8 @@ from aiomsi.testing._kql.aggregates import (
     compile_extreme_row,
     get_prefix,
 )
-from aiomsi.testing._kql.errors import make_semantic
 from aiomsi.testing._kql.labels import get_label, make_unique, name_items
+from aiomsi.testing._kql.query_error import make_semantic
 from aiomsi.testing._kql.scalars.compiled import Compiled, Scope
 from aiomsi.testing._kql.scalars.expressions import compile_expression
 from aiomsi.testing._kql.stages import check_groupable

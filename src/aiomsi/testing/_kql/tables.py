@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, overload
 
 import attrs
 
-from aiomsi.testing._kql.errors import make_unsupported
+from aiomsi.testing._kql.query_error import make_unsupported
 from aiomsi.testing._kql.syntax import Type
 from aiomsi.testing._state.lazy_sequence import CountAlike, LazySequence
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from aiomsi.testing._arm.errors import make_error
+from aiomsi.testing._arm.error_responses import make_error
 from aiomsi.testing._limits.arm_limits import ArmLimits, ProviderLimit
 from aiomsi.testing._limits.buckets import QuotaWindow, TokenBucket
 from aiomsi.testing._server.messages import Answer

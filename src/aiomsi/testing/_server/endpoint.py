@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from aiomsi.testing._server.fault_words import parse_faults
 from aiomsi.testing._server.faults import Fault, Hold
+from aiomsi.testing._server.http_service import ServiceContext
 from aiomsi.testing._server.request_log import RecordedRequest, Service
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 
 
 class Endpoint:

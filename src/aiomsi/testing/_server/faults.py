@@ -18,7 +18,7 @@ from aiomsi.testing._server.request_log import Service
 Kind = Literal["answer", "delay", "reset", "truncate", "hang", "encode", "gzip"]
 
 
-def _frozen_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+def _freeze_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(headers))
 
 
@@ -43,7 +43,7 @@ class Fault:
     """
 
     status: int = 500
-    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen_headers)
+    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_freeze_headers)
     body: str | bytes | Mapping[str, object] | list[object] | None = None
     kind: Kind = attrs.field(default="answer", kw_only=True)
     seconds: float = attrs.field(default=0.0, kw_only=True)

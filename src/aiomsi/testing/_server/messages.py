@@ -84,7 +84,9 @@ class Answer:
     counted: bool = True
 
 
-def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
+def make_json_answer(
+    status: int, value: object, headers: Mapping[str, str] | None = None
+) -> Answer:
     """Create a response with a JSON body, as compact as Azure's."""
     typed = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
     # A half of a surrogate pair becomes its escape, which is JSON.

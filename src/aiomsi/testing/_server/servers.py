@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aiomsi.testing._server.thread import Port, ServerThread
+from aiomsi.testing._server.server_thread import Port, ServerThread
 
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 """The addresses by which clients of this machine reach a server that listens on every one."""

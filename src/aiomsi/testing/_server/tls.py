@@ -51,7 +51,7 @@ class Certificates:
             self.ca_pem: bytes = self._issue(names, authority)
             return
         chain, key = certificate
-        self.ca_pem = _last_certificate(Path(chain))
+        self.ca_pem = _read_last_certificate(Path(chain))
         _load(self.server_context, chain, key)
 
     def _issue(self, names: Iterable[str], files: PemFiles | None) -> bytes:
@@ -135,7 +135,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _last_certificate(file: Path) -> bytes:
+def _read_last_certificate(file: Path) -> bytes:
     """Return the last certificate of a PEM file.
 
     Raises:

@@ -78,9 +78,9 @@ def test_waiting_calls_hold_back_no_others() -> None:
 def test_time_without_answers_allows_more_calls() -> None:
     budget = ByteBudget(BUDGET)
     start_all(budget, budget.singles)
-    budget.lose_patience()
+    budget.allow_more()
     assert start_all(budget, budget.singles) == FIRST_CALLS + GROWTH
-    budget.lose_patience()
+    budget.allow_more()
     assert budget.allowed == FIRST_CALLS + 2 * GROWTH
 
 
@@ -88,7 +88,7 @@ def test_lists_that_hang_are_overlooked_one_by_one() -> None:
     budget = ByteBudget(16 * MIB)
     assert start_all(budget, budget.lists) == 1
     for hanging in range(1, 4):
-        budget.lose_patience()
+        budget.allow_more()
         assert budget.may_start(budget.singles)
         assert start_all(budget, budget.lists) == hanging + 1
     # They end after all, each with a small page.
@@ -101,7 +101,7 @@ def test_list_that_waits_for_a_limit_is_not_overlooked() -> None:
     budget = ByteBudget(16 * MIB)
     start_all(budget, budget.lists)
     budget.park(budget.lists)
-    budget.lose_patience()
+    budget.allow_more()
     assert not budget.may_start(budget.lists)
 
 
@@ -110,10 +110,10 @@ def test_slow_consumer_overlooks_no_list() -> None:
     budget.start(budget.lists)
     budget.start(budget.lists)
     held = budget.finish(budget.lists, MIB)
-    budget.lose_patience()
+    budget.allow_more()
     assert budget.overlooked == 0
     budget.give_back(held)
-    budget.lose_patience()
+    budget.allow_more()
     assert budget.overlooked == 1
 
 

@@ -23,7 +23,7 @@ def encode(document: object) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def items_of(body: bytes) -> list[Any]:
+def collect_items(body: bytes) -> list[Any]:
     _, slices = read_slices(respond(body), strict=True)
     return [item for part in slices for item in part]
 
@@ -44,7 +44,7 @@ def test_slices_have_the_items_of_the_page(
     size: int, items: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_slices, "SLICE_BYTES", size)
-    assert items_of(encode({"value": items})) == items
+    assert collect_items(encode({"value": items})) == items
 
 
 def test_long_page_is_decoded_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:

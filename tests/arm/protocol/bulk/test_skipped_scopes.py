@@ -11,12 +11,12 @@ from aiomsi._errors import ArmError
 ARM = "https://management.azure.com"
 
 
-def failure(code: str, status: int = 403) -> ArmError:
+def make_failure(code: str, status: int = 403) -> ArmError:
     body = f'{{"error":{{"code":"{code}","message":"No"}}}}'.encode()
     return make_error(ArmResponse("GET", f"{ARM}/a", status, CIMultiDict(), body), wall=0.0)
 
 
-def scope(path: str, method: str = "GET") -> RequestScope:
+def find_path_scope(path: str, method: str = "GET") -> RequestScope:
     found = find_scope(method, f"{ARM}{path}?api-version=1&sig=x")
     assert found is not None
     return found
@@ -46,7 +46,7 @@ def scope(path: str, method: str = "GET") -> RequestScope:
     ],
 )
 def test_scope_is_read_from_the_path(path: str, container: str, kind: tuple[str, ...]) -> None:
-    assert scope(path) == RequestScope(container, ("GET", *kind))
+    assert find_path_scope(path) == RequestScope(container, ("GET", *kind))
 
 
 @pytest.mark.parametrize(
@@ -57,34 +57,35 @@ def test_path_outside_of_subscriptions_has_no_scope(path: str) -> None:
 
 
 def test_missing_subscription_refuses_every_kind() -> None:
-    scopes, error = SkippedScopes(), failure("SubscriptionNotFound", 404)
-    assert scopes.add(scope("/subscriptions/s/resourceGroups"), error)
-    assert scopes.find(scope("/subscriptions/S/providers/A.B/c", "PUT")) is error
-    assert scopes.find(scope("/subscriptions/other/resourceGroups")) is None
+    scopes, error = SkippedScopes(), make_failure("SubscriptionNotFound", 404)
+    assert scopes.add(find_path_scope("/subscriptions/s/resourceGroups"), error)
+    assert scopes.find(find_path_scope("/subscriptions/S/providers/A.B/c", "PUT")) is error
+    assert scopes.find(find_path_scope("/subscriptions/other/resourceGroups")) is None
 
 
 def test_missing_role_refuses_the_same_kind() -> None:
-    scopes, error = SkippedScopes(), failure("AuthorizationFailed")
-    assert scopes.add(scope("/subscriptions/s/resourceGroups/g/providers/A.B/c/d"), error)
+    scopes, error = SkippedScopes(), make_failure("AuthorizationFailed")
+    assert scopes.add(find_path_scope("/subscriptions/s/resourceGroups/g/providers/A.B/c/d"), error)
     same = "/subscriptions/s/resourceGroups/h/providers/a.b/C/e"
-    assert scopes.find(scope(same)) is error
-    assert scopes.find(scope(same, "DELETE")) is None
-    assert scopes.find(scope(f"{same}/listKeys")) is None
-    assert scopes.find(scope("/subscriptions/s/resourceGroups")) is None
+    assert scopes.find(find_path_scope(same)) is error
+    assert scopes.find(find_path_scope(same, "DELETE")) is None
+    assert scopes.find(find_path_scope(f"{same}/listKeys")) is None
+    assert scopes.find(find_path_scope("/subscriptions/s/resourceGroups")) is None
 
 
 def test_first_error_of_a_scope_is_kept() -> None:
-    scopes, first = SkippedScopes(), failure("AuthorizationFailed")
-    place = scope("/subscriptions/s/resourceGroups")
+    scopes, first = SkippedScopes(), make_failure("AuthorizationFailed")
+    place = find_path_scope("/subscriptions/s/resourceGroups")
     assert scopes.add(place, first)
-    assert not scopes.add(place, failure("AuthorizationFailed"))
+    assert not scopes.add(place, make_failure("AuthorizationFailed"))
     assert scopes.find(place) is first
 
 
 @pytest.mark.parametrize(
-    "error", [failure("ResourceNotFound", 404), failure("InternalServerError", 500), OSError()]
+    "error",
+    [make_failure("ResourceNotFound", 404), make_failure("InternalServerError", 500), OSError()],
 )
 def test_other_errors_refuse_no_scope(error: Exception) -> None:
     scopes = SkippedScopes()
-    assert not scopes.add(scope("/subscriptions/s"), error)
-    assert scopes.find(scope("/subscriptions/s")) is None
+    assert not scopes.add(find_path_scope("/subscriptions/s"), error)
+    assert scopes.find(find_path_scope("/subscriptions/s")) is None

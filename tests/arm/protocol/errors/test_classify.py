@@ -41,7 +41,7 @@ def answer(
     return ArmResponse("GET", url, status, CIMultiDictProxy(CIMultiDict(named)), content)
 
 
-def error(code: str | None, message: str) -> dict[str, object]:
+def make_document(code: str | None, message: str) -> dict[str, object]:
     return {"error": {"code": code, "message": message}}
 
 
@@ -89,7 +89,7 @@ def test_response_shows_its_ids_and_hides_the_rest() -> None:
 
 
 def test_portable_response_can_be_pickled() -> None:
-    got = answer(404, error("a", "b"), x_ms_request_id="r").portable()
+    got = answer(404, make_document("a", "b"), x_ms_request_id="r").portable()
     twin = pickle.loads(pickle.dumps(got))  # noqa: S301 (our own)
     assert attrs.asdict(twin) == attrs.asdict(got)
     assert twin.headers["X-MS-REQUEST-ID"] == "r"
@@ -118,7 +118,7 @@ def test_the_status_chooses_the_class(status: int, kind: type[ArmError]) -> None
 
 
 def test_error_names_request_response_and_request_id() -> None:
-    response = answer(409, error("Locked", "It is locked."), x_ms_request_id="r-1")
+    response = answer(409, make_document("Locked", "It is locked."), x_ms_request_id="r-1")
     raised = make_error(response, wall=0.0, attempts=2, elapsed=1.5)
     assert str(raised) == f"GET {PATH} returned 409 Locked: It is locked (request id r-1)"
     assert (raised.attempts, raised.elapsed, raised.retry_after, raised.help) == (2, 1.5, None, "")
@@ -189,7 +189,7 @@ def test_error_has_no_caller_identity_and_no_signed_links() -> None:
 
 
 def test_long_text_is_shortened_only_in_the_summary() -> None:
-    raised = make_error(answer(400, error("A", "x" * 10_000)), wall=0.0)
+    raised = make_error(answer(400, make_document("A", "x" * 10_000)), wall=0.0)
     assert len(str(raised)) < 2_200
     assert raised.message == "x" * 10_000
 
@@ -216,7 +216,7 @@ def test_the_error_for_a_bad_version_lists_the_good_ones(status: int, code: str)
         "It is invalid. The supported api-versions are '2020-01-01,2021-01-01'. "
         "The supported locations are 'westus'."
     )
-    raised = make_error(answer(status, error(code, text)), wall=0.0)
+    raised = make_error(answer(status, make_document(code, text)), wall=0.0)
     assert type(raised) is ApiVersionError
     assert (raised.supported, raised.locations) == (("2020-01-01", "2021-01-01"), ("westus",))
     assert "2020-01-01, 2021-01-01" in raised.help
@@ -226,14 +226,18 @@ def test_the_error_for_a_wrong_tenant_names_the_right_one() -> None:
     tenant = "22222222-2222-2222-2222-222222222222"
     there = f'Bearer authorization_uri="https://login.windows.net/{tenant}", error="invalid_token"'
     raised = make_error(
-        answer(401, error("InvalidAuthenticationTokenTenant", "m"), WWW_Authenticate=there),
+        answer(401, make_document("InvalidAuthenticationTokenTenant", "m"), WWW_Authenticate=there),
         wall=0.0,
     )
     assert isinstance(raised, WrongTenantError)
     assert raised.tenant_id == tenant
     assert tenant in raised.help
     assert (
-        type(make_error(answer(403, error("InvalidAuthenticationTokenTenant", "m")), wall=0.0))
+        type(
+            make_error(
+                answer(403, make_document("InvalidAuthenticationTokenTenant", "m")), wall=0.0
+            )
+        )
         is AuthorizationError
     )
 
@@ -242,20 +246,20 @@ CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}'
 ENCODED = base64.urlsafe_b64encode(CLAIMS.encode()).decode()
 
 
-def challenge(rest: str, scheme: str = "Bearer") -> str:
+def make_challenge(rest: str, scheme: str = "Bearer") -> str:
     return f'{scheme} authorization_uri="https://login.windows.net/t", {rest}'
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        challenge(f'error="insufficient_claims", claims="{ENCODED}"'),
-        challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}"'),
-        challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}==="'),
-        challenge(f'CLAIMS="{ENCODED}", error="insufficient_claims"'),
+        make_challenge(f'error="insufficient_claims", claims="{ENCODED}"'),
+        make_challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}"'),
+        make_challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}==="'),
+        make_challenge(f'CLAIMS="{ENCODED}", error="insufficient_claims"'),
         'PoP realm="", error="invalid_token", '
-        + challenge(f'error="insufficient_claims", claims="{ENCODED}" '),
-        challenge(f'error="insufficient_claims", claims="{quote(CLAIMS)}"'),
+        + make_challenge(f'error="insufficient_claims", claims="{ENCODED}" '),
+        make_challenge(f'error="insufficient_claims", claims="{quote(CLAIMS)}"'),
     ],
 )
 def test_a_claims_challenge_is_decoded(said: str) -> None:
@@ -266,7 +270,10 @@ def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
     headers = CIMultiDict(
         [
             ("WWW-Authenticate", 'PoP realm=""'),
-            ("www-authenticate", challenge(f'error="insufficient_claims", claims="{ENCODED}"')),
+            (
+                "www-authenticate",
+                make_challenge(f'error="insufficient_claims", claims="{ENCODED}"'),
+            ),
         ]
     )
     assert find_refusal(attrs.evolve(answer(401), headers=headers)) == TokenRefusal(CLAIMS)
@@ -274,12 +281,15 @@ def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
 
 @pytest.mark.parametrize("claims", ["", "=", "A", "!!!!", "gICA", "%%%"])
 def test_claims_without_content_are_a_plain_401(claims: str) -> None:
-    said = challenge(f'error="insufficient_claims", claims="{claims}"')
+    said = make_challenge(f'error="insufficient_claims", claims="{claims}"')
     assert (
-        find_refusal(answer(401, error("AuthenticationFailed", "x"), WWW_Authenticate=said)) is None
+        find_refusal(answer(401, make_document("AuthenticationFailed", "x"), WWW_Authenticate=said))
+        is None
     )
     assert (
-        find_refusal(answer(401, error("InvalidAuthenticationToken", "x"), WWW_Authenticate=said))
+        find_refusal(
+            answer(401, make_document("InvalidAuthenticationToken", "x"), WWW_Authenticate=said)
+        )
         == TokenRefusal()
     )
 
@@ -292,15 +302,17 @@ def test_claims_without_content_are_a_plain_401(claims: str) -> None:
         ("TokenExpired", "", True),
         (
             None,
-            challenge('error="invalid_token", error_description="The access token has expired."'),
+            make_challenge(
+                'error="invalid_token", error_description="The access token has expired."'
+            ),
             True,
         ),
-        (None, challenge('error="INVALID_TOKEN"'), True),
-        ("SomethingNew", challenge('error="invalid_token"'), True),
-        ("InvalidAuthenticationTokenTenant", challenge('error="invalid_token"'), False),
-        ("InvalidAuthenticationTokenAudience", challenge('error="invalid_token"'), False),
-        ("AuthenticationFailed", challenge('error="invalid_token"'), False),
-        ("SomethingNew", challenge('error="something"'), False),
+        (None, make_challenge('error="INVALID_TOKEN"'), True),
+        ("SomethingNew", make_challenge('error="invalid_token"'), True),
+        ("InvalidAuthenticationTokenTenant", make_challenge('error="invalid_token"'), False),
+        ("InvalidAuthenticationTokenAudience", make_challenge('error="invalid_token"'), False),
+        ("AuthenticationFailed", make_challenge('error="invalid_token"'), False),
+        ("SomethingNew", make_challenge('error="something"'), False),
         ("SomethingNew", "", False),
         (None, "", False),
     ],
@@ -308,7 +320,7 @@ def test_claims_without_content_are_a_plain_401(claims: str) -> None:
 def test_401_rejects_the_token_by_code_and_challenge(
     code: str | None, said: str, refused: bool
 ) -> None:
-    response = answer(401, error(code, "x"), WWW_Authenticate=said)
+    response = answer(401, make_document(code, "x"), WWW_Authenticate=said)
     assert find_refusal(response) == (TokenRefusal() if refused else None)
 
 
@@ -319,10 +331,10 @@ def test_401_rejects_the_token_by_code_and_challenge(
         ("Unauthorized", "Bearer", True),
         ("AuthenticationFailed", "Bearer", False),
         ("InvalidAuthenticationTokenAudience", "Bearer", False),
-        (None, challenge('error="insufficient_scope"'), False),
-        (None, challenge('error="insufficient_claims"'), False),
+        (None, make_challenge('error="insufficient_scope"'), False),
+        (None, make_challenge('error="insufficient_claims"'), False),
     ],
 )
 def test_401_of_another_service_needs_no_error(code: str | None, said: str, refused: bool) -> None:
-    response = answer(401, error(code, "x"), WWW_Authenticate=said)
+    response = answer(401, make_document(code, "x"), WWW_Authenticate=said)
     assert find_refusal(response, of_arm=False) == (TokenRefusal() if refused else None)

@@ -309,22 +309,22 @@ NAMES = (
 TEXTS = ("", " ", "text", "{", "{}", '{"error":{"code":"A"}}', "\ud800", "x" * 1_000, "<p>")
 
 
-def made_up(draw: random.Random, depth: int) -> object:
+def draw_document(draw: random.Random, depth: int) -> object:
     kind = draw.randrange(9 if depth else 6)
     if kind < 2:
         return draw.choice(TEXTS)
     if kind < 6:
         return draw.choice([None, True, 0, -1.5, 10**30, math.inf])
     if kind < 7:
-        return [made_up(draw, depth - 1) for _ in range(draw.randrange(4))]
-    return {draw.choice(NAMES): made_up(draw, depth - 1) for _ in range(draw.randrange(6))}
+        return [draw_document(draw, depth - 1) for _ in range(draw.randrange(4))]
+    return {draw.choice(NAMES): draw_document(draw, depth - 1) for _ in range(draw.randrange(6))}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_any_body_is_parsed_without_an_error(seed: int) -> None:
     draw = random.Random(seed)
     for _ in range(200):
-        document = made_up(draw, 6)
+        document = draw_document(draw, 6)
         for detail in (parse_detail(document), read_detail(json.dumps(document).encode())):
             assert detail.message.strip()
             for one in detail.walk():

@@ -12,7 +12,7 @@ LOWER = "/subscriptions/s/resourcegroups/DevTest"
 TENANT = "InvalidAuthenticationTokenTenant"
 
 
-def said_of(
+def suggest(
     status: int,
     code: str | None,
     text: str = "x",
@@ -31,7 +31,7 @@ DENIED = (
 
 
 def test_403_help_names_action_scope_object_id_and_role() -> None:
-    said = said_of(403, "AuthorizationFailed", DENIED.format(verb="read"))
+    said = suggest(403, "AuthorizationFailed", DENIED.format(verb="read"))
     for word in (
         "subscriptions/resourcegroups/read'",
         "grant Reader to",
@@ -43,14 +43,14 @@ def test_403_help_names_action_scope_object_id_and_role() -> None:
 
 
 def test_a_403_for_a_write_asks_for_more_than_reader() -> None:
-    said = said_of(403, "AuthorizationFailed", DENIED.format(verb="write"))
+    said = suggest(403, "AuthorizationFailed", DENIED.format(verb="write"))
     assert "Reader" not in said
     assert "Contributor" in said
 
 
 def test_a_403_without_an_object_id_names_the_client() -> None:
     text = DENIED.format(verb="read").replace(" with object id 'oid'", "")
-    assert "object id app" in said_of(403, "AuthorizationFailed", text)
+    assert "object id app" in suggest(403, "AuthorizationFailed", text)
 
 
 @pytest.mark.parametrize(
@@ -73,22 +73,22 @@ def test_a_403_without_an_object_id_names_the_client() -> None:
     ],
 )
 def test_the_help_fits_the_case(status: int, code: str | None, path: str, word: str) -> None:
-    assert word in said_of(status, code, path=path)
+    assert word in suggest(status, code, path=path)
 
 
 def test_the_help_for_a_missing_registration_is_the_call_to_make() -> None:
     code = "MissingSubscriptionRegistration"
-    assert "POST /subscriptions/s/providers/Microsoft.Web/register," in said_of(
+    assert "POST /subscriptions/s/providers/Microsoft.Web/register," in suggest(
         409, code, namespace="Microsoft.Web"
     )
-    assert "/subscriptions/<subscription>/providers/<namespace>/register," in said_of(
+    assert "/subscriptions/<subscription>/providers/<namespace>/register," in suggest(
         409, code, path="/x", namespace=None
     )
 
 
 def test_the_help_for_a_bad_version_lists_the_good_ones() -> None:
     code = "NoRegisteredProviderFound"
-    both = said_of(
+    both = suggest(
         400, code, supported=("2020-01-01", "2021-01-01"), locations=("westus", "eastus")
     )
     assert both == (
@@ -96,20 +96,20 @@ def test_the_help_for_a_bad_version_lists_the_good_ones() -> None:
         "in one of these locations: westus, eastus"
     )
     assert (
-        said_of(400, code, supported=("2020-01-01",), locations=())
+        suggest(400, code, supported=("2020-01-01",), locations=())
         == "Use one of these api-versions: 2020-01-01"
     )
-    assert "the provider's document lists them" in said_of(400, code, supported=(), locations=())
+    assert "the provider's document lists them" in suggest(400, code, supported=(), locations=())
 
 
 def test_the_help_for_a_wrong_tenant_names_the_right_one() -> None:
-    assert "to the tenant 0-1-2 and not" in said_of(401, TENANT, tenant_id="0-1-2")
+    assert "to the tenant 0-1-2 and not" in suggest(401, TENANT, tenant_id="0-1-2")
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 504])
 def test_write_without_an_outcome_is_to_be_read_first(status: int) -> None:
-    assert "read the resource" in said_of(status, None, method="PUT")
-    assert said_of(status, None) == ""
+    assert "read the resource" in suggest(status, None, method="PUT")
+    assert suggest(status, None) == ""
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_write_without_an_outcome_is_to_be_read_first(status: int) -> None:
     ],
 )
 def test_other_errors_have_no_help(status: int, code: str | None) -> None:
-    assert said_of(status, code) == ""
+    assert suggest(status, code) == ""

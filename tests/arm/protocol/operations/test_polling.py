@@ -23,6 +23,12 @@ from aiomsi import (
     OperationUnreadableError,
     TokenRefusedError,
 )
+from aiomsi._arm.protocol.operations.operation_state import (
+    MAX_FAILED_POLLS,
+    MAX_REST,
+    FinalStateVia,
+    Progress,
+)
 from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
@@ -35,12 +41,6 @@ from aiomsi._arm.protocol.operations.polling import (
     make_unreadable_error,
 )
 from aiomsi._arm.protocol.operations.sources import count_failed_poll
-from aiomsi._arm.protocol.operations.state import (
-    MAX_FAILED_POLLS,
-    MAX_REST,
-    FinalStateVia,
-    Progress,
-)
 
 ARM = "https://management.azure.com"
 PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t"
@@ -75,7 +75,7 @@ def answer(
     )
 
 
-def started(
+def begin_progress(
     method: str, status: int, body: object = None, *, via: Any = None, **headers: str
 ) -> Progress:
     """Begin with a response; its link headers are passed as A, O and L."""
@@ -89,11 +89,11 @@ def started(
     )
 
 
-def then(progress: Progress, status: int, body: object = None, **headers: str) -> Progress:
+def advance_by(progress: Progress, status: int, body: object = None, **headers: str) -> Progress:
     return advance(PUBLIC, progress, answer(status, body, url=progress.next_url or "", **headers))
 
 
-def body_of(progress: Progress) -> object:
+def get_final_body(progress: Progress) -> object:
     assert progress.final_response is not None
     return json.loads(progress.final_response.body or b"null")
 
@@ -112,7 +112,7 @@ def test_an_operations_record_comes_before_everything_else() -> None:
         ("POST", 204),
     ):
         for body in (None, RUNNING, READY, b"<html>"):
-            progress = started(method, status, body, A=RECORD, L=LOCATION)
+            progress = begin_progress(method, status, body, A=RECORD, L=LOCATION)
             assert (progress.reads, progress.next_url, progress.location) == (
                 "operation",
                 RECORD,
@@ -122,8 +122,8 @@ def test_an_operations_record_comes_before_everything_else() -> None:
 
 
 def test_operation_location_is_a_record_too() -> None:
-    assert started("PUT", 202, O=RECORD, L=LOCATION).next_url == RECORD
-    assert started("PUT", 202, A=RECORD, O=LOCATION).next_url == RECORD
+    assert begin_progress("PUT", 202, O=RECORD, L=LOCATION).next_url == RECORD
+    assert begin_progress("PUT", 202, A=RECORD, O=LOCATION).next_url == RECORD
 
 
 @pytest.mark.parametrize(
@@ -141,21 +141,21 @@ def test_operation_location_is_a_record_too() -> None:
     ],
 )
 def test_links_are_taken_as_services_write_them(link: str, url: str) -> None:
-    assert started("PUT", 201, RUNNING, A=link).next_url == url
-    assert started("PUT", 202, L=link).next_url == url
+    assert begin_progress("PUT", 201, RUNNING, A=link).next_url == url
+    assert begin_progress("PUT", 202, L=link).next_url == url
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
 def test_location_with_202_is_polled_wherever_on_arm(method: str) -> None:
     for link in (LOCATION, URL + "&asyncId=1"):
-        progress = started(method, 202, L=link)
+        progress = begin_progress(method, 202, L=link)
         assert (progress.reads, progress.next_url) == ("location", link)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
 @pytest.mark.parametrize("status", [200, 201])
 def test_location_with_200_or_201_must_name_an_operation(method: str, status: int) -> None:
-    assert started(method, status, READY, L=LOCATION).reads == "location"
+    assert begin_progress(method, status, READY, L=LOCATION).reads == "location"
     for link in (
         URL,
         PATH,
@@ -164,8 +164,8 @@ def test_location_with_200_or_201_must_name_an_operation(method: str, status: in
         f"{ARM}{PATH}/children/c",
         "https://t.attest.azure.net/",
     ):
-        progress = started(method, status, READY, L=link)
-        assert (progress.outcome, progress.next_url, body_of(progress)) == (
+        progress = begin_progress(method, status, READY, L=link)
+        assert (progress.outcome, progress.next_url, get_final_body(progress)) == (
             "succeeded",
             None,
             READY,
@@ -173,13 +173,13 @@ def test_location_with_200_or_201_must_name_an_operation(method: str, status: in
 
 
 def test_no_content_is_over_whatever_its_location() -> None:
-    assert started("DELETE", 204, L=LOCATION).outcome == "succeeded"
+    assert begin_progress("DELETE", 204, L=LOCATION).outcome == "succeeded"
 
 
 def test_put_or_patched_resource_is_polled_for_its_state() -> None:
     for method, status in (("PUT", 200), ("PUT", 201), ("PATCH", 200)):
         for link in ({}, {"L": URL}, {"L": "https://consumption.azure.com/x"}):
-            progress = started(method, status, RUNNING, **link)
+            progress = begin_progress(method, status, RUNNING, **link)
             assert (progress.reads, progress.next_url, progress.status) == (
                 "resource",
                 URL,
@@ -189,8 +189,8 @@ def test_put_or_patched_resource_is_polled_for_its_state() -> None:
 
 @pytest.mark.parametrize("body", [None, READY, {"id": PATH}])
 def test_put_that_is_only_accepted_polls_the_resource(body: object) -> None:
-    assert started("PUT", 202, body).reads == "resource"
-    assert started("PATCH", 202, body, L="https://evil.example/x").reads == "resource"
+    assert begin_progress("PUT", 202, body).reads == "resource"
+    assert begin_progress("PATCH", 202, body, L="https://evil.example/x").reads == "resource"
 
 
 @pytest.mark.parametrize(
@@ -208,14 +208,14 @@ def test_put_that_is_only_accepted_polls_the_resource(body: object) -> None:
     ],
 )
 def test_most_answers_begin_no_operation(method: str, status: int, body: object) -> None:
-    progress = started(method, status, body)
+    progress = begin_progress(method, status, body)
     assert (progress.outcome, progress.next_url) == ("succeeded", None)
     assert progress.final_response is not None
     assert progress.final_response.status == status
 
 
 def test_accepted_post_without_links_is_over() -> None:
-    progress = started("POST", 202)
+    progress = begin_progress("POST", 202)
     assert (progress.outcome, progress.status) == ("succeeded", "Accepted")
 
 
@@ -229,41 +229,45 @@ def test_accepted_post_without_links_is_over() -> None:
     ],
 )
 def test_delete_without_a_link_reads_the_resource(status: int, body: object, state: str) -> None:
-    progress = started("DELETE", status, body)
+    progress = begin_progress("DELETE", status, body)
     assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, state)
 
 
 def test_delete_with_a_final_record_and_no_link_is_over() -> None:
     for status in (200, 202):
-        assert started("DELETE", status, DONE).outcome == "succeeded"
-        assert started("DELETE", status, FAILED).outcome == "failed"
+        assert begin_progress("DELETE", status, DONE).outcome == "succeeded"
+        assert begin_progress("DELETE", status, FAILED).outcome == "failed"
 
 
 def test_put_resource_with_a_failed_state_has_failed() -> None:
     failed = {"properties": {"provisioningState": "Failed"}}
-    assert started("PUT", 200, failed).outcome == "failed"
-    assert started("PATCH", 200, failed).outcome == "succeeded"
+    assert begin_progress("PUT", 200, failed).outcome == "failed"
+    assert begin_progress("PATCH", 200, failed).outcome == "succeeded"
 
 
 def test_a_record_in_the_first_answer_counts() -> None:
-    assert started("DELETE", 202, {"status": "Enqueued"}, A=RECORD).status == "Enqueued"
-    assert started("POST", 202, FAILED, A=RECORD).outcome == "failed"
-    assert started("DELETE", 202, DONE, A=RECORD).outcome == "succeeded"
+    assert begin_progress("DELETE", 202, {"status": "Enqueued"}, A=RECORD).status == "Enqueued"
+    assert begin_progress("POST", 202, FAILED, A=RECORD).outcome == "failed"
+    assert begin_progress("DELETE", 202, DONE, A=RECORD).outcome == "succeeded"
     # That is a resource, which has a status, too.
-    assert started("PUT", 201, {**DONE, "type": "Microsoft.X/things"}, A=RECORD).outcome is None
+    assert (
+        begin_progress("PUT", 201, {**DONE, "type": "Microsoft.X/things"}, A=RECORD).outcome is None
+    )
 
 
 def test_link_off_arm_is_ignored() -> None:
-    assert started("DELETE", 202, A="https://evil.example/x", L=LOCATION).next_url == LOCATION
-    progress = started("POST", 202, A=RECORD, L="https://evil.example/x")
+    assert (
+        begin_progress("DELETE", 202, A="https://evil.example/x", L=LOCATION).next_url == LOCATION
+    )
+    progress = begin_progress("POST", 202, A=RECORD, L="https://evil.example/x")
     assert (progress.next_url, progress.location) == (RECORD, None)
-    assert then(progress, 200, DONE).outcome == "succeeded"
+    assert advance_by(progress, 200, DONE).outcome == "succeeded"
 
 
 def test_operation_with_its_only_link_off_arm_is_an_error() -> None:
     for link in ("https://evil.example/x?s=signature", "https://[evil"):
         with pytest.raises(ForeignHostError, match="accepted DELETE") as raised:
-            started("DELETE", 202, L=link)
+            begin_progress("DELETE", 202, L=link)
         assert "signature" not in str(raised.value)
 
 
@@ -291,8 +295,10 @@ def test_an_unknown_place_of_the_result_is_an_error() -> None:
 )
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_an_unknown_state_goes_on(state: str, status: int) -> None:
-    progress = then(
-        started("PUT", 201, RUNNING, A=RECORD), status, {"status": state, "error": {"code": "None"}}
+    progress = advance_by(
+        begin_progress("PUT", 201, RUNNING, A=RECORD),
+        status,
+        {"status": state, "error": {"code": "None"}},
     )
     assert (progress.outcome, progress.status, progress.next_url) == (None, state, RECORD)
 
@@ -300,12 +306,12 @@ def test_an_unknown_state_goes_on(state: str, status: int) -> None:
 @pytest.mark.parametrize("state", ["Succeeded", "succeeded", "Completed", " Succeeded "])
 def test_after_success_a_put_resource_is_read(state: str) -> None:
     for method in ("PUT", "PATCH"):
-        progress = then(
-            started(method, 202, A=RECORD, L=LOCATION), 200, {"status": state, "error": None}
+        progress = advance_by(
+            begin_progress(method, 202, A=RECORD, L=LOCATION), 200, {"status": state, "error": None}
         )
         assert (progress.reads, progress.next_url, progress.outcome) == ("result", URL, None)
-        progress = then(progress, 200, RUNNING)
-        assert (progress.outcome, progress.next_url, body_of(progress)) == (
+        progress = advance_by(progress, 200, RUNNING)
+        assert (progress.outcome, progress.next_url, get_final_body(progress)) == (
             "succeeded",
             None,
             RUNNING,
@@ -317,7 +323,7 @@ def test_after_success_a_put_resource_is_read(state: str) -> None:
     [("Failed", "failed"), ("Canceled", "canceled"), ("cancelled", "canceled")],
 )
 def test_failed_and_canceled_end_it(state: str, outcome: str) -> None:
-    progress = then(started("PUT", 202, A=RECORD), 200, {**FAILED, "status": state})
+    progress = advance_by(begin_progress("PUT", 202, A=RECORD), 200, {**FAILED, "status": state})
     assert (progress.outcome, progress.next_url, progress.status) == (outcome, None, state)
 
 
@@ -341,40 +347,47 @@ def test_failed_and_canceled_end_it(state: str, outcome: str) -> None:
 def test_result_url_follows_verb_and_final_state_via(
     method: str, via: FinalStateVia | None, url: str | None
 ) -> None:
-    progress = then(started(method, 202, via=via, A=RECORD, L=LOCATION), 200, DONE)
+    progress = advance_by(begin_progress(method, 202, via=via, A=RECORD, L=LOCATION), 200, DONE)
     assert progress.next_url == url
     assert (progress.outcome == "succeeded") is (url is None)
     if url is None:
-        assert body_of(progress) == DONE
+        assert get_final_body(progress) == DONE
 
 
 def test_without_a_location_the_record_is_the_result() -> None:
     for via in (None, "location"):
-        assert body_of(then(started("POST", 202, via=via, A=RECORD), 200, DONE)) == DONE
+        assert (
+            get_final_body(advance_by(begin_progress("POST", 202, via=via, A=RECORD), 200, DONE))
+            == DONE
+        )
 
 
 def test_resource_location_in_a_record_is_the_result() -> None:
     for method in ("PUT", "POST"):
-        progress = started(method, 202, A=RECORD, L=LOCATION)
+        progress = begin_progress(method, 202, A=RECORD, L=LOCATION)
         assert (
-            then(progress, 200, {**DONE, "resourceLocation": "/subscriptions/s/x?y"}).next_url
+            advance_by(progress, 200, {**DONE, "resourceLocation": "/subscriptions/s/x?y"}).next_url
             == f"{ARM}/subscriptions/s/x?y"
         )
-    progress = then(
-        started("PUT", 202, A=RECORD), 200, {**DONE, "resourceLocation": "https://evil.example/x"}
+    progress = advance_by(
+        begin_progress("PUT", 202, A=RECORD),
+        200,
+        {**DONE, "resourceLocation": "https://evil.example/x"},
     )
     assert progress.next_url == URL
     assert (
-        then(started("DELETE", 202, A=RECORD), 200, {**DONE, "resourceLocation": PATH}).outcome
+        advance_by(
+            begin_progress("DELETE", 202, A=RECORD), 200, {**DONE, "resourceLocation": PATH}
+        ).outcome
         == "succeeded"
     )
 
 
 def test_one_link_for_record_and_result_is_read_once() -> None:
-    progress = started("POST", 202, A=RECORD, L=RECORD)
-    assert then(progress, 202).next_url == RECORD
-    assert body_of(then(progress, 200, DONE)) == DONE
-    assert then(progress, 204).outcome == "succeeded"
+    progress = begin_progress("POST", 202, A=RECORD, L=RECORD)
+    assert advance_by(progress, 202).next_url == RECORD
+    assert get_final_body(advance_by(progress, 200, DONE)) == DONE
+    assert advance_by(progress, 204).outcome == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -388,16 +401,21 @@ def test_one_link_for_record_and_result_is_read_once() -> None:
     ],
 )
 def test_location_that_is_the_record_signed_anew_is_not_read(link: str, again: bool) -> None:
-    progress = then(started("POST", 202, A=RECORD, L=link), 200, DONE)
+    progress = advance_by(begin_progress("POST", 202, A=RECORD, L=link), 200, DONE)
     assert progress.next_url == (link if again else None)
     assert progress.outcome == (None if again else "succeeded")
     # With final-state-via "location", the Location is read whatever it names.
-    assert then(started("POST", 202, A=RECORD, L=link, via="location"), 200, DONE).next_url == link
+    assert (
+        advance_by(
+            begin_progress("POST", 202, A=RECORD, L=link, via="location"), 200, DONE
+        ).next_url
+        == link
+    )
 
 
 def test_a_record_that_moves_is_not_followed() -> None:
-    progress = then(
-        started("POST", 202, A=RECORD, L=LOCATION),
+    progress = advance_by(
+        begin_progress("POST", 202, A=RECORD, L=LOCATION),
         202,
         {"status": "Accepted"},
         Azure_AsyncOperation=NEWER,
@@ -407,48 +425,51 @@ def test_a_record_that_moves_is_not_followed() -> None:
 
 
 def test_resource_in_place_of_a_deletion_record_is_no_success() -> None:
-    progress = started("DELETE", 202, A=RECORD)
-    assert then(progress, 200, DELETING).status == "Deleting"
-    after = then(progress, 200, READY)
+    progress = begin_progress("DELETE", 202, A=RECORD)
+    assert advance_by(progress, 200, DELETING).status == "Deleting"
+    after = advance_by(progress, 200, READY)
     assert (after.outcome, after.failed_polls, after.next_url) == (None, 1, RECORD)
 
 
 def test_resource_in_place_of_a_record_ends_by_its_state() -> None:
-    progress = started("PUT", 201, RUNNING, A=RECORD)
-    assert then(progress, 200, RUNNING).outcome is None
-    assert then(progress, 202, READY).outcome is None
-    assert body_of(then(progress, 200, READY)) == READY
-    assert then(progress, 200, {"id": PATH}).outcome == "succeeded"
-    assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
-    assert then(progress, 200, {"error": {"code": "X", "message": "Why"}}).outcome == "failed"
+    progress = begin_progress("PUT", 201, RUNNING, A=RECORD)
+    assert advance_by(progress, 200, RUNNING).outcome is None
+    assert advance_by(progress, 202, READY).outcome is None
+    assert get_final_body(advance_by(progress, 200, READY)) == READY
+    assert advance_by(progress, 200, {"id": PATH}).outcome == "succeeded"
+    assert (
+        advance_by(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome
+        == "failed"
+    )
+    assert advance_by(progress, 200, {"error": {"code": "X", "message": "Why"}}).outcome == "failed"
 
 
 def test_record_without_content_ends_a_post_alone() -> None:
-    assert then(started("POST", 202, A=RECORD), 204).outcome == "succeeded"
-    assert then(started("DELETE", 202, A=RECORD, L=RECORD), 204).outcome == "succeeded"
+    assert advance_by(begin_progress("POST", 202, A=RECORD), 204).outcome == "succeeded"
+    assert advance_by(begin_progress("DELETE", 202, A=RECORD, L=RECORD), 204).outcome == "succeeded"
     for method in ("PUT", "PATCH", "DELETE"):
-        progress = then(started(method, 202, A=RECORD), 204)
+        progress = advance_by(begin_progress(method, 202, A=RECORD), 204)
         assert (progress.outcome, progress.next_url, get_wait(progress)) == (None, URL, 0.0)
 
 
 def test_percentage_is_reported() -> None:
-    progress = then(
-        started("PUT", 201, A=RECORD), 200, {"status": "Running", "percentComplete": 40}
+    progress = advance_by(
+        begin_progress("PUT", 201, A=RECORD), 200, {"status": "Running", "percentComplete": 40}
     )
     assert progress.percent == 40.0
-    assert then(progress, 200, {"status": "Running"}).percent == 40.0
+    assert advance_by(progress, 200, {"status": "Running"}).percent == 40.0
 
 
 # Location
 
 
 def test_location_continues_with_202_and_ends_otherwise() -> None:
-    progress = started("POST", 202, L=LOCATION)
-    progress = then(progress, 202, {"status": "Running"})
+    progress = begin_progress("POST", 202, L=LOCATION)
+    progress = advance_by(progress, 202, {"status": "Running"})
     assert (progress.next_url, progress.status) == (LOCATION, "Running")
     for status in (200, 201, 204):
-        over = then(progress, status, {"value": 1}, Location=NEWER)
-        assert (over.outcome, over.status, body_of(over)) == (
+        over = advance_by(progress, status, {"value": 1}, Location=NEWER)
+        assert (over.outcome, over.status, get_final_body(over)) == (
             "succeeded",
             "Succeeded",
             {"value": 1},
@@ -456,76 +477,83 @@ def test_location_continues_with_202_and_ends_otherwise() -> None:
 
 
 def test_a_location_that_moves_is_followed() -> None:
-    progress = then(started("DELETE", 202, L=LOCATION), 202, Location=NEWER)
+    progress = advance_by(begin_progress("DELETE", 202, L=LOCATION), 202, Location=NEWER)
     assert progress.next_url == NEWER
-    assert then(progress, 202, Location=NEWER.removeprefix(ARM)).next_url == NEWER
-    assert then(progress, 202, Location="https://evil.example/x").next_url == NEWER
-    assert then(progress, 202).next_url == NEWER
+    assert advance_by(progress, 202, Location=NEWER.removeprefix(ARM)).next_url == NEWER
+    assert advance_by(progress, 202, Location="https://evil.example/x").next_url == NEWER
+    assert advance_by(progress, 202).next_url == NEWER
 
 
 def test_location_of_the_resource_ends_by_its_state() -> None:
-    progress = then(started("PUT", 202, L=LOCATION), 202, Location=URL)
+    progress = advance_by(begin_progress("PUT", 202, L=LOCATION), 202, Location=URL)
     assert progress.next_url == URL
-    assert then(progress, 200, RUNNING).outcome is None
-    assert then(progress, 200, {"id": PATH}).outcome == "succeeded"
-    assert then(progress, 200, READY).outcome == "succeeded"
+    assert advance_by(progress, 200, RUNNING).outcome is None
+    assert advance_by(progress, 200, {"id": PATH}).outcome == "succeeded"
+    assert advance_by(progress, 200, READY).outcome == "succeeded"
 
 
 def test_location_of_the_resource_ends_with_201_without_state() -> None:
     link = f"{URL}&asyncId=1&asyncCode=201"
     for method in ("PUT", "PATCH"):
-        progress = then(started(method, 202, L=link), 202, Location=link)
+        progress = advance_by(begin_progress(method, 202, L=link), 202, Location=link)
         assert progress.next_url == link
-        assert body_of(then(progress, 201, {"id": PATH, "properties": {}})) == {
+        assert get_final_body(advance_by(progress, 201, {"id": PATH, "properties": {}})) == {
             "id": PATH,
             "properties": {},
         }
-        assert then(progress, 201, RUNNING).outcome is None
-        assert then(progress, 200, b"<html>").outcome is None
-        assert then(progress, 200, []).outcome is None
-        assert then(progress, 200, {"status": "InProgress"}).outcome is None
+        assert advance_by(progress, 201, RUNNING).outcome is None
+        assert advance_by(progress, 200, b"<html>").outcome is None
+        assert advance_by(progress, 200, []).outcome is None
+        assert advance_by(progress, 200, {"status": "InProgress"}).outcome is None
         assert (
-            then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+            advance_by(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome
+            == "failed"
         )
 
 
 def test_location_with_an_async_id_names_an_operation() -> None:
     link = f"{URL}&asyncId=1&asyncCode=201"
     for status in (200, 201, 202):
-        assert started("PUT", status, {"id": PATH}, L=link).next_url == link
-    assert started("DELETE", 204, L=link).outcome == "succeeded"
+        assert begin_progress("PUT", status, {"id": PATH}, L=link).next_url == link
+    assert begin_progress("DELETE", 204, L=link).outcome == "succeeded"
 
 
 def test_deletion_with_deleting_at_location_polls_the_resource() -> None:
     for link in (f"{URL}&asyncCode=204", LOCATION):
-        progress = started("DELETE", 202, L=link)
-        after = then(progress, 200, DELETING)
+        progress = begin_progress("DELETE", 202, L=link)
+        after = advance_by(progress, 200, DELETING)
         assert (after.outcome, after.reads, after.next_url) == (None, "resource", URL)
         # Another body at a Location with 200 is the response that the deletion itself would have
         # had.
-        assert then(progress, 200).outcome == then(progress, 200, READY).outcome == "succeeded"
+        assert (
+            advance_by(progress, 200).outcome
+            == advance_by(progress, 200, READY).outcome
+            == "succeeded"
+        )
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_resource_that_changes_behind_a_location_is_followed(method: str) -> None:
-    progress = then(started(method, 202, L=LOCATION), 200, RUNNING)
+    progress = advance_by(begin_progress(method, 202, L=LOCATION), 200, RUNNING)
     assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Creating")
-    assert then(progress, 200, READY).outcome == "succeeded"
-    assert then(started("POST", 202, L=LOCATION), 200, RUNNING).outcome == "succeeded"
+    assert advance_by(progress, 200, READY).outcome == "succeeded"
+    assert advance_by(begin_progress("POST", 202, L=LOCATION), 200, RUNNING).outcome == "succeeded"
 
 
 @pytest.mark.parametrize("state", ["InProgress", "Accepted", "Creating", "Running", "Updating"])
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
 def test_running_record_behind_a_location_is_no_success(method: str, state: str) -> None:
     for more in ({}, {"startTime": "x"}, {"created": "x", "timeSpan": "y"}):
-        progress = then(started(method, 202, L=LOCATION), 200, {"status": state, **more})
+        progress = advance_by(
+            begin_progress(method, 202, L=LOCATION), 200, {"status": state, **more}
+        )
         assert (progress.outcome, progress.next_url, progress.status) == (None, LOCATION, state)
 
 
 def test_error_body_with_200_behind_a_location_is_a_failure() -> None:
     body = {"error": {"code": "X", "message": "Why"}}
     for method in ("PUT", "PATCH", "POST", "DELETE"):
-        assert then(started(method, 202, L=LOCATION), 200, body).outcome == "failed"
+        assert advance_by(begin_progress(method, 202, L=LOCATION), 200, body).outcome == "failed"
 
 
 @pytest.mark.parametrize(
@@ -540,35 +568,40 @@ def test_error_body_with_200_behind_a_location_is_a_failure() -> None:
     ],
 )
 def test_error_beside_the_result_of_an_action_is_no_failure(body: object, outcome: str) -> None:
-    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == outcome
+    assert advance_by(begin_progress("POST", 202, L=LOCATION), 200, body).outcome == outcome
 
 
 def test_resource_is_read_after_a_location_with_original_uri() -> None:
-    progress = then(started("PUT", 202, via="original-uri", L=LOCATION), 200)
+    progress = advance_by(begin_progress("PUT", 202, via="original-uri", L=LOCATION), 200)
     assert (progress.reads, progress.next_url) == ("result", URL)
-    assert then(started("PUT", 202, L=LOCATION), 200).outcome == "succeeded"
-    assert then(started("POST", 202, via="location", L=LOCATION), 200).outcome == "succeeded"
+    assert advance_by(begin_progress("PUT", 202, L=LOCATION), 200).outcome == "succeeded"
+    assert (
+        advance_by(begin_progress("POST", 202, via="location", L=LOCATION), 200).outcome
+        == "succeeded"
+    )
 
 
 def test_record_at_a_location_counts_and_a_result_does_not() -> None:
-    progress = started("POST", 202, L=LOCATION)
-    assert then(progress, 200, FAILED).outcome == "failed"
-    assert then(progress, 200, {"status": "Canceled", "startTime": "x"}).outcome == "canceled"
-    assert then(progress, 200, {"status": "InProgress", "startTime": "x"}).outcome is None
-    assert then(progress, 200, {**DONE, "startTime": "x"}).outcome == "succeeded"
-    assert then(progress, 200, {"status": "Deleted", "startTime": "x"}).outcome == "succeeded"
-    assert then(progress, 200, {"status": "Failed", "patches": 3}).outcome == "succeeded"
+    progress = begin_progress("POST", 202, L=LOCATION)
+    assert advance_by(progress, 200, FAILED).outcome == "failed"
+    assert advance_by(progress, 200, {"status": "Canceled", "startTime": "x"}).outcome == "canceled"
+    assert advance_by(progress, 200, {"status": "InProgress", "startTime": "x"}).outcome is None
+    assert advance_by(progress, 200, {**DONE, "startTime": "x"}).outcome == "succeeded"
+    assert advance_by(progress, 200, {"status": "Deleted", "startTime": "x"}).outcome == "succeeded"
+    assert advance_by(progress, 200, {"status": "Failed", "patches": 3}).outcome == "succeeded"
     assert (
-        then(progress, 200, {"status": "InProgress", "patches": 3, "error": {"code": "X"}}).outcome
+        advance_by(
+            progress, 200, {"status": "InProgress", "patches": 3, "error": {"code": "X"}}
+        ).outcome
         == "succeeded"
     )
-    assert then(progress, 200, {**FAILED, "patches": 3}).outcome == "failed"
+    assert advance_by(progress, 200, {**FAILED, "patches": 3}).outcome == "failed"
 
 
 @pytest.mark.parametrize("status", [400, 409, 412, 422])
 def test_an_error_at_a_location_is_the_operations(status: int) -> None:
-    progress = then(
-        started("PUT", 202, L=LOCATION), status, {"Error": {"Code": "X", "Message": "Why."}}
+    progress = advance_by(
+        begin_progress("PUT", 202, L=LOCATION), status, {"Error": {"Code": "X", "Message": "Why."}}
     )
     assert (progress.outcome, progress.next_url) == ("failed", None)
     error = make_failure(progress)
@@ -580,7 +613,7 @@ def test_an_error_at_a_location_is_the_operations(status: int) -> None:
 
 
 def test_a_resource_is_read_until_its_state_is_final() -> None:
-    progress = started("PUT", 201, RUNNING)
+    progress = begin_progress("PUT", 201, RUNNING)
     for status, body in (
         (200, RUNNING),
         (201, {"id": PATH}),
@@ -588,29 +621,29 @@ def test_a_resource_is_read_until_its_state_is_final() -> None:
         (202, None),
         (404, {"error": {"code": "ResourceNotFound"}}),
     ):
-        progress = then(progress, status, body)
+        progress = advance_by(progress, status, body)
         assert (progress.outcome, progress.next_url) == (None, URL)
-    assert body_of(then(progress, 200, READY)) == READY
-    assert then(progress, 200, {"id": PATH}).status == "Succeeded"
-    assert then(progress, 204).outcome == "succeeded"
-    canceled = then(progress, 200, {"properties": {"provisioningState": "Canceled"}})
+    assert get_final_body(advance_by(progress, 200, READY)) == READY
+    assert advance_by(progress, 200, {"id": PATH}).status == "Succeeded"
+    assert advance_by(progress, 204).outcome == "succeeded"
+    canceled = advance_by(progress, 200, {"properties": {"provisioningState": "Canceled"}})
     assert isinstance(make_failure(canceled), OperationCanceledError)
 
 
 def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
-    progress = started("DELETE", 202)
+    progress = begin_progress("DELETE", 202)
     for status, body in ((200, READY), (200, DELETING), (202, None), (200, {"id": PATH})):
-        progress = then(progress, status, body)
+        progress = advance_by(progress, status, body)
         assert (progress.outcome, progress.next_url) == (None, URL)
     assert progress.status == "Deleting"
     for status, body in ((404, None), (410, None), (204, None), (200, DELETED)):
-        over = then(progress, status, body)
+        over = advance_by(progress, status, body)
         assert (over.outcome, over.final_response, over.status) == ("succeeded", None, "Succeeded")
-    assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).failed_polls == 1
-    assert then(progress, 200, b"<html>").failed_polls == 1
+    assert advance_by(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).failed_polls == 1
+    assert advance_by(progress, 200, b"<html>").failed_polls == 1
     failed = {"properties": {"provisioningState": "Failed"}}
-    assert then(progress, 200, failed).outcome == "failed"
-    assert then(started("DELETE", 202), 200, failed).outcome is None
+    assert advance_by(progress, 200, failed).outcome == "failed"
+    assert advance_by(begin_progress("DELETE", 202), 200, failed).outcome is None
 
 
 @pytest.mark.slow
@@ -618,16 +651,16 @@ def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
 def test_resource_at_rest_in_an_unknown_state_ends_the_polling(word: str) -> None:
     resting = {"properties": {"provisioningState": word}}
     for asked in (None, 1.0, 60.0, 500.0):
-        progress, waited = started("PUT", 200, resting), 0.0
+        progress, waited = begin_progress("PUT", 200, resting), 0.0
         while not progress.is_at_rest:
             progress = attrs.evolve(progress, retry_after=asked)
             waited += get_wait(progress)
-            progress = then(progress, 200, resting)
+            progress = advance_by(progress, 200, resting)
         assert MAX_REST <= waited < MAX_REST + 1_000
         assert (progress.outcome, progress.gave_up, progress.next_url) == (None, False, URL)
         assert repr(word) in str(make_unfinished_error(progress))
         assert "request()" in make_unfinished_error(progress).help
-        assert not then(progress, 200, RUNNING).is_at_rest
+        assert not advance_by(progress, 200, RUNNING).is_at_rest
 
 
 @pytest.mark.parametrize(
@@ -635,16 +668,16 @@ def test_resource_at_rest_in_an_unknown_state_ends_the_polling(word: str) -> Non
     ["Creating", "Updating", "WaitingForVmToStart", "InProgress", "Running", "Pending", "Queued"],
 )
 def test_resource_that_is_changing_is_polled_without_end(word: str) -> None:
-    progress = started("PUT", 201, {"properties": {"provisioningState": word}})
+    progress = begin_progress("PUT", 201, {"properties": {"provisioningState": word}})
     for _ in range(500):
-        progress = then(progress, 200, {"properties": {"provisioningState": word}})
+        progress = advance_by(progress, 200, {"properties": {"provisioningState": word}})
     assert (progress.rested, progress.outcome) == (0.0, None)
 
 
 def test_deletion_that_keeps_the_resource_ends_the_polling() -> None:
-    progress = started("DELETE", 202)
+    progress = begin_progress("DELETE", 202)
     while not progress.is_at_rest:
-        progress = then(progress, 200, READY)
+        progress = advance_by(progress, 200, READY)
     assert "still exists" in str(make_unfinished_error(progress))
 
 
@@ -652,18 +685,18 @@ def test_deletion_that_keeps_the_resource_ends_the_polling() -> None:
     "word", ["SucceededWithErrors", "CompletedWithWarnings", "Partially succeeded", "Timed out"]
 )
 def test_record_whose_state_sounds_final_is_not_polled_for_ever(word: str) -> None:
-    progress, waited = started("POST", 202, A=RECORD), 0.0
+    progress, waited = begin_progress("POST", 202, A=RECORD), 0.0
     while not progress.is_at_rest:
         waited += get_wait(progress)
-        progress = then(progress, 200, {"status": word})
+        progress = advance_by(progress, 200, {"status": word})
         assert (progress.outcome, progress.status) == (None, word)
     assert MAX_REST <= waited < MAX_REST + 100
     error = make_unfinished_error(progress)
     assert repr(word) in str(error)
     assert "Read the resource" in error.help
     # It may have been a stage.
-    assert not then(progress, 200, {"status": "Running"}).is_at_rest
-    assert then(progress, 200, DONE).outcome == "succeeded"
+    assert not advance_by(progress, 200, {"status": "Running"}).is_at_rest
+    assert advance_by(progress, 200, DONE).outcome == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -675,23 +708,23 @@ def test_record_whose_state_sounds_final_is_not_polled_for_ever(word: str) -> No
     ],
 )
 def test_record_with_any_other_state_is_polled_without_end(word: str) -> None:
-    progress = started("PUT", 201, A=RECORD)
+    progress = begin_progress("PUT", 201, A=RECORD)
     for _ in range(200):
-        progress = then(progress, 200, {"status": word})
+        progress = advance_by(progress, 200, {"status": word})
     assert (progress.rested, progress.outcome) == (0.0, None)
 
 
 def test_record_that_counts_on_is_not_at_rest() -> None:
-    progress = started("PUT", 201, A=RECORD)
+    progress = begin_progress("PUT", 201, A=RECORD)
     for percent in range(200):
         word = {"status": "StageCompleted", "percentComplete": percent}
-        progress = then(progress, 200, word)
+        progress = advance_by(progress, 200, word)
     assert (progress.rested, progress.outcome) == (0.0, None)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_accepted_update_is_over_when_the_resource_holds_it(method: str) -> None:
-    progress = started(method, 202)
+    progress = begin_progress(method, 202)
     assert (
         advance(PUBLIC, progress, answer(200, READY), contains=lambda _: True).outcome
         == "succeeded"
@@ -704,16 +737,16 @@ def test_accepted_update_is_over_when_the_resource_holds_it(method: str) -> None
         progress = advance(PUBLIC, progress, answer(200, READY), contains=lambda _: False)
     assert "does not hold the members that were sent" in str(make_unfinished_error(progress))
     changed = advance(
-        PUBLIC, started(method, 202, RUNNING), answer(200, READY), contains=lambda _: False
+        PUBLIC, begin_progress(method, 202, RUNNING), answer(200, READY), contains=lambda _: False
     )
     assert changed.outcome == "succeeded"
 
 
 def test_patch_of_a_resource_that_failed_earlier_has_not_failed() -> None:
     failed = {"properties": {"provisioningState": "Failed"}}
-    assert then(started("PATCH", 202), 200, failed).outcome is None
-    assert then(started("PUT", 202), 200, failed).outcome == "failed"
-    assert then(started("PATCH", 202, RUNNING), 200, failed).outcome == "failed"
+    assert advance_by(begin_progress("PATCH", 202), 200, failed).outcome is None
+    assert advance_by(begin_progress("PUT", 202), 200, failed).outcome == "failed"
+    assert advance_by(begin_progress("PATCH", 202, RUNNING), 200, failed).outcome == "failed"
 
 
 # Polls that fail
@@ -722,29 +755,29 @@ def test_patch_of_a_resource_that_failed_earlier_has_not_failed() -> None:
 @pytest.mark.parametrize("start", [{"A": RECORD}, {"L": LOCATION}, {}])
 @pytest.mark.parametrize("status", [401, 408, 429, 500, 502, 503, 504])
 def test_temporary_error_does_not_end_the_polling(start: dict[str, str], status: int) -> None:
-    progress = started("PUT", 202, **start)
+    progress = begin_progress("PUT", 202, **start)
     after = progress
     for _ in range(3):
-        after = then(after, status, b"<html>down</html>")
+        after = advance_by(after, status, b"<html>down</html>")
         assert (after.outcome, after.next_url, after.gave_up) == (None, progress.next_url, False)
     assert after.failed_polls == (0 if status == 429 else 3)
-    assert then(after, 202, {"status": "Running"}).failed_polls == 0
+    assert advance_by(after, 202, {"status": "Running"}).failed_polls == 0
 
 
 def test_permanent_error_ends_the_polling() -> None:
-    progress = started("PUT", 202, A=RECORD)
+    progress = begin_progress("PUT", 202, A=RECORD)
     for _ in range(MAX_FAILED_POLLS):
         assert not progress.gave_up
-        progress = then(progress, 503)
+        progress = advance_by(progress, 503)
     assert (progress.gave_up, progress.next_url) == (False, URL)
-    progress = then(progress, 404)
+    progress = advance_by(progress, 404)
     assert (progress.gave_up, progress.next_url) == (True, RECORD)
 
 
 def test_throttling_is_no_reason_to_give_up() -> None:
-    progress = started("PUT", 202, A=RECORD)
+    progress = begin_progress("PUT", 202, A=RECORD)
     for _ in range(3 * MAX_FAILED_POLLS):
-        progress = then(progress, 429)
+        progress = advance_by(progress, 429)
     assert not progress.gave_up
 
 
@@ -756,7 +789,7 @@ def test_throttling_is_no_reason_to_give_up() -> None:
 def test_record_that_cannot_be_read_is_polled_again(
     body: object, method: str, start: dict[str, str]
 ) -> None:
-    progress = then(started(method, 202, **start), 200, body)
+    progress = advance_by(begin_progress(method, 202, **start), 200, body)
     assert (progress.outcome, progress.failed_polls, progress.next_url, progress.step) == (
         None,
         1,
@@ -766,16 +799,16 @@ def test_record_that_cannot_be_read_is_polled_again(
 
 
 def test_resource_that_cannot_be_read_is_polled_again() -> None:
-    assert then(started("PUT", 201, RUNNING), 200, b"<html>").failed_polls == 1
+    assert advance_by(begin_progress("PUT", 201, RUNNING), 200, b"<html>").failed_polls == 1
 
 
 def test_get_without_a_response_is_a_strike() -> None:
-    assert count_failed_poll(started("PUT", 201, A=RECORD)).failed_polls == 1
+    assert count_failed_poll(begin_progress("PUT", 201, A=RECORD)).failed_polls == 1
 
 
-def without_the_resource(progress: Progress, status: int = 404) -> Progress:
+def deny_resource(progress: Progress, status: int = 404) -> Progress:
     """Respond to the GET of the resource, if that is next, without a proof of the outcome."""
-    return then(progress, status, {"error": {"code": "X"}}) if progress.fallback else progress
+    return advance_by(progress, status, {"error": {"code": "X"}}) if progress.fallback else progress
 
 
 STARTS = [{"A": RECORD}, {"L": LOCATION}]
@@ -786,8 +819,8 @@ STARTS = [{"A": RECORD}, {"L": LOCATION}]
 def test_delete_poll_404_after_a_readable_poll_is_success(
     status: int, start: dict[str, str]
 ) -> None:
-    progress = then(
-        then(started("DELETE", 202, **start), 202, {"status": "Running"}),
+    progress = advance_by(
+        advance_by(begin_progress("DELETE", 202, **start), 202, {"status": "Running"}),
         status,
         {"error": {"code": "NotFound"}},
     )
@@ -801,7 +834,9 @@ def test_delete_poll_404_after_a_readable_poll_is_success(
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("status", [404, 410])
 def test_first_delete_poll_404_reads_the_resource(status: int, start: dict[str, str]) -> None:
-    progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
+    progress = advance_by(
+        begin_progress("DELETE", 202, **start), status, {"error": {"code": "NotFound"}}
+    )
     assert (progress.outcome, progress.next_url, get_wait(progress)) == (None, URL, 0.0)
     for gone, body in (
         (404, {"error": {"code": "ResourceNotFound"}}),
@@ -809,7 +844,7 @@ def test_first_delete_poll_404_reads_the_resource(status: int, start: dict[str, 
         (204, None),
         (200, DELETED),
     ):
-        assert then(progress, gone, body).outcome == "succeeded"
+        assert advance_by(progress, gone, body).outcome == "succeeded"
     for there, body in (
         (200, READY),
         (200, DELETING),
@@ -817,27 +852,29 @@ def test_first_delete_poll_404_reads_the_resource(status: int, start: dict[str, 
         (403, None),
         (201, READY),
     ):
-        after = then(progress, there, body)
+        after = advance_by(progress, there, body)
         assert (after.outcome, after.next_url) == (None, (start.get("A") or start.get("L")))
 
 
 def test_delete_poll_404_of_the_subscription_is_no_proof() -> None:
     unknown = {"error": {"code": "SubscriptionNotFound"}}
-    progress = then(
-        then(started("DELETE", 202, A=RECORD), 200, {"status": "Running"}), 404, unknown
+    progress = advance_by(
+        advance_by(begin_progress("DELETE", 202, A=RECORD), 200, {"status": "Running"}),
+        404,
+        unknown,
     )
     assert (progress.outcome, progress.next_url) == (None, URL)
     polls = 0
     while not progress.gave_up:
-        progress, polls = then(progress, 404, unknown), polls + 1
+        progress, polls = advance_by(progress, 404, unknown), polls + 1
     assert progress.outcome is None
     assert polls < 30
 
 
 def test_deletion_seen_in_the_resource_continues_without_record() -> None:
-    progress = started("DELETE", 202, A=RECORD)
+    progress = begin_progress("DELETE", 202, A=RECORD)
     for _ in range(200):
-        progress = then(then(progress, 404), 200, DELETING)
+        progress = advance_by(advance_by(progress, 404), 200, DELETING)
         assert (progress.outcome, progress.gave_up, progress.status, progress.next_url) == (
             None,
             False,
@@ -845,20 +882,22 @@ def test_deletion_seen_in_the_resource_continues_without_record() -> None:
             RECORD,
         )
     assert (
-        then(then(progress, 404), 200, {"properties": {"provisioningState": "Failed"}}).outcome
+        advance_by(
+            advance_by(progress, 404), 200, {"properties": {"provisioningState": "Failed"}}
+        ).outcome
         == "failed"
     )
-    assert then(then(progress, 404), 404).outcome == "succeeded"
+    assert advance_by(advance_by(progress, 404), 404).outcome == "succeeded"
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
 def test_record_may_be_missing_for_longer_than_a_minute(method: str) -> None:
     for start in STARTS:
-        progress, waited = started(method, 202, **start), 0.0
+        progress, waited = begin_progress(method, 202, **start), 0.0
         while not progress.gave_up:
             waited += get_wait(progress)
             refused = 403 if method == "DELETE" and progress.fallback else 404
-            progress = then(progress, refused, {"error": {"code": "OperationIdNotFound"}})
+            progress = advance_by(progress, refused, {"error": {"code": "OperationIdNotFound"}})
         assert progress.outcome is None
         assert 60 < waited < 600
 
@@ -868,23 +907,23 @@ def test_record_may_be_missing_for_the_pause_that_was_asked_for() -> None:
     progress = begin(PUBLIC, begun)
     for _ in range(5):
         assert get_wait(progress) == 60
-        progress = then(progress, 404)
+        progress = advance_by(progress, 404)
         assert not progress.gave_up
-    assert get_wait(then(progress, 200, {"status": "Running"})) < 60
-    assert get_wait(then(progress, 404, Retry_After="90")) == 90
+    assert get_wait(advance_by(progress, 200, {"status": "Running"})) < 60
+    assert get_wait(advance_by(progress, 404, Retry_After="90")) == 90
 
 
 @pytest.mark.parametrize(("status", "polls"), [(404, 5), (410, 5), (403, 1)])
 def test_location_replaces_a_record_that_cannot_be_read(status: int, polls: int) -> None:
-    progress = started("PUT", 202, A=RECORD, L=LOCATION)
+    progress = begin_progress("PUT", 202, A=RECORD, L=LOCATION)
     for _ in range(polls):
         assert progress.next_url == RECORD
-        progress = without_the_resource(then(progress, status, {"error": {"code": "X"}}))
+        progress = deny_resource(advance_by(progress, status, {"error": {"code": "X"}}))
     assert (progress.reads, progress.next_url, progress.gave_up) == ("location", LOCATION, False)
-    assert then(progress, 202, Location=NEWER).next_url == NEWER
-    assert body_of(then(progress, 200, READY)) == READY
+    assert advance_by(progress, 202, Location=NEWER).next_url == NEWER
+    assert get_final_body(advance_by(progress, 200, READY)) == READY
     while not progress.gave_up:
-        progress = without_the_resource(then(progress, status))
+        progress = deny_resource(advance_by(progress, status))
     assert progress.outcome is None
 
 
@@ -892,8 +931,8 @@ def test_location_replaces_a_record_that_cannot_be_read(status: int, polls: int)
     "location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"]
 )
 def test_location_without_an_operation_replaces_no_record(location: str | None) -> None:
-    progress = started("POST", 202, A=RECORD, **({"L": location} if location else {}))
-    assert then(progress, 403).gave_up
+    progress = begin_progress("POST", 202, A=RECORD, **({"L": location} if location else {}))
+    assert advance_by(progress, 403).gave_up
 
 
 @pytest.mark.parametrize(
@@ -904,8 +943,8 @@ def test_permanent_poll_error_ends_the_polling_at_once(
     start: str, status: int, method: str
 ) -> None:
     refused = {"error": {"code": "X", "message": "No"}}
-    progress = without_the_resource(
-        then(started(method, 202, **{start[0]: RECORD}), status, refused)
+    progress = deny_resource(
+        advance_by(begin_progress(method, 202, **{start[0]: RECORD}), status, refused)
     )
     assert progress.gave_up
     assert progress.outcome is None
@@ -914,7 +953,7 @@ def test_permanent_poll_error_ends_the_polling_at_once(
 # The resource in place of a source that can't be read
 
 
-def looked(
+def read_resource(
     progress: Progress, body: object, contains: bool | None = None, status: int = 200
 ) -> Progress:
     assert progress.fallback
@@ -922,13 +961,18 @@ def looked(
 
 
 def test_creation_ends_by_its_resource() -> None:
-    progress = then(started("PUT", 201, A=RECORD), 403)
+    progress = advance_by(begin_progress("PUT", 201, A=RECORD), 403)
     assert (progress.next_url, progress.gave_up) == (URL, False)
-    assert body_of(looked(progress, READY)) == READY
-    assert looked(progress, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    assert get_final_body(read_resource(progress, READY)) == READY
+    assert (
+        read_resource(progress, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    )
     # A type without a state is ready as soon as it is there; but the record may only be late.
-    assert looked(progress, {"id": PATH}).outcome == "succeeded"
-    assert looked(then(started("PUT", 201, A=RECORD), 404), {"id": PATH}).outcome is None
+    assert read_resource(progress, {"id": PATH}).outcome == "succeeded"
+    assert (
+        read_resource(advance_by(begin_progress("PUT", 201, A=RECORD), 404), {"id": PATH}).outcome
+        is None
+    )
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
@@ -936,10 +980,10 @@ def test_creation_ends_by_its_resource() -> None:
 def test_update_ends_by_its_resource_if_that_holds_what_was_sent(
     method: str, begun: object
 ) -> None:
-    progress = then(started(method, 202, begun, A=RECORD), 404)
-    assert looked(progress, READY, True).outcome == "succeeded"
+    progress = advance_by(begin_progress(method, 202, begun, A=RECORD), 404)
+    assert read_resource(progress, READY, True).outcome == "succeeded"
     for contains in (False, None):
-        after = looked(progress, READY, contains)
+        after = read_resource(progress, READY, contains)
         assert (after.outcome, after.next_url) == (None, RECORD)
     assert advance(PUBLIC, progress, answer(200, READY)).outcome is None
 
@@ -948,11 +992,23 @@ def test_update_fails_by_its_resource_if_that_was_changing() -> None:
     failed = {"properties": {"provisioningState": "Failed"}}
     for method in ("PUT", "PATCH"):
         assert (
-            looked(then(started(method, 202, RUNNING, A=RECORD), 404), failed).outcome == "failed"
+            read_resource(
+                advance_by(begin_progress(method, 202, RUNNING, A=RECORD), 404), failed
+            ).outcome
+            == "failed"
         )
-        assert looked(then(started(method, 202, A=RECORD), 404), failed).outcome is None
-    assert looked(then(started("PUT", 202, A=RECORD), 404), failed, True).outcome == "failed"
-    assert looked(then(started("PATCH", 202, A=RECORD), 404), failed, True).outcome is None
+        assert (
+            read_resource(advance_by(begin_progress(method, 202, A=RECORD), 404), failed).outcome
+            is None
+        )
+    assert (
+        read_resource(advance_by(begin_progress("PUT", 202, A=RECORD), 404), failed, True).outcome
+        == "failed"
+    )
+    assert (
+        read_resource(advance_by(begin_progress("PATCH", 202, A=RECORD), 404), failed, True).outcome
+        is None
+    )
 
 
 @pytest.mark.parametrize("begun", [("DELETE", 202, None), ("PUT", 201, RUNNING)])
@@ -962,15 +1018,21 @@ def test_resource_takes_the_place_of_a_record_that_is_given_up(
     method, status, body = begun
     unknown = {"id": PATH, "properties": {"provisioningState": "Accepted"}}
     for refused in (403, 404):
-        progress = started(method, status, body, A=RECORD)
+        progress = begin_progress(method, status, body, A=RECORD)
         while progress.reads == "operation":
-            progress = looked(progress, unknown) if progress.fallback else then(progress, refused)
+            progress = (
+                read_resource(progress, unknown)
+                if progress.fallback
+                else advance_by(progress, refused)
+            )
             assert not progress.gave_up
         assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Accepted")
-        assert then(progress, 404).outcome == ("succeeded" if method == "DELETE" else None)
-        assert then(progress, 200, READY).outcome == ("succeeded" if method == "PUT" else None)
+        assert advance_by(progress, 404).outcome == ("succeeded" if method == "DELETE" else None)
+        assert advance_by(progress, 200, READY).outcome == (
+            "succeeded" if method == "PUT" else None
+        )
         while not progress.is_at_rest:
-            progress = then(progress, 200, unknown)
+            progress = advance_by(progress, 200, unknown)
 
 
 @pytest.mark.parametrize(
@@ -986,16 +1048,16 @@ def test_resource_takes_the_place_of_a_record_that_is_given_up(
 )
 def test_malformed_location_response_is_polled_again(body: object) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
-        progress = then(started(method, 202, L=LOCATION), 200, body)
+        progress = advance_by(begin_progress(method, 202, L=LOCATION), 200, body)
         assert (progress.outcome, progress.next_url, progress.failed_polls) == (None, LOCATION, 1)
     # The result of an action may be anything.
-    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
+    assert advance_by(begin_progress("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
 
 
 def test_change_that_the_resource_shows_is_never_given_up() -> None:
-    progress = started("PUT", 201, A=RECORD)
+    progress = begin_progress("PUT", 201, A=RECORD)
     for _ in range(50):
-        progress = looked(then(progress, 403), RUNNING)
+        progress = read_resource(advance_by(progress, 403), RUNNING)
         assert (progress.gave_up, progress.next_url, progress.status) == (False, RECORD, "Creating")
 
 
@@ -1007,38 +1069,38 @@ def test_second_record_without_a_state_reads_the_resource() -> None:
         {"startTime": "x"},
     ]
     for body in bodies:
-        progress = then(started("PUT", 202, RUNNING, A=RECORD), 200, body)
+        progress = advance_by(begin_progress("PUT", 202, RUNNING, A=RECORD), 200, body)
         assert (progress.outcome, progress.next_url) == (None, RECORD)
-        progress = then(progress, 200, body)
+        progress = advance_by(progress, 200, body)
         assert (progress.outcome, progress.next_url) == (None, URL)
-        progress = looked(progress, READY)
-        assert then(progress, 200, FAILED).outcome == "failed"
+        progress = read_resource(progress, READY)
+        assert advance_by(progress, 200, FAILED).outcome == "failed"
 
 
 def test_outcome_of_a_post_is_not_in_the_resource() -> None:
-    progress = started("POST", 202, A=RECORD)
+    progress = begin_progress("POST", 202, A=RECORD)
     bodies: list[object] = [None, {"value": []}, {"id": PATH + "/x", "startTime": "now"}]
     for body in bodies * 7:
         assert (progress.outcome, progress.next_url) == (None, RECORD)
-        progress = then(progress, 200, body)
+        progress = advance_by(progress, 200, body)
     assert progress.gave_up
 
 
 def test_resource_that_fails_too_is_read_three_times() -> None:
-    progress = then(started("PUT", 201, A=RECORD), 403)
+    progress = advance_by(begin_progress("PUT", 201, A=RECORD), 403)
     waits = []
     for _ in range(3):
         assert (progress.gave_up, progress.next_url) == (False, URL)
         waits.append(get_wait(progress))
-        progress = then(progress, 503)
+        progress = advance_by(progress, 503)
     assert progress.gave_up
     assert waits[0] == 0.0 < waits[1]
-    early = then(then(started("PUT", 201, A=RECORD), 404), 503)
+    early = advance_by(advance_by(begin_progress("PUT", 201, A=RECORD), 404), 503)
     assert (early.gave_up, early.next_url) == (False, RECORD)
 
 
 def test_malformed_resource_in_place_of_a_record_is_no_proof() -> None:
-    progress = then(started("PUT", 201, A=RECORD), 404)
+    progress = advance_by(begin_progress("PUT", 201, A=RECORD), 404)
     for status, body in (
         (200, b"<html>"),
         (200, []),
@@ -1046,7 +1108,7 @@ def test_malformed_resource_in_place_of_a_record_is_no_proof() -> None:
         (404, None),
         (200, {"properties": {"provisioningState": "X"}}),
     ):
-        after = looked(progress, body, status=status)
+        after = read_resource(progress, body, status=status)
         assert (after.outcome, after.next_url, after.failed_polls) == (
             None,
             RECORD,
@@ -1055,24 +1117,27 @@ def test_malformed_resource_in_place_of_a_record_is_no_proof() -> None:
 
 
 def test_a_result_that_is_not_there_yet_is_waited_for() -> None:
-    progress = then(started("POST", 202, A=RECORD, L=LOCATION), 200, DONE)
-    progress = then(progress, 202)
+    progress = advance_by(begin_progress("POST", 202, A=RECORD, L=LOCATION), 200, DONE)
+    progress = advance_by(progress, 202)
     assert (progress.reads, progress.next_url, progress.step) == ("result", LOCATION, 1)
-    assert then(progress, 500).failed_polls == 1
-    assert then(progress, 204).outcome == "succeeded"
-    assert then(then(started("PUT", 201, A=RECORD), 200, DONE), 404).failed_polls > 1
+    assert advance_by(progress, 500).failed_polls == 1
+    assert advance_by(progress, 204).outcome == "succeeded"
+    assert (
+        advance_by(advance_by(begin_progress("PUT", 201, A=RECORD), 200, DONE), 404).failed_polls
+        > 1
+    )
 
 
 def test_finished_operation_stays_finished() -> None:
-    progress = then(started("DELETE", 202, A=RECORD), 200, DONE)
-    assert then(progress, 200, FAILED) is progress
+    progress = advance_by(begin_progress("DELETE", 202, A=RECORD), 200, DONE)
+    assert advance_by(progress, 200, FAILED) is progress
 
 
 # The pace
 
 
 def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
-    progress = started("PUT", 201, A=RECORD)
+    progress = begin_progress("PUT", 201, A=RECORD)
     waits = [get_wait(attrs.evolve(progress, step=step)) for step in range(10_000)]
     assert waits[0] == 1.0
     assert waits == sorted(waits)
@@ -1084,20 +1149,20 @@ def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
     ("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)]
 )
 def test_retry_after_sets_the_pace(asked: float | None, wait: float) -> None:
-    assert get_wait(attrs.evolve(started("PUT", 201, A=RECORD), retry_after=asked)) == wait
+    assert get_wait(attrs.evolve(begin_progress("PUT", 201, A=RECORD), retry_after=asked)) == wait
 
 
 def test_a_result_is_read_at_once() -> None:
-    progress = then(started("PUT", 201, A=RECORD), 200, DONE)
+    progress = advance_by(begin_progress("PUT", 201, A=RECORD), 200, DONE)
     assert get_wait(attrs.evolve(progress, retry_after=10.0)) == 0.0
-    assert get_wait(attrs.evolve(then(progress, 503), retry_after=10.0)) == 10.0
+    assert get_wait(attrs.evolve(advance_by(progress, 503), retry_after=10.0)) == 10.0
 
 
 # Exceptions
 
 
 def test_a_failure_has_the_services_reasons() -> None:
-    progress = then(started("PUT", 202, A=RECORD), 200, FAILED, x_ms_request_id="r-1")
+    progress = advance_by(begin_progress("PUT", 202, A=RECORD), 200, FAILED, x_ms_request_id="r-1")
     error = make_failure(progress)
     assert isinstance(error, OperationFailedError)
     assert (error.status, error.code, error.message, error.response.body) == (
@@ -1110,7 +1175,7 @@ def test_a_failure_has_the_services_reasons() -> None:
 
 
 def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
-    progress = then(started("PUT", 202, A=RECORD), 200, {"status": "Failed"})
+    progress = advance_by(begin_progress("PUT", 202, A=RECORD), 200, {"status": "Failed"})
     assert lacks_reason(progress)
     resource = answer(
         200,
@@ -1124,17 +1189,25 @@ def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
         {"properties": {"provisioningState": "Succeeded", "errors": "x"}},
     ):
         assert add_reason(progress, answer(200, body)) is progress
-    assert not lacks_reason(then(started("PUT", 202, A=RECORD), 200, FAILED))
-    assert not lacks_reason(then(started("POST", 202, A=RECORD), 200, {"status": "Failed"}))
-    assert not lacks_reason(then(started("PUT", 202, L=LOCATION), 409, {}))
+    assert not lacks_reason(advance_by(begin_progress("PUT", 202, A=RECORD), 200, FAILED))
     assert not lacks_reason(
-        then(started("PUT", 201, RUNNING), 200, {"properties": {"provisioningState": "Failed"}})
+        advance_by(begin_progress("POST", 202, A=RECORD), 200, {"status": "Failed"})
     )
-    assert not lacks_reason(started("PUT", 202, A=RECORD))
+    assert not lacks_reason(advance_by(begin_progress("PUT", 202, L=LOCATION), 409, {}))
+    assert not lacks_reason(
+        advance_by(
+            begin_progress("PUT", 201, RUNNING),
+            200,
+            {"properties": {"provisioningState": "Failed"}},
+        )
+    )
+    assert not lacks_reason(begin_progress("PUT", 202, A=RECORD))
 
 
 def test_a_canceled_operation_may_have_been_replaced() -> None:
-    error = make_failure(then(started("PUT", 202, A=RECORD), 200, {"status": "Canceled"}))
+    error = make_failure(
+        advance_by(begin_progress("PUT", 202, A=RECORD), 200, {"status": "Canceled"})
+    )
     assert isinstance(error, OperationCanceledError)
     assert (error.code, error.message) == (
         None,
@@ -1144,15 +1217,15 @@ def test_a_canceled_operation_may_have_been_replaced() -> None:
 
 
 def test_only_failures_are_exceptions() -> None:
-    assert make_failure(started("PUT", 201, A=RECORD)) is None
-    assert make_failure(started("PUT", 200, READY)) is None
+    assert make_failure(begin_progress("PUT", 201, A=RECORD)) is None
+    assert make_failure(begin_progress("PUT", 200, READY)) is None
     assert make_failure(Progress("PUT", URL, outcome="failed")) is None
 
 
 def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
-    progress = started("PUT", 202, A=RECORD)
+    progress = begin_progress("PUT", 202, A=RECORD)
     refused = answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}, url=RECORD)
-    error = make_unreadable_error(then(progress, 403), refused, wall=0.0)
+    error = make_unreadable_error(advance_by(progress, 403), refused, wall=0.0)
     assert type(error) is OperationUnreadableError
     assert not isinstance(error, AuthorizationError)
     assert (error.status, error.code, error.message) == (403, "AuthorizationFailed", "No")
@@ -1166,7 +1239,7 @@ def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
 
 
 def test_error_of_a_lost_poll_has_no_help_about_writes() -> None:
-    progress = started("PUT", 202, A=RECORD)
+    progress = begin_progress("PUT", 202, A=RECORD)
     lost = ArmConnectionError(
         "lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1
     )
@@ -1182,7 +1255,7 @@ def test_error_of_a_lost_poll_has_no_help_about_writes() -> None:
 
 
 def test_a_result_that_can_not_be_read_is_no_failure() -> None:
-    progress = then(started("PUT", 201, A=RECORD), 200, DONE)
+    progress = advance_by(begin_progress("PUT", 201, A=RECORD), 200, DONE)
     error = make_unreadable_error(
         progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0
     )
@@ -1287,7 +1360,7 @@ def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> 
                 {},
             )
         )
-        progress = started(
+        progress = begin_progress(
             method,
             random.choice((200, 201, 202, 202)),
             random.choice((None, RUNNING, READY)),

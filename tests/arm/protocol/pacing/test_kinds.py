@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
-from recorded.traffic import FOLDER, exchanges
+from recorded.traffic import FOLDER, read_exchanges
 
 from aiomsi._arm.protocol.limits import read_remaining
 from aiomsi._arm.protocol.pacing import kinds as _kinds
@@ -21,15 +21,15 @@ LEFT = "x-ms-ratelimit-remaining-"
 READS = Limit(ONE, "subscription-reads")
 
 
-def url(path: str) -> str:
+def make_url(path: str) -> str:
     return f"{ARM}{path}{'&' if '?' in path else '?'}api-version=2024-01-01"
 
 
 def find(kinds: Kinds, path: str, method: str = "GET") -> ScopedKind:
-    return kinds.find(method, url(path))
+    return kinds.find(method, make_url(path))
 
 
-def headers(**more: str | int) -> CIMultiDictProxy[str]:
+def make_headers(**more: str | int) -> CIMultiDictProxy[str]:
     named = {name if name.startswith("x_") else LEFT + name: value for name, value in more.items()}
     return CIMultiDictProxy(
         CIMultiDict(
@@ -134,7 +134,7 @@ def test_text_of_a_limit_names_scope_and_owner() -> None:
 def test_limits_of_a_good_response_hold_in_every_subscription() -> None:
     kinds = Kinds()
     scoped = find(kinds, SITES)
-    found = headers(**{"subscription-resource-requests": 499})
+    found = make_headers(**{"subscription-resource-requests": 499})
     assert read(kinds, scoped, found) == [None]
     limit = Limit(ONE, "subscription-resource-requests", "microsoft.web/sites")
     again = find(kinds, SITES)
@@ -147,14 +147,14 @@ def test_limits_of_a_good_response_hold_in_every_subscription() -> None:
 def test_error_responses_teach_no_limits_but_have_counts() -> None:
     kinds = Kinds()
     scoped = find(kinds, SITES)
-    found = headers(**{"subscription-resource-requests": 499, "subscription-reads": 7})
+    found = make_headers(**{"subscription-resource-requests": 499, "subscription-reads": 7})
     assert read(kinds, scoped, found, good=False) == [(7, "EASTUS2", None)]
     assert find(kinds, SITES) is scoped
 
 
 def test_other_limits_count_if_named_twice_in_a_row() -> None:
     kinds = Kinds()
-    one, other = headers(**{"subscription-reads": 9}), headers(**{"calls-per-second": 3})
+    one, other = make_headers(**{"subscription-reads": 9}), make_headers(**{"calls-per-second": 3})
     for found in (one, other, one, other):
         read(kinds, find(kinds, SITES), found)
         assert find(kinds, SITES).keys == (READS,)
@@ -164,7 +164,7 @@ def test_other_limits_count_if_named_twice_in_a_row() -> None:
 
 def test_window_in_a_headers_name_is_another_limit() -> None:
     kinds = Kinds()
-    found = headers(
+    found = make_headers(
         **{"subscription-resource-requests-pt5m": 99, "subscription-resource-requests-pt1h": 899}
     )
     read(kinds, find(kinds, SITES), found)
@@ -180,7 +180,7 @@ def test_compute_policies_are_limits_except_of_single_resources() -> None:
         "Microsoft.Compute/LowCostGet3Min;3997,Microsoft.Compute/LowCostGet30Min;31875, "
         "Microsoft.Compute/GetOperationResource;44"
     )
-    found = headers(resource=value, **{"subscription-reads": 200})
+    found = make_headers(resource=value, **{"subscription-reads": 200})
     read(kinds, find(kinds, VM), found)
     scoped = find(kinds, VM)
     assert scoped.keys == (Limit(ONE, "LowCostGet30Min"), Limit(ONE, "LowCostGet3Min"), READS)
@@ -188,12 +188,12 @@ def test_compute_policies_are_limits_except_of_single_resources() -> None:
     expected = [(31875, "EASTUS2", None), (3997, "EASTUS2", None), (200, "EASTUS2", None)]
     assert read(kinds, scoped, found) == expected
     # The second response is read by the names of the first.
-    other = headers(resource=f"Microsoft.Compute/HighLowCostGet3Min;1,{value}")
+    other = make_headers(resource=f"Microsoft.Compute/HighLowCostGet3Min;1,{value}")
     assert (
         read(
             kinds,
             scoped,
-            headers(**{"subscription-reads": 200}, resource=other[LEFT + "resource"]),
+            make_headers(**{"subscription-reads": 200}, resource=other[LEFT + "resource"]),
         )
         == expected
     )
@@ -201,7 +201,7 @@ def test_compute_policies_are_limits_except_of_single_resources() -> None:
 
 def test_quota_of_resource_graph_belongs_to_the_paths_scope() -> None:
     kinds = Kinds()
-    found = headers(x_ms_user_quota_remaining=14, x_ms_user_quota_resets_after="00:00:05")
+    found = make_headers(x_ms_user_quota_remaining=14, x_ms_user_quota_resets_after="00:00:05")
     for path, scope in ((f"{SITES}?useResourceGraph=true", ONE), (GRAPH, "")):
         method = "POST" if path is GRAPH else "GET"
         read(kinds, find(kinds, path, method), found)
@@ -214,7 +214,7 @@ def test_quota_of_resource_graph_belongs_to_the_paths_scope() -> None:
 
 def test_window_with_an_instant_is_read_by_the_wall_clock() -> None:
     kinds = Kinds()
-    found = headers(
+    found = make_headers(
         x_rate_limit_limit="1m",
         x_rate_limit_remaining="298",
         x_rate_limit_reset="2025-05-06T15:41:30Z",
@@ -234,14 +234,14 @@ BOTH = {"subscription-reads": 200, "subscription-global-reads": 3749}
 
 def test_global_bucket_is_waited_for_once_it_is_the_smaller_one() -> None:
     kinds = Kinds()
-    read(kinds, find(kinds, SITES), headers(**BOTH))
+    read(kinds, find(kinds, SITES), make_headers(**BOTH))
     scoped = find(kinds, SITES)
     assert scoped.keys == (READS,)
     assert scoped.shared is not None
     for _ in range(_kinds._SEARCH_EVERY):
-        assert read(kinds, scoped, headers(**BOTH)) == [(200, "EASTUS2", None)]
+        assert read(kinds, scoped, make_headers(**BOTH)) == [(200, "EASTUS2", None)]
     assert find(kinds, SITES) is scoped
-    low = headers(**{**BOTH, "subscription-global-reads": 199})
+    low = make_headers(**{**BOTH, "subscription-global-reads": 199})
     for _ in range(_kinds._SEARCH_EVERY):
         assert read(kinds, scoped, low) == [(200, "EASTUS2", None)]
     tight = find(kinds, SITES)
@@ -253,15 +253,15 @@ def test_global_bucket_is_waited_for_once_it_is_the_smaller_one() -> None:
 
 def test_global_bucket_is_compared_when_all_headers_are_read() -> None:
     kinds = Kinds()
-    read(kinds, find(kinds, SITES), headers(**BOTH))
-    low = headers(**{**BOTH, "subscription-global-reads": 199})
+    read(kinds, find(kinds, SITES), make_headers(**BOTH))
+    low = make_headers(**{**BOTH, "subscription-global-reads": 199})
     assert read(kinds, find(kinds, SITES), low) == [(200, "EASTUS2", None)]
     assert len(find(kinds, SITES).keys) == 2
 
 
 def test_global_bucket_alone_is_waited_for() -> None:
     kinds = Kinds()
-    found = headers(**{"subscription-global-reads": 3749})
+    found = make_headers(**{"subscription-global-reads": 3749})
     read(kinds, find(kinds, SITES), found)
     assert find(kinds, SITES).keys == (Limit(ONE, "subscription-global-reads"),)
     assert read(kinds, find(kinds, SITES), found) == [(3749, "EASTUS2", None)]
@@ -273,17 +273,17 @@ def test_global_bucket_alone_is_waited_for() -> None:
 @pytest.mark.parametrize("value", ["", "many", "1.5", "9223372036854775807", "-1", " 7 "])
 def test_unusual_count_is_read_like_the_first_response(value: str) -> None:
     kinds = Kinds()
-    read(kinds, find(kinds, SITES), headers(**{"subscription-reads": 9}))
+    read(kinds, find(kinds, SITES), make_headers(**{"subscription-reads": 9}))
     scoped = find(kinds, SITES)
-    found = headers(**{"subscription-reads": value})
-    read(kinds, scoped, headers(**{"subscription-reads": 9}))
+    found = make_headers(**{"subscription-reads": value})
+    read(kinds, scoped, make_headers(**{"subscription-reads": 9}))
     counts: list[Any] = [(one.count, "EASTUS2", None) for one in read_remaining(found, 0.0)]
     assert read(kinds, scoped, found) == (counts or [None])
 
 
 def test_lowest_of_several_counts_is_taken() -> None:
     kinds = Kinds()
-    found = CIMultiDict(headers(**{"subscription-reads": 9}))
+    found = CIMultiDict(make_headers(**{"subscription-reads": 9}))
     found.add(f"{LEFT}subscription-reads", "5")
     found.add(f"{LEFT}subscription-reads", "7")
     assert read(kinds, find(kinds, SITES), found) == [(5, "EASTUS2", None)]
@@ -297,8 +297,8 @@ def test_response_without_region_has_an_empty_one() -> None:
 
 def test_limit_named_later_is_found_within_64_responses() -> None:
     kinds = Kinds()
-    more = headers(**{"subscription-reads": 9, "calls-per-second": 3})
-    read(kinds, find(kinds, SITES), headers(**{"subscription-reads": 9}))
+    more = make_headers(**{"subscription-reads": 9, "calls-per-second": 3})
+    read(kinds, find(kinds, SITES), make_headers(**{"subscription-reads": 9}))
     for _ in range(2 * _kinds._READ_ALL_EVERY):
         read(kinds, find(kinds, SITES), more)
     assert len(find(kinds, SITES).keys) == 2
@@ -306,11 +306,11 @@ def test_limit_named_later_is_found_within_64_responses() -> None:
 
 def test_kind_without_counts_is_searched_now_and_then() -> None:
     kinds = Kinds()
-    nothing = headers()
+    nothing = make_headers()
     scoped = find(kinds, SITES)
     assert [read(kinds, scoped, nothing) for _ in range(20)] == [[None]] * 20
     assert find(kinds, SITES) is scoped
-    found = headers(**{"calls-per-second": 3})
+    found = make_headers(**{"calls-per-second": 3})
     for _ in range(_kinds._SEARCH_EVERY):
         read(kinds, scoped, found)
     assert find(kinds, SITES) is not scoped
@@ -319,7 +319,7 @@ def test_kind_without_counts_is_searched_now_and_then() -> None:
 @pytest.mark.parametrize("text", ["3f6c1c0e-0000", f"{'a' * 36}:1", ""])
 def test_routing_id_without_a_region_names_none(text: str) -> None:
     kinds = Kinds()
-    found = CIMultiDict(headers(**{"subscription-reads": 9}))
+    found = CIMultiDict(make_headers(**{"subscription-reads": 9}))
     found["x-ms-routing-request-id"] = text
     for _ in range(2):
         region, counts = kinds.read_counts(find(kinds, SITES), found, 0.0, good=True)
@@ -337,7 +337,7 @@ def test_limit_of_a_429_is_added_in_its_scope_only() -> None:
     added = find(kinds, SITES)
     assert added.keys == (READS, limit)
     assert find(kinds, SITES.replace(ONE, OTHER)).keys == (READS._replace(scope=OTHER),)
-    found = headers(**{"subscription-reads": 9})
+    found = make_headers(**{"subscription-reads": 9})
     assert [read(kinds, added, found) for _ in range(2)] == [[(9, "EASTUS2", None), None]] * 2
     kinds.add_limit(added, limit)
     kinds.add_limit(scoped, limit)
@@ -348,16 +348,18 @@ def test_limits_of_a_scope_leave_the_other_scopes_alone() -> None:
     kinds = Kinds()
     elsewhere = SITES.replace(ONE, OTHER)
     for path in (SITES, elsewhere):
-        read(kinds, find(kinds, path), headers(**BOTH))
+        read(kinds, find(kinds, path), make_headers(**BOTH))
     scoped, other = find(kinds, SITES), find(kinds, elsewhere)
     changes = kinds.changes
     kinds.add_limit(scoped, Limit(ONE, "x"))
     late = find(kinds, SITES)
     # A response to a request that was sent before the change.
     for each in (late, scoped):
-        kinds.read_counts(each, headers(**{**BOTH, "subscription-global-reads": 1}), 0.0, good=True)
+        kinds.read_counts(
+            each, make_headers(**{**BOTH, "subscription-global-reads": 1}), 0.0, good=True
+        )
         for _ in range(_kinds._SEARCH_EVERY):
-            read(kinds, each, headers(**{**BOTH, "subscription-global-reads": 1}))
+            read(kinds, each, make_headers(**{**BOTH, "subscription-global-reads": 1}))
     assert scoped.is_stale
     assert len(find(kinds, SITES).keys) == 3
     assert find(kinds, elsewhere) is other
@@ -380,10 +382,14 @@ def test_forgotten_value_of_a_scope_gets_the_limit_of_a_429(
 
 def test_limit_of_a_429_that_is_named_later_counts_once() -> None:
     kinds = Kinds()
-    read(kinds, find(kinds, SITES), headers(**{"calls-per-second": 3}))
+    read(kinds, find(kinds, SITES), make_headers(**{"calls-per-second": 3}))
     kinds.add_limit(find(kinds, SITES), READS)
     for _ in range(2):
-        read(kinds, find(kinds, SITES), headers(**{"calls-per-second": 3, "subscription-reads": 9}))
+        read(
+            kinds,
+            find(kinds, SITES),
+            make_headers(**{"calls-per-second": 3, "subscription-reads": 9}),
+        )
         find(kinds, SITES).responses = 0
     keys = find(kinds, SITES).keys
     assert len(keys) == len(set(keys)) == 2
@@ -392,13 +398,13 @@ def test_limit_of_a_429_that_is_named_later_counts_once() -> None:
 def test_endless_count_of_a_global_limit_is_ignored() -> None:
     kinds = Kinds()
     low = {**BOTH, "subscription-global-reads": 1}
-    read(kinds, find(kinds, SITES), headers(**BOTH))
+    read(kinds, find(kinds, SITES), make_headers(**BOTH))
     endless: dict[str, str | int] = {**BOTH, "subscription-global-reads": "9" * 5_000}
     for _ in range(_kinds._READ_ALL_EVERY):
-        read(kinds, find(kinds, SITES), headers(**endless))
+        read(kinds, find(kinds, SITES), make_headers(**endless))
     assert len(find(kinds, SITES).keys) == 1
     for _ in range(_kinds._SEARCH_EVERY):
-        read(kinds, find(kinds, SITES), headers(**low))
+        read(kinds, find(kinds, SITES), make_headers(**low))
     assert len(find(kinds, SITES).keys) == 2
 
 
@@ -423,7 +429,7 @@ def test_tables_keep_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         path = f"/subscriptions/s{number}/providers/Microsoft.A/type{number}/b"
         low = {**BOTH, "subscription-global-reads": 1}
-        found = headers(resource=f"Microsoft.Compute/A{number}Resource;1", **low)
+        found = make_headers(resource=f"Microsoft.Compute/A{number}Resource;1", **low)
         read(kinds, find(kinds, path), found)
         read(kinds, find(kinds, path), found)
         kinds.add_limit(find(kinds, path), Limit(f"s{number}", "x"))
@@ -438,7 +444,7 @@ def test_tables_keep_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(not FOLDER, reason="AIOMSI_RECORDED does not name a folder")
 def test_recorded_counts_are_read_alike_at_first_and_by_name() -> None:
     checked = 0
-    for exchange in exchanges("ratelimit_headers"):
+    for exchange in read_exchanges("ratelimit_headers"):
         kinds = Kinds()
         kinds.read_counts(
             kinds.find(exchange.method, exchange.url), exchange.response.headers, 0.0, good=True

@@ -18,7 +18,7 @@ def send_all(meter: Meter, now: float = NOW, most: int = 10_000) -> list[int]:
     return numbers
 
 
-def refused(meter: Meter, wait: float | None, now: float = NOW, draw: float = 0.0) -> float:
+def refuse_request(meter: Meter, wait: float | None, now: float = NOW, draw: float = 0.0) -> float:
     """Send a request that is refused; return the seconds of the pause."""
     meter.refuse(now, meter.send(now), now, wait, "", draw)
     return meter.paused_until - now
@@ -56,8 +56,8 @@ def test_window_without_counts_grows_with_the_successes() -> None:
     assert run_rounds(meter) == [16, 32, 64, 64, 64]
     run_rounds(meter, rounds=30)
     assert 64 < meter.window <= meter.succeeded / 32
-    refused(meter, 1.0)
-    refused(meter, 1.0)
+    refuse_request(meter, 1.0)
+    refuse_request(meter, 1.0)
     meter.succeed(NOW, meter.send(NOW), NOW)
     assert meter.window == 2
 
@@ -115,7 +115,7 @@ def test_count_during_a_pause_opens_nothing(count: int) -> None:
     meter = Meter()
     meter.succeed(NOW, meter.send(NOW), NOW, 11_999)
     number = meter.send(NOW)
-    assert refused(meter, 4.0) == 4.0
+    assert refuse_request(meter, 4.0) == 4.0
     meter.succeed(NOW + 1.0, number, NOW, count)
     assert meter.open_to == 0
     assert meter.wait(NOW + 1.0) == 3.0
@@ -201,18 +201,18 @@ def test_response_before_its_request_takes_no_time() -> None:
 
 def test_pause_is_as_long_as_the_service_asks() -> None:
     meter = Meter()
-    assert refused(meter, 7.0) == 7.0
+    assert refuse_request(meter, 7.0) == 7.0
     assert meter.wait(NOW + 3.0) == 4.0
     assert meter.wait(NOW + 7.0) == 0.0
 
 
 def test_pause_has_a_random_part() -> None:
-    assert refused(Meter(), 7.0, draw=1.0) == pytest.approx(7.6)
-    assert refused(Meter(), 600.0, draw=1.0) == pytest.approx(602.0)
+    assert refuse_request(Meter(), 7.0, draw=1.0) == pytest.approx(7.6)
+    assert refuse_request(Meter(), 600.0, draw=1.0) == pytest.approx(602.0)
 
 
 def test_pause_of_more_than_an_hour_is_not_obeyed() -> None:
-    assert refused(Meter(), 86_400.0) == 3_600.0
+    assert refuse_request(Meter(), 86_400.0) == 3_600.0
 
 
 @pytest.mark.parametrize("wait", [None, 0.0])
@@ -221,7 +221,7 @@ def test_pauses_without_a_wait_double(wait: float | None) -> None:
     pauses = []
     now = NOW
     for _ in range(9):
-        pauses.append(round(refused(meter, wait, now), 6))
+        pauses.append(round(refuse_request(meter, wait, now), 6))
         now = meter.paused_until
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
     assert (meter.refusals, meter.refusals_in_row) == (9, 9)
@@ -232,21 +232,21 @@ def test_asked_waits_grow_from_the_third_refusal_on() -> None:
     pauses = []
     now = NOW
     for _ in range(5):
-        pauses.append(refused(meter, 5.0, now))
+        pauses.append(refuse_request(meter, 5.0, now))
         now = meter.paused_until
     assert pauses == [5.0, 5.0, 10.0, 20.0, 20.0]
-    assert refused(meter, 50.0, now) == 60.0
-    assert refused(meter, 100.0, meter.paused_until) == 100.0
+    assert refuse_request(meter, 50.0, now) == 60.0
+    assert refuse_request(meter, 100.0, meter.paused_until) == 100.0
 
 
 def test_success_ends_the_doubling() -> None:
     meter = Meter()
     now = NOW
     for _ in range(3):
-        refused(meter, None, now)
+        refuse_request(meter, None, now)
         now = meter.paused_until
     meter.succeed(now, meter.send(now), now)
-    assert refused(meter, None, now) == 1.0
+    assert refuse_request(meter, None, now) == 1.0
 
 
 def test_refusals_of_one_burst_are_one_event() -> None:
@@ -271,7 +271,7 @@ def test_later_refusal_of_a_burst_prolongs_the_pause() -> None:
 
 def test_one_request_goes_after_a_pause() -> None:
     meter = Meter()
-    refused(meter, 2.0)
+    refuse_request(meter, 2.0)
     now = meter.paused_until
     sizes = []
     for _ in range(4):
@@ -304,7 +304,7 @@ def test_limit_without_counts_learns_a_rate() -> None:
     meter = Meter()
     for _ in range(300):
         meter.succeed(NOW, meter.send(NOW), NOW)
-    refused(meter, 1.0)
+    refuse_request(meter, 1.0)
     assert meter.learned is not None
     assert meter.learned.rate == pytest.approx(15.0)
     now = meter.paused_until
@@ -318,7 +318,7 @@ def test_limit_without_counts_learns_a_rate() -> None:
 
 def test_count_ends_the_learned_rate() -> None:
     meter = Meter()
-    refused(meter, 1.0)
+    refuse_request(meter, 1.0)
     assert meter.learned is not None
     meter.succeed(NOW + 2.0, meter.send(NOW + 2.0), NOW + 2.0, 50)
     assert meter.learned is None
@@ -339,7 +339,7 @@ def test_window_is_used_up_and_then_waited_for() -> None:
 def test_blocked_until_is_the_end_of_a_pause() -> None:
     meter = Meter()
     assert meter.blocked_until(NOW) is None
-    refused(meter, 8.0)
+    refuse_request(meter, 8.0)
     assert meter.blocked_until(NOW) == NOW + 8.0
     assert meter.blocked_until(NOW + 8.0) is None
 
@@ -375,7 +375,7 @@ def test_bucket_that_is_not_full_is_kept_for_an_hour() -> None:
 
 def test_paused_limit_is_not_forgotten() -> None:
     meter = Meter()
-    refused(meter, 1_000.0)
+    refuse_request(meter, 1_000.0)
     assert not meter.is_forgettable(NOW + 500.0)
     assert meter.is_forgettable(NOW + 1_000.0)
 

@@ -26,11 +26,11 @@ def submit_all(pacer: Pacer, name: str, number: int, *, urgent: bool = False) ->
     return [pacer.submit(lane, f"{name}{each}", NOW, urgent=urgent) for each in range(number)]
 
 
-def items(tickets: list[Ticket]) -> list[object]:
+def list_items(tickets: list[Ticket]) -> list[object]:
     return [ticket.item for ticket in tickets]
 
 
-def meter_of(lane: Lane) -> Meter:
+def get_meter(lane: Lane) -> Meter:
     return lane.meters[0]
 
 
@@ -112,7 +112,7 @@ def test_call_overtakes_no_lane_whose_time_has_come() -> None:
     early = pacer.try_send(other, NOW + 1.0)
     assert early is not None
     assert pacer.try_send(other, NOW + 2.0) is None
-    assert items(pacer.take(NOW + 2.0)[0]) == ["a0"]
+    assert list_items(pacer.take(NOW + 2.0)[0]) == ["a0"]
     assert pacer.try_send(other, NOW + 2.0) is not None
 
 
@@ -128,7 +128,7 @@ def test_call_waits_if_any_of_its_meters_does() -> None:
     pacer.submit(both, "both", NOW + 1.0)
     going, again = pacer.take(NOW + 1.0)
     assert (going, again) == ([], NOW + 5.0)
-    assert items(pacer.take(NOW + 5.0)[0]) == ["both"]
+    assert list_items(pacer.take(NOW + 5.0)[0]) == ["both"]
 
 
 def test_count_of_another_limit_is_used_with_a_refusal() -> None:
@@ -158,7 +158,7 @@ def test_lanes_take_turns() -> None:
     pacer = make_pacer(9)
     for name in "abc":
         submit_all(pacer, name, 50)
-    order = [str(item)[0] for item in items(pacer.take(NOW)[0])]
+    order = [str(item)[0] for item in list_items(pacer.take(NOW)[0])]
     assert order == list("abcabcabc")
 
 
@@ -171,7 +171,7 @@ def test_long_lane_has_every_other_turn() -> None:
         submit_all(pacer, name, 5)
     pacer.connections = 11
     # The first lane to come was alone, so that it counts as long only from its second turn on.
-    order = [str(item)[0] for item in items(pacer.take(NOW)[0])]
+    order = [str(item)[0] for item in list_items(pacer.take(NOW)[0])]
     assert order.count("a") >= 4
     assert set(order) == set("abcde")
     assert first.item == "z0"
@@ -188,7 +188,7 @@ def test_urgent_call_makes_its_lane_urgent() -> None:
     pacer.connections = 4
     going, _ = pacer.take(NOW)
     assert going[:2] == urgent
-    assert items(going[2:]) == ["a0", "b0"]
+    assert list_items(going[2:]) == ["a0", "b0"]
 
 
 def test_urgent_lane_stays_where_it_is() -> None:
@@ -245,13 +245,13 @@ def test_moved_calls_keep_their_ranks() -> None:
     pacer.resubmit(first, NOW)
     new = pacer.find_lane(("a", "b"))
     waiting = old.list_waiting()
-    assert items(waiting) == ["refused", "urgent", "bulk"]
+    assert list_items(waiting) == ["refused", "urgent", "bulk"]
     assert pacer.find_related(old) == [old, new]
     pacer.cancel(pacer.submit(old, "cancelled", NOW))
     for ticket in reversed(waiting):
         moved = pacer.move(ticket, new, NOW)
         assert (moved.refused, moved.lane) == (ticket.refused, new)
-    assert items(new.list_waiting()) == ["refused", "urgent", "bulk"]
+    assert list_items(new.list_waiting()) == ["refused", "urgent", "bulk"]
     assert old.list_waiting() == []
     for number, name in enumerate(("refused", "urgent", "bulk")):
         (ticket,) = pacer.take(NOW + 2 + number)[0]
@@ -311,7 +311,7 @@ def test_lost_call_gives_its_connection_back_once() -> None:
     pacer.lost(first, NOW + 1.0)
     pacer.lost(first, NOW + 1.0)
     assert pacer.in_flight == 0
-    assert meter_of(first.lane).sent == 1
+    assert get_meter(first.lane).sent == 1
     assert pacer.take(NOW + 1.0)[0] == [second]
     pacer.answered(second, NOW + 2.0, FULL)
     pacer.lost(second, NOW + 2.0)
@@ -361,7 +361,7 @@ def test_entry_of_a_lane_that_was_woken_earlier_is_dropped() -> None:
     pacer.answered(first, NOW, ((0, "", None),))
     submit_all(pacer, "a", 1)
     assert pacer.take(NOW)[1] == pytest.approx(NOW + 0.4)
-    meter_of(lane).gauges[""].level = 3.9
+    get_meter(lane).gauges[""].level = 3.9
     pacer._look(lane, NOW)
     assert pacer.take(NOW)[1] == pytest.approx(NOW + 0.01)
     assert len(pacer.take(NOW + 0.02)[0]) == 1
@@ -376,7 +376,7 @@ def test_lane_that_waits_for_a_response_has_no_time() -> None:
     submit_all(pacer, "a", 2)
     going, again = pacer.take(NOW + 2.0)
     assert (len(going), again) == (1, None)
-    assert meter_of(first.lane).wait(NOW + 2.0) == math.inf
+    assert get_meter(first.lane).wait(NOW + 2.0) == math.inf
 
 
 def test_meter_shared_by_two_lanes_is_used_up_once() -> None:
@@ -387,7 +387,7 @@ def test_meter_shared_by_two_lanes_is_used_up_once() -> None:
     typed = pacer.find_lane(("s", "type"))
     pacer.submit(typed, "typed", NOW)
     submit_all(pacer, "s", 1)
-    assert items(pacer.take(NOW)[0]) == ["typed"]
+    assert list_items(pacer.take(NOW)[0]) == ["typed"]
     assert pacer.waiting == 1
 
 
@@ -440,7 +440,7 @@ def test_nothing_is_handed_over_while_another_lane_waits() -> None:
 def test_nothing_is_handed_over_near_a_limit() -> None:
     pacer, (first, second, _) = make_full(1, 3)
     # The second call may be sent, but the third may have to wait, which needs a timer.
-    meter_of(first.lane).open_to = 2
+    get_meter(first.lane).open_to = 2
     pacer.lost(first, NOW)
     assert pacer.hand_over(first.lane, NOW) is None
     assert pacer.take(NOW)[0] == [second]
@@ -689,7 +689,7 @@ def test_rate_of_the_user_holds_for_all_its_lanes() -> None:
     pacer.submit(pacer.find_lane(("w",), "writes"), "write", NOW)
     going, again = pacer.take(NOW)
     assert len(going) == 11
-    assert "write" in items(going)
+    assert "write" in list_items(going)
     assert again == pytest.approx(NOW + 0.1)
     assert len(pacer.take(NOW + 0.5)[0]) == 5
     assert pacer.take(NOW + 0.5)[0] == []
@@ -701,7 +701,7 @@ def test_paused_lane_beside_a_rate_of_the_user_has_a_timer() -> None:
     pacer.get_meter("paused").paused_until = NOW + 5.0
     pacer.submit(lane, "call", NOW)
     assert pacer.take(NOW) == ([], NOW + 5.0)
-    assert items(pacer.take(NOW + 5.0)[0]) == ["call"]
+    assert list_items(pacer.take(NOW + 5.0)[0]) == ["call"]
 
 
 def test_rate_of_the_user_holds_for_warm_calls() -> None:
@@ -831,7 +831,7 @@ def test_refusal_by_a_limit_outside_of_the_lane_pauses_its_lanes() -> None:
     pacer.refused_by("type", NOW + 0.1, NOW, 5.0)
     pacer.answered(first, NOW + 0.1, FULL)
     assert pacer.take(NOW + 0.1) == ([], NOW + 5.1)
-    assert items(pacer.take(NOW + 5.1)[0]) == ["both"]
+    assert list_items(pacer.take(NOW + 5.1)[0]) == ["both"]
     assert both.meters[1].in_flight == 1
 
 
@@ -845,7 +845,7 @@ def test_burst_of_refusals_by_a_new_limit_is_one_event() -> None:
     pacer = make_pacer()
     for each in range(5):
         pacer.refused_by("type", NOW + 0.1 * each, NOW - 0.1 * each)
-    meter = meter_of(pacer.find_lane(("type",)))
+    meter = get_meter(pacer.find_lane(("type",)))
     assert meter.refusals == 1
     assert meter.paused_until == NOW + 1.0
     pacer.refused_by("type", NOW + 2.0, NOW + 1.5)

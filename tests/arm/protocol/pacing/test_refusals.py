@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from recorded.traffic import FOLDER, exchanges
+from recorded.traffic import FOLDER, read_exchanges
 
 from aiomsi._arm.protocol.errors.detail import parse_detail, read_detail
 from aiomsi._arm.protocol.pacing.kinds import Kinds, Limit, ScopedKind
@@ -22,11 +22,11 @@ TOKENS = (
 )
 
 
-def scoped(method: str = "GET", path: str = SITE, kinds: Kinds | None = None) -> ScopedKind:
+def find_kind(method: str = "GET", path: str = SITE, kinds: Kinds | None = None) -> ScopedKind:
     return (kinds or Kinds()).find(method, f"https://management.azure.com{path}?api-version=1")
 
 
-def refused(
+def parse_refusal(
     code: str | None,
     message: str = "No",
     *,
@@ -37,30 +37,30 @@ def refused(
     **more: Any,
 ) -> Limit | None:
     detail = parse_detail({"error": {"code": code, "message": message, **more}})
-    return find_refusing_limit(by or scoped(), status, detail, wait, counts)
+    return find_refusing_limit(by or find_kind(), status, detail, wait, counts)
 
 
 @pytest.mark.parametrize("operation", ["read", "write", "delete"])
 def test_text_names_the_class_of_arms_own_bucket(operation: str) -> None:
     text = TOKENS.format(operation, "subscription", ONE)
-    assert refused(THROTTLED, text) == Limit(ONE, f"subscription-{operation}s")
+    assert parse_refusal(THROTTLED, text) == Limit(ONE, f"subscription-{operation}s")
 
 
 def test_tenants_bucket_belongs_to_no_subscription() -> None:
     text = TOKENS.format("read", "tenant", "t")
-    assert refused("TenantRequestsThrottled", text) == Limit("", "tenant-reads")
+    assert parse_refusal("TenantRequestsThrottled", text) == Limit("", "tenant-reads")
 
 
 def test_former_text_of_arms_bucket_is_understood() -> None:
     text = f"Number of read requests for subscription '{ONE}' exceeded the limit of '12000'"
-    assert refused(THROTTLED, text) == Limit(ONE, "subscription-reads")
+    assert parse_refusal(THROTTLED, text) == Limit(ONE, "subscription-reads")
 
 
 @pytest.mark.parametrize(("count", "limit"), [(0, Limit(ONE, "subscription-reads")), (9, OF_KIND)])
 def test_bucket_with_a_count_above_0_has_not_refused(count: int, limit: Limit) -> None:
     text = TOKENS.format("read", "subscription", ONE)
-    assert refused(THROTTLED, text, counts=((count, "EASTUS", None),)) == limit
-    assert refused(THROTTLED, text, counts=(None,)) == Limit(ONE, "subscription-reads")
+    assert parse_refusal(THROTTLED, text, counts=((count, "EASTUS", None),)) == limit
+    assert parse_refusal(THROTTLED, text, counts=(None,)) == Limit(ONE, "subscription-reads")
 
 
 STORAGE = (
@@ -81,7 +81,7 @@ STORAGE = (
     ],
 )
 def test_any_other_429_is_a_limit_of_the_kind(code: str | None, message: str) -> None:
-    assert refused(code, message) == OF_KIND
+    assert parse_refusal(code, message) == OF_KIND
 
 
 def test_limit_of_an_action_is_named_after_it() -> None:
@@ -89,7 +89,7 @@ def test_limit_of_an_action_is_named_after_it() -> None:
         "Number of requests for action 'Microsoft.RecoveryServices/vaults/backupJobs/read' "
         "exceeded the limit of '150' for time interval '01:00:00'."
     )
-    assert refused("ResourceRequestsThrottled", text) == Limit(
+    assert parse_refusal("ResourceRequestsThrottled", text) == Limit(
         ONE, "action microsoft.recoveryservices/vaults/backupjobs/read"
     )
 
@@ -100,18 +100,18 @@ def test_policy_of_compute_is_the_one_of_the_header() -> None:
         {"code": "TooManyRequests"},
         {"code": "TooManyRequests", "target": "HIGHCostGet30Min", "message": "{}"},
     ]
-    assert refused("OperationNotAllowed", details=parts) == Limit(ONE, "HIGHCostGet30Min")
+    assert parse_refusal("OperationNotAllowed", details=parts) == Limit(ONE, "HIGHCostGet30Min")
     kinds = Kinds()
     found = {POLICY: "Microsoft.Compute/HighCostGet30Min;3,Microsoft.Compute/HighCostGet3Min;1"}
-    kinds.read_counts(scoped(kinds=kinds), found, 0.0, good=True)
-    by = scoped(kinds=kinds)
-    assert refused("OperationNotAllowed", details=parts, by=by) == by.keys[0]
+    kinds.read_counts(find_kind(kinds=kinds), found, 0.0, good=True)
+    by = find_kind(kinds=kinds)
+    assert parse_refusal("OperationNotAllowed", details=parts, by=by) == by.keys[0]
     assert by.keys[0].name == "HighCostGet30Min"
 
 
 def test_resource_graphs_refusal_is_of_its_quota() -> None:
-    graph = scoped("POST", "/providers/Microsoft.ResourceGraph/resources")
-    assert refused("RateLimiting", by=graph) == Limit("", "user-quota")
+    graph = find_kind("POST", "/providers/Microsoft.ResourceGraph/resources")
+    assert parse_refusal("RateLimiting", by=graph) == Limit("", "user-quota")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_resource_graphs_refusal_is_of_its_quota() -> None:
     ],
 )
 def test_locked_resource_is_no_limit(body: dict[str, Any]) -> None:
-    assert find_refusing_limit(scoped(), 429, parse_detail(body), None) is None
+    assert find_refusing_limit(find_kind(), 429, parse_detail(body), None) is None
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_locked_resource_is_no_limit(body: dict[str, Any]) -> None:
 def test_503_with_a_wait_is_a_limit_of_the_kind(
     status: int, wait: float | None, limit: Limit | None
 ) -> None:
-    assert refused("ServerBusy", status=status, wait=wait) == limit
+    assert parse_refusal("ServerBusy", status=status, wait=wait) == limit
 
 
 @pytest.mark.skipif(not FOLDER, reason="AIOMSI_RECORDED does not name a folder")
 def test_no_recorded_429_is_of_arms_own_bucket() -> None:
     found = list[Limit | None]()
-    for exchange in exchanges("throttle_429"):
+    for exchange in read_exchanges("throttle_429"):
         kinds, response = Kinds(), exchange.response
         by = kinds.find(exchange.method, exchange.url)
         _, counts = kinds.read_counts(by, response.headers, 0.0, good=False)

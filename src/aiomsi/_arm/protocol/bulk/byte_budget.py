@@ -1,16 +1,18 @@
 """`ByteBudget`: how many calls may be under way at once, so that their answers fit in memory.
 
-The size of an answer is not known before it has come, so it is learned, for lists and for other
-answers separately. A page of a list is expected to have 8 MiB at first, as ARM's largest pages
-have. That first guess counts as one answer in the mean, so that after a few rounds of small answers
-thousands of calls may be under way. Larger answers move the mean faster than smaller ones do.
+The size of an answer is unknown until it is received, so that it is estimated by a mean of the
+earlier answers, separately for lists and for other answers. The estimate for a page of a list
+begins at 8 MiB, the size of ARM's largest pages, and counts as one answer in the mean, so that
+after a few rounds of small answers thousands of calls may be under way. Larger answers change the
+mean faster than smaller ones.
 
-Other answers are mostly small, so that a guess of 8 MiB would be wrong for long. Their guess is
-small, and only `FIRST_CALLS` calls start before one of them has come; each answer allows `GROWTH`
-more. A call that waits for a limit of ARM does not count, because its answer is not under way.
+Most other answers are small, so that an estimate of 8 MiB would be too high for a long time. Theirs
+begins at 64 KiB, and only `FIRST_CALLS` calls start before the first answer; each answer allows
+`GROWTH` more. A call that waits for a limit of ARM does not count, because its answer is not under
+way.
 
-After a time without any answer, one list more is overlooked, so that a few lists that hang do not
-hold back all others.
+After a time without any answer, one more list is not counted, so that a few lists that hang do not
+prevent all others.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from __future__ import annotations
 import attrs
 
 FIRST_LIST = 8_388_608
-"""Expected bytes of a page, before any has come."""
+"""Expected bytes of a page, before the first one."""
 FIRST_SINGLE = 65_536
-"""Expected bytes of another answer, before any has come."""
+"""Expected bytes of another answer, before the first one."""
 FIRST_CALLS = 3
-"""Calls for other answers that start before any answer has come."""
+"""Calls for other answers that start before the first answer."""
 GROWTH = 64
 """Further calls that each answer allows."""
 _DECODING = 5
@@ -103,7 +105,7 @@ class ByteBudget:
 
     @property
     def is_careful(self) -> bool:
-        """Whether no more calls of `singles` start because too few answers have come."""
+        """Whether no more calls of `singles` start because too few answers were received."""
         return self.singles.under_way - self.singles.parked >= self.allowed
 
     def may_start(self, kind: AnswerSize) -> bool:
@@ -134,7 +136,7 @@ class ByteBudget:
         """Allow further calls of `singles`."""
         self.allowed += GROWTH
 
-    def lose_patience(self) -> None:
+    def allow_more(self) -> None:
         """Allow further calls after a time without an answer, unless the consumer is slow."""
         if self.is_careful:
             self.grow()

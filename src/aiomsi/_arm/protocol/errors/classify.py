@@ -67,13 +67,13 @@ _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 def find_refusal(response: ArmResponse, *, of_arm: bool = True) -> TokenRefusal | None:
     """Return the refusal if a 401 means that the token is invalid, expired or lacks claims.
 
-    None if another token would not help: a token of the wrong tenant or audience is valid, and a
-    missing header is not the token's fault.
+    None if another token of this identity would be refused too: the token is valid for another
+    tenant or audience, or the request had no token.
 
     Args:
         response: a 401.
-        of_arm: whether ARM sent it. The 401 of another service may name no error, although the
-            token has expired: it is a refusal too.
+        of_arm: whether ARM sent it. Other services respond to an expired token with a 401 that may
+            name no error, so that such a 401 is a refusal if it is not ARM's.
 
     """
     # A response may have one header for each scheme.
@@ -123,7 +123,10 @@ def make_error(
     attempts: int = 1,
     elapsed: float = 0.0,
 ) -> _errors.ArmError:
-    """Return the exception for an error response; `wall` is now, for a wait until an instant."""
+    """Return the exception for an error response.
+
+    `wall` is the current time, because a service may name the instant until which to wait.
+    """
     detail = read_detail(response.body, response.headers.get("Content-Type"))
     if response.status < 400:
         target = response.headers.get("Location", "nowhere").partition("?")[0]
@@ -132,13 +135,13 @@ def make_error(
             f"a redirect to {target}, which is not followed because the token belongs to this host "
             "alone",
         )
-    kind, more = _choose_class(response, detail)
+    error_class, arguments = _choose_class(response, detail)
     named = f"{response.status} {detail.code}" if detail.code else str(response.status)
     ids = f" (request id {response.request_id})" if response.request_id else ""
     text = _shorten(detail.message).rstrip(".")
-    return kind(
+    return error_class(
         f"{response.method} {response.path} returned {named}: {text}{ids}",
-        help=suggest_help(response.method, response.path, response.status, detail, more),
+        help=suggest_help(response.method, response.path, response.status, detail, arguments),
         status=response.status,
         response=response.portable(),
         client_request_id=client_request_id,
@@ -146,7 +149,7 @@ def make_error(
         elapsed=elapsed,
         retry_after=read_wait(response.status, response.headers, detail, wall),
         **detail.arguments(),
-        **more,
+        **arguments,
     )
 
 

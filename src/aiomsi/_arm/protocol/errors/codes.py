@@ -105,7 +105,7 @@ def _fold(code: str | None) -> str:
 
 
 def asks_for_registration(detail: ErrorDetail) -> bool:
-    """Return whether the subscription must first be registered for a provider's namespace."""
+    """Return whether the subscription must be registered for a provider's namespace first."""
     return _fold(detail.code) in _REGISTRATION
 
 
@@ -150,7 +150,7 @@ def _parse_versions(text: str) -> tuple[str, ...]:
 
 
 def find_supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
-    """Return the locations that serve the resource type, as far as the service lists them."""
+    """Return the locations that the service lists for the resource type; empty without a list."""
     listed = _LOCATIONS.search(next(detail.texts()))
     return (
         ()
@@ -178,10 +178,7 @@ def find_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
 
 
 def is_locked(detail: ErrorDetail) -> bool:
-    """Return whether a 429 is for a resource that another operation holds for some seconds.
-
-    Such a 429 is not for a rate limit.
-    """
+    """Return whether a 429 reports a resource that another operation holds, and no rate limit."""
     named = any(_fold(one.code) in _LOCKS for one in detail.walk())
     return named or any(_LOCKED_TEXT.search(text) for text in detail.texts())
 
@@ -189,9 +186,9 @@ def is_locked(detail: ErrorDetail) -> bool:
 def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None = None) -> bool:
     """Return whether the call was rejected because of another operation, and may succeed later.
 
-    A 409 mostly means a permanent state: a name that is taken, a lock, a vault that is only
-    soft-deleted. A temporary 409 has one of many codes, a plain ``Conflict`` with a text, or
-    `retry_after`. Cosmos DB uses 412.
+    Most 409s report a permanent state, for example a name that is in use, a lock, or a vault that
+    is soft-deleted. A 409 counts as temporary if its code is in `_IN_PROGRESS`, if its text names
+    another operation, or if it has `retry_after`. Cosmos DB responds with 412 instead.
 
     Source:
     https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-another-operation-in-progress,
@@ -216,8 +213,9 @@ def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None =
 def is_out_of_reach(code: str | None) -> bool:
     """Return whether the error applies to a scope, so that a fan-out may skip the rest of it.
 
-    The subscription is unknown to this identity or belongs to another tenant; or the identity may
-    not send such requests in it; or it lacks the offer or feature that they need.
+    It does if the subscription is unknown to this identity or belongs to another tenant, if the
+    identity may not send such requests in it, or if the subscription lacks the offer or feature
+    that they need.
     """
     return _fold(code) in _OUT_OF_REACH
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 500
 _MAX_SEARCHED = 20_000
-_ENVELOPES = 3
-_INSIDE = ("error", "ErrorResponse", "odata.error", "ErrorEntity")
+_MAX_ENVELOPES = 3
+_ENVELOPE_NAMES = ("error", "ErrorResponse", "odata.error", "ErrorEntity")
 _MAX_DEPTH = 8
 _MAX_DETAILS = 100
 
@@ -99,7 +99,7 @@ class ErrorDetail:
 
 
 def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
-    """Parse the body of an error response. It never fails, and the message is never empty."""
+    """Parse the body of an error response. It raises no error, and the message is never empty."""
     try:
         document = loads(body, content_type)
     except ValueError:
@@ -110,7 +110,7 @@ def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
 def parse_detail(document: object) -> ErrorDetail:
     """Parse an error in a decoded document, such as the status of an operation.
 
-    As `read_detail`, it never fails, and the message is never empty.
+    Like `read_detail`, it raises no error, and the message is never empty.
     """
     return _parse_whole(document, lambda: "the service sent neither code nor text")
 
@@ -124,21 +124,21 @@ def find_detail(document: object) -> ErrorDetail | None:
     return None if _parse_part(document, _MAX_DEPTH) is None else _parse_whole(document, str)
 
 
-def _parse_whole(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
+def _parse_whole(document: object, make_fallback: Callable[[], str]) -> ErrorDetail:
     """Parse a whole document, and make sure that the message is not empty."""
     if isinstance(document, str):
         document = _decode_object(document) or document
     detail = _parse_part(document, _MAX_DEPTH) or ErrorDetail(None, "")
     if detail.message:
         return detail
-    behind = next((one.message for one in detail.walk() if one.message), "")
-    if not behind:
-        behind = (
+    message = next((one.message for one in detail.walk() if one.message), "")
+    if not message:
+        message = (
             f"the service sent the code {detail.code} and no text"
             if detail.code
-            else _describe_resource(document) or otherwise()
+            else _describe_resource(document) or make_fallback()
         )
-    return attrs.evolve(detail, message=behind)
+    return attrs.evolve(detail, message=message)
 
 
 def _describe_resource(document: object) -> str:
@@ -179,9 +179,9 @@ _NOTHING = ErrorDetail(None, "")
 
 
 def _unwrap(document: object) -> object:
-    """Return the object within the envelopes that have no code and message themselves."""
-    for _ in range(_ENVELOPES):
-        inside = _get_first(document, *_INSIDE)
+    """Return the object in the innermost envelope; an object with code and message is none."""
+    for _ in range(_MAX_ENVELOPES):
+        inside = _get_first(document, *_ENVELOPE_NAMES)
         if not isinstance(inside, dict) or all(_read_code_and_message(document)):
             break
         document = inside
@@ -202,7 +202,7 @@ def _read_code_and_message(document: object) -> tuple[str | None, str]:
 
 
 def _read_problem_details(document: object) -> str:
-    """Return the text of a "problem details" document: its title and this occurrence's detail."""
+    """Return the text of a "problem details" document of RFC 9457: its title and its detail."""
     title, detail = (
         _read_text(_get_first(document, "title")),
         _read_text(_get_first(document, "detail", "exceptionMessage")),
@@ -215,7 +215,7 @@ def _read_problem_details(document: object) -> str:
 
 
 def _read_text(value: object) -> str:
-    """Return a text, or OData's text with a language; empty for other values."""
+    """Return a text, or the text in OData's object of text and language; empty for other values."""
     if isinstance(value, dict):
         value = _get_first(value, "value")
     return value.strip() if isinstance(value, str) else ""
@@ -239,23 +239,23 @@ def _parse_parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
 
 
 def _parse_inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | None:
-    """Parse the inner error. Deployments put it into the message, as JSON."""
+    """Parse the inner error. The message of a deployment's error has it as JSON."""
     if depth <= 0:
         return None
-    within = _get_first(document, *_INSIDE)
-    behind = _parse_part(_get_first(document, "innererror", "innerException"), depth - 1)
-    behind = behind or (_parse_part(within, depth - 1) if isinstance(within, dict) else None)
-    if behind is None and (raised := _read_text(_get_first(document, "exceptionMessage"))) not in (
+    enclosed = _get_first(document, *_ENVELOPE_NAMES)
+    inner = _parse_part(_get_first(document, "innererror", "innerException"), depth - 1)
+    inner = inner or (_parse_part(enclosed, depth - 1) if isinstance(enclosed, dict) else None)
+    if inner is None and (raised := _read_text(_get_first(document, "exceptionMessage"))) not in (
         "",
         message,
     ):
         return ErrorDetail(None, raised)
-    if behind is None and (subcode := _read_text(_get_first(document, "subcode"))):
+    if inner is None and (subcode := _read_text(_get_first(document, "subcode"))):
         return ErrorDetail(subcode, "")
-    if behind is None and (quoted := _decode_object(message)) is not None:
-        behind = _parse_part(quoted, depth - 1)
-        return behind if behind is not None and behind.code else None
-    return behind
+    if inner is None and (quoted := _decode_object(message)) is not None:
+        inner = _parse_part(quoted, depth - 1)
+        return inner if inner is not None and inner.code else None
+    return inner
 
 
 def _read_infos(value: object) -> tuple[AdditionalInfo, ...]:
@@ -273,7 +273,7 @@ def _read_info(one: object) -> Any:
 
 
 def _decode_object(text: str) -> dict[Any, Any] | None:
-    """Decode a JSON object within a text; None if the text is none."""
+    """Decode a text that is a JSON object; None for any other text."""
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -309,7 +309,8 @@ def to_plain_text(body: bytes) -> str:
 def _strip_tags(text: str) -> str:
     """Replace tags by spaces, and scripts and style sheets with their content.
 
-    Not by one pattern, because that would search to the end at each "<" that is never closed.
+    It uses no single pattern, because that would search the whole rest of the text at each "<"
+    without a ">".
     """
     kept, done, unclosed = list[str](), 0, set[str]()
     while (start := text.find("<", done)) >= 0:
@@ -322,10 +323,7 @@ def _strip_tags(text: str) -> str:
 
 
 def _find_end_of_opaque(text: str, start: int, unclosed: set[str]) -> int:
-    """Return the end of a script or style sheet that begins at `start`.
-
-    0 if none begins there, or if it is never closed.
-    """
+    """Return the end of the script or style sheet at `start`; 0 without one, or without an end."""
     opened = _OPAQUE.match(text, start)
     if opened is None or (name := opened[1].lower()) in unclosed:
         return 0

@@ -22,7 +22,8 @@ from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.resource_ids import read_path
 from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES
 
-# Two patterns, because one with ".*" in between would search to the end at each "client".
+# Two patterns, because one with ".*" between them would search the rest of the text at each
+# "client".
 _DENIED_CLIENT = re.compile(r"client '(?P<client>[^']*)'(?: with object id '(?P<object>[^']*)')?")
 _DENIED_ACTION = re.compile(r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'")
 
@@ -68,12 +69,12 @@ def _suggest_version(supported: tuple[str, ...], locations: tuple[str, ...]) -> 
 
 def _suggest_identity(detail: ErrorDetail, tenant_id: str | None) -> str:
     if is_wrong_tenant(detail):
-        whose = (
+        owner = (
             f"to the tenant {tenant_id} and not to the identity's"
             if tenant_id
             else "to another tenant than the identity"
         )
-        return f"The subscription belongs {whose}: use an identity of that tenant"
+        return f"The subscription belongs {owner}: use an identity of that tenant"
     if detail.code == "InvalidAuthenticationTokenAudience":
         return (
             "Request a token for the audience 'https://management.azure.com/', "

@@ -3,29 +3,35 @@
 `begin` reads the response to the request itself. The operation's state is then in one of three
 places, in this order:
 
-1. the operation's own record, named by ``Azure-AsyncOperation`` or ``Operation-Location``: always
-   200, the state is its ``status``, and an error response is a failure to read it, not one of the
+1. the operation's own record, at the URL of ``Azure-AsyncOperation`` or ``Operation-Location``. A
+   GET returns 200 with the state in ``status``. An error response means that the record can't be
+   read, and not that the operation failed;
+2. the URL of ``Location``. A GET returns 202 while the operation continues, then the response that
+   the request would have had without an operation, which may be an error. In a response of 200 or
+   201 the header usually has the URL of the resource, so it is followed only if it names an
    operation;
-2. the ``Location``: 202 while the operation goes on, then the response that the request would have
-   had without an operation, an error included. With 200 or 201 the header mostly names the
-   resource, so there it counts only if it names an operation;
-3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
+3. the resource itself. A PUT or PATCH ends with its ``properties.provisioningState``, a DELETE with
+   a 404.
 
 `advance` reads each further response, by the rules in `sources`. An operation continues in every
-state that is not known to be final; polling stops after `MAX_REST` if such a state sounds final, or
+state that is not known to be final. Polling stops after `MAX_REST` if such a state sounds final, or
 is that of a resource and means no change. After a record with success, the result is read from
-`PollReader._result_url`. An ``Azure-AsyncOperation`` that changes in later responses is not
-followed, a ``Location`` is, as in all recorded clients. A link to a host other than the cloud's ARM
-is ignored.
+`PollReader._result_url`. If later responses have another ``Location``, it is followed. Another
+``Azure-AsyncOperation`` is not. Recorded clients do the same. A link to a host other than the
+cloud's ARM is ignored.
 
 A failed poll does not mean a failed operation. Consecutive failures are counted, some with a weight
 above one; polling stops at a count of `MAX_FAILED_POLLS`, or at once if the failure is permanent
-(`Progress.gave_up`). If a record is missing, forbidden or has no state, the resource is read in its
-place (`Progress.fallback`). The state of the resource ends a creation. It ends an update only if
-the resource also holds the members that were sent, because the state may be from before. A DELETE
-of which no poll could be read ends only by the resource's 404. The outcome of a POST is not in the
-resource. A record that stays missing, or is forbidden, is replaced by a `Location` if the response
-had one.
+(`Progress.gave_up`). If a record is missing, is forbidden or has no state, the next GET reads the
+resource instead (`Progress.fallback`). By the resource, the operations end as follows:
+
+- a creation by the resource's state;
+- an update by the resource's state, if the resource also has the members that were sent, because
+  the state may be older than the request;
+- a DELETE of which no poll could be read by a 404;
+- a POST never, because its outcome is not in the resource.
+
+If the record stays missing or is forbidden, a `Location` of the response is polled instead.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -49,6 +55,7 @@ from aiomsi._arm.protocol.body import (
 from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.errors.detail import ErrorDetail
 from aiomsi._arm.protocol.links import get_path, is_operation_url
+from aiomsi._arm.protocol.operations.operation_state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.operations.sources import (
     READERS,
     WRITES,
@@ -59,7 +66,6 @@ from aiomsi._arm.protocol.operations.sources import (
     finish,
     get_header,
 )
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_wait
 from aiomsi._clouds import Cloud
@@ -78,8 +84,8 @@ def begin(
 ) -> Progress:
     """Return the progress of an operation after a successful response to its request.
 
-    If the response began no operation, the progress is finished. `wall` is now, for a `Retry-After`
-    that is a date.
+    If the response began no operation, the progress is finished. `wall` is the current time,
+    because a `Retry-After` may be a date.
 
     Raises:
         ForeignHostError: the operation's URL is on a host to which no token may be sent.
@@ -129,7 +135,7 @@ def begin(
             or ("InProgress" if response.method in WRITES else "Accepted")
         )
         return attrs.evolve(progress, reads="resource", source=response.url, status=status)
-    # A PATCH of a resource that failed earlier has not failed.
+    # After a PATCH, a failed state may be that of an earlier operation.
     outcome = poll.resource_outcome if response.method == "PUT" else None
     if response.method == "DELETE" and poll.is_record:
         outcome = poll.outcome
@@ -142,7 +148,7 @@ def begin(
 
 
 def _continues(poll: Poll) -> bool:
-    """Return whether a PUT, PATCH or DELETE continues, and only the resource shows its state."""
+    """Return whether a PUT, PATCH or DELETE without links continues."""
     method, accepted = poll.response.method, poll.status == 202
     running = poll.resource_state is not None and poll.resource_outcome is None
     if method == "DELETE":
@@ -182,7 +188,7 @@ def advance(
         noted, retry_after=retry_after, step=progress.step + 1, failed_polls=0, answered=True
     )
     after = READERS[progress.reads](attrs.evolve(reader, progress=read))
-    # The response may have been cut short, and be whole at the next poll.
+    # A response without a meaning may have been cut, and the next one may be whole.
     return (
         count_failed_poll(
             reader.progress, read_resource=progress.failed_polls > 0 or poll.status == 204
@@ -195,8 +201,8 @@ def advance(
 def get_wait(progress: Progress) -> float:
     """Return the seconds from the last response to the next GET.
 
-    Without a `Retry-After` the first waits are short, because most operations are, and grow to two
-    polls a minute, because polls count against the subscription's limit of reads.
+    Without a `Retry-After` the first waits are short, because most operations end soon. They grow
+    to half a minute, because polls count against the subscription's limit of reads.
     """
     if progress.fallback == 1 or (progress.reads == "result" and progress.step == 0):
         return 0.0
@@ -240,10 +246,10 @@ def make_failure(progress: Progress) -> _errors.ArmError | None:
 def make_pending_error(
     progress: Progress,
 ) -> _errors.ArmError | _errors.ArmConnectionError | None:
-    """Return the error of a write that the ended change may not be; None for any other operation.
+    """Return the error of a lost write, if the change that ended may be another client's.
 
-    It is for an operation that was resumed from a saved state, which has no body to compare the
-    resource with.
+    None for any other operation. The error is raised for an operation that was resumed from a saved
+    state, which has no body to compare the resource with.
     """
     is_deleted_now = progress.method == "DELETE" and progress.outcome == "succeeded"
     if not progress.pending or progress.uncertain_error is None or is_deleted_now:
@@ -257,7 +263,7 @@ def make_pending_error(
 
 
 def lacks_reason(progress: Progress) -> bool:
-    """Return whether an operation failed without a reason, so that its resource may hold one."""
+    """Return whether an operation failed without a reason, which the resource may have."""
     response = progress.final_response
     if (
         progress.outcome not in ("failed", "canceled")
@@ -270,7 +276,7 @@ def lacks_reason(progress: Progress) -> bool:
 
 
 def add_reason(progress: Progress, response: ArmResponse) -> Progress:
-    """Return the progress with the resource's reason, if that has failed, too, and has one."""
+    """Return the progress with the reason that a failed resource has, or unchanged without one."""
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
     return (
         attrs.evolve(progress, final_response=response)
@@ -284,7 +290,7 @@ def make_unreadable_error(
 ) -> _errors.OperationUnreadableError:
     """Return the exception for an operation whose state, or result, can't be read.
 
-    `response` is the last poll's; `wall` is now, for a `Retry-After` that is a date.
+    `response` is that of the last poll; `wall` is as for `begin`.
     """
     if response.status >= 300:
         error = make_error(response, wall=wall)
@@ -312,14 +318,14 @@ def explain_poll_error(progress: Progress, error: AiomsiError) -> AiomsiError:
     subject = _describe_unread(progress)
     text = f"{_describe_request(progress)}, but a poll of {subject} failed: {error.args[0]}"
     error.args = (text,)
-    # The help for a lost request is about writes, and a GET changes no resource.
+    # The help of a connection error is for writes, and a poll is a GET.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
     error.help = f"{_suggest_resuming(progress)}. {own}".rstrip(". ")
     return error
 
 
 def make_unfinished_error(progress: Progress) -> _errors.OperationUnfinishedError:
-    """Return the exception for an operation that did not end, in time or at all."""
+    """Return the exception for an operation whose end was not seen before polling stopped."""
     if not progress.is_at_rest:
         msg = f"the operation was not over in time: {progress.status}"
         return _errors.OperationUnfinishedError(

@@ -1,9 +1,8 @@
 """The meaning of one response to a poll of a long-running operation. Pure.
 
-`READERS` has a method for each kind of source (`Progress.reads`); `PollReader.read_error` is for
-error responses, and `PollReader.read_fallback` for the resource that is read in place of a source.
-Each returns the progress after the response, or None if the response has no meaning for the
-operation.
+`READERS` has a method for each kind of source (`Progress.reads`). `PollReader.read_error` reads an
+error response, and `PollReader.read_fallback` the resource in place of a source. Each method
+returns the progress after the response, or None if the response has no meaning for the operation.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -35,7 +34,11 @@ from aiomsi._arm.protocol.links import (
     is_same_path,
     resolve_link,
 )
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, OperationOutcome, Progress
+from aiomsi._arm.protocol.operations.operation_state import (
+    MAX_FAILED_POLLS,
+    OperationOutcome,
+    Progress,
+)
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
@@ -125,8 +128,8 @@ class PollReader:
     def _read_stateless(self) -> Progress | None:
         """Read a response without a record's state.
 
-        Some services send the resource in its place, or 204 as a `Location` would. With 200 the
-        contract requires a state, even if `Location` names the same URL.
+        Some services respond with the resource, or with 204 as at the URL of a `Location`. A
+        response of 200 without a state breaks the contract, even at the URL of a `Location`.
         """
         poll, progress = self.poll, self.progress
         if poll.status == 202:
@@ -208,22 +211,22 @@ class PollReader:
             return self._end(outcome) if outcome in ("failed", "canceled") else self._continue()
         outcome = poll.resource_outcome
         if poll.resource_state is None:
-            # Without a state, 201 and 202 do not mean the end.
+            # For a resource without a state, 200 means the end, and 201 and 202 do not.
             outcome = None if poll.status in (201, 202) else "succeeded"
         if outcome is None or poll.status == 202:
             return self._continue()
-        own = (
+        conclusive = (
             progress.created
             or progress.changing
             or (progress.method == "PUT" and outcome != "succeeded")
         )
         if outcome == "succeeded":
             # Without a request body to compare with, the state is the best evidence.
-            own = own or self._compare() is not False
-        return self._end(outcome) if own else self._continue()
+            conclusive = conclusive or self._compare() is not False
+        return self._end(outcome) if conclusive else self._continue()
 
     def _end_by_state(self) -> Progress | None:
-        """Read a resource that the operation's source sent: its state is the operation's."""
+        """Read a resource that the operation's source returned, whose state is the operation's."""
         poll = self.poll
         if poll.status == 200 and not isinstance(poll.document, dict):
             return None
@@ -334,40 +337,48 @@ class PollReader:
         progress, poll = self.progress, self.poll
         if poll.status in _TEMPORARY or poll.status >= 500:
             return count_failed_poll(progress)
-        back = attrs.evolve(progress, fallback=0)
+        source_again = attrs.evolve(progress, fallback=0)
         if progress.method == "DELETE" and (
             is_deleted(poll.resource_state) or (poll.status in (204, 404, 410) and self._is_gone())
         ):
             return _finish_deletion(progress)
         if poll.status != 200 or not isinstance(poll.document, dict):
-            return back
+            return source_again
         if is_running(poll.resource_state):
             return attrs.evolve(
-                back, status=poll.resource_state or back.status, changing=True, failed_polls=0
+                source_again,
+                status=poll.resource_state or source_again.status,
+                changing=True,
+                failed_polls=0,
             )
         outcome = poll.resource_outcome
         if poll.resource_state is None and progress.failed_polls >= MAX_FAILED_POLLS:
             # The type has no state, and no other source is left.
             outcome = "succeeded"
         if outcome in ("failed", "canceled"):
-            own = (
+            conclusive = (
                 progress.created
                 or progress.changing
                 or (progress.method == "PUT" and self._compare() is True)
             )
         else:
-            own = progress.method in WRITES and (progress.created or self._compare() is True)
-        if outcome is not None and own:
+            conclusive = progress.method in WRITES and (progress.created or self._compare() is True)
+        if outcome is not None and conclusive:
             return self._end(outcome)
         if progress.failed_polls >= MAX_FAILED_POLLS and (
             progress.method == "DELETE" or progress.created
         ):
             # No other source is left, and the resource's own state shows the end.
-            status = poll.resource_state or back.status
+            status = poll.resource_state or source_again.status
             return attrs.evolve(
-                back, reads="resource", source=back.url, status=status, failed_polls=0, step=0
+                source_again,
+                reads="resource",
+                source=source_again.url,
+                status=status,
+                failed_polls=0,
+                step=0,
             )
-        return back
+        return source_again
 
 
 READERS: dict[str, Callable[[PollReader], Progress | None]] = {
@@ -409,7 +420,7 @@ def _resolve_link(cloud: Cloud, link: str, base: str) -> str | None:
 
 
 def _names_record(progress: Progress) -> bool:
-    """Return whether `Location` names the record, so that a GET would only return that again."""
+    """Return whether `Location` is the URL of the record, so that it leads to no result."""
     return is_same_except_signature(progress.location or "", progress.source or "")
 
 
@@ -426,7 +437,7 @@ def _find_other_location(progress: Progress) -> str | None:
 
 
 def _switch_to_location(progress: Progress) -> Progress:
-    """Poll `Location`, if that names the operation, in place of a record that can't be read."""
+    """Poll `Location` in place of a record that can't be read, if it names the operation."""
     link = _find_other_location(progress)
     return (
         progress

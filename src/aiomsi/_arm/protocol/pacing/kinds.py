@@ -327,7 +327,7 @@ class Kinds:
                 place = "" if draw.resets else region
                 found[draw] = (one.count, place, one.resets_after)
         if good and found:
-            self._learn(scoped.kind, sorted(found, key=_by_name))
+            self._learn(scoped.kind, sorted(found, key=_get_sort_key))
         counts = {(draw.name, draw.owner): count for draw, count in found.items()}
         waited = [counts.get((limit.name, limit.owner)) for limit in scoped.keys]
         self._compare_global(scoped, headers, waited)
@@ -365,7 +365,7 @@ class Kinds:
             scoped.version = _STALE
 
 
-def _by_name(draw: Draw) -> tuple[str, str]:
+def _get_sort_key(draw: Draw) -> tuple[str, str]:
     return draw.name, draw.owner
 
 

@@ -82,14 +82,14 @@ def find_refusing_limit(
 
     """
     if status == 503 and wait:
-        return _limit_of_kind(scoped)
+        return _make_limit(scoped)
     if status != 429 or is_locked(detail):
         return None
     if detail.code in _OWN_BUCKETS and (own := _OPERATION.search(detail.message)) is not None:
         where, operation = own[2].lower(), f"{own[1].lower()}s"
         limit = Limit(scoped.scope if where == "subscription" else "", f"{where}-{operation}")
         left = dict(zip(scoped.keys, counts, strict=False)).get(limit)
-        return limit if left is None or left[0] == 0 else _limit_of_kind(scoped)
+        return limit if left is None or left[0] == 0 else _make_limit(scoped)
     if (
         detail.code == "ResourceRequestsThrottled"
         and (action := _ACTION.search(detail.message)) is not None
@@ -101,10 +101,10 @@ def find_refusing_limit(
         return next(known, Limit(scoped.scope, policy))
     if detail.code == "RateLimiting":
         return Limit(scoped.scope, "user-quota")
-    return _limit_of_kind(scoped)
+    return _make_limit(scoped)
 
 
-def _limit_of_kind(scoped: ScopedKind) -> Limit:
+def _make_limit(scoped: ScopedKind) -> Limit:
     """Return a limit for the requests of this kind in this scope, of which nothing is known."""
     return Limit(scoped.scope, str(scoped.kind))
 

@@ -22,8 +22,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+from aiomsi._arm.protocol.graph_queries import read_rows, shrink_page
 from aiomsi._arm.protocol.paging import Page, PageLinks
-from aiomsi._arm.protocol.queries import read_rows, shrink_page
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ArmError

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from aiomsi._arm.protocol.bulk.outcomes import Request
-from aiomsi._arm.protocol.queries import QUERY_PATH, QUERY_VERSION
+from aiomsi._arm.protocol.graph_queries import QUERY_PATH, QUERY_VERSION
 from aiomsi.inventory._plan.filters import Filters
 from aiomsi.inventory._plan.selection import RESOURCES
 

@@ -12,8 +12,8 @@ from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import make_not_found
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.builtin_roles import ROLES
-from aiomsi.testing._arm.services.service import Completion, Service, get_properties
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._arm.services.provider_service import Completion, Service, get_properties
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.paths import ResourcePath, parse_subscription_id
 from aiomsi.testing._state.resource_store import Resource, format_time
 
@@ -58,7 +58,7 @@ def _read_definitions(call: ArmCall, path: ResourcePath) -> Answer:
         found = [role for role in roles if role["name"].lower() == path.names[-1].lower()]
         if not found:
             raise make_not_found(call, path)
-        return json_answer(200, found[0])
+        return make_json_answer(200, found[0])
     wanted = {
         name.lower(): value.replace("''", "'").lower()
         for name, value in _CONDITION.findall(call.request.parameter("$filter") or "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiomsi.testing._arm.services.service import get_properties
+from aiomsi.testing._arm.services.provider_service import get_properties
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource, ResourceStore
 

@@ -8,7 +8,7 @@ Source: https://learn.microsoft.com/cli/azure/manage-clouds-azure-cli
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.tokens import ARM_AUDIENCES
 
 _FIRST_WITH_LIST, _FIRST_WITH_OBJECT = "2019-05-01", "2022-09-01"
@@ -63,7 +63,7 @@ def get_endpoints(call: ArmCall) -> Answer:
             "portalEndpoint": "https://portal.azure.com/",
             "authentication": authentication,
         }
-        return json_answer(200, early)
+        return make_json_answer(200, early)
     cloud = {
         "portal": "https://portal.azure.com",
         "authentication": authentication,
@@ -73,4 +73,4 @@ def get_endpoints(call: ArmCall) -> Answer:
         "resourceManager": f"{call.request.base_url}/",
         **_SERVICES,
     }
-    return json_answer(200, cloud if call.version >= _FIRST_WITH_OBJECT else [cloud])
+    return make_json_answer(200, cloud if call.version >= _FIRST_WITH_OBJECT else [cloud])

@@ -14,7 +14,7 @@ from aiomsi.testing._arm.checks import make_not_found
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.images import IMAGE_READS
 from aiomsi.testing._arm.services.machine_data import DISK_SKUS, SIZES
-from aiomsi.testing._arm.services.service import (
+from aiomsi.testing._arm.services.provider_service import (
     Completion,
     Service,
     count_resources,
@@ -22,7 +22,7 @@ from aiomsi.testing._arm.services.service import (
     make_stable_guid,
     make_usage,
 )
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.published import LOCATIONS
@@ -150,7 +150,7 @@ def require_machine(call: ArmCall, path: ResourcePath) -> Resource:
 
 
 def _read_instance_view(call: ArmCall, path: ResourcePath) -> Answer:
-    return json_answer(200, _view_instance(require_machine(call, path)))
+    return make_json_answer(200, _view_instance(require_machine(call, path)))
 
 
 def _change_power(call: ArmCall, path: ResourcePath) -> object:

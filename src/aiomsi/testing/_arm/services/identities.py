@@ -6,7 +6,7 @@ Source: https://learn.microsoft.com/rest/api/managedidentity/user-assigned-ident
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.services.service import (
+from aiomsi.testing._arm.services.provider_service import (
     Completion,
     Service,
     get_properties,

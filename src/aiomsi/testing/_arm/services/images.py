@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.services.machine_data import IMAGES
-from aiomsi.testing._arm.services.service import Read
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._arm.services.provider_service import Read
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.paths import ResourcePath
 
 _PUBLISHERS = "microsoft.compute/locations/publishers"
@@ -33,12 +33,12 @@ def _read_images(call: ArmCall, path: ResourcePath) -> Answer:
         raise call.refuse(404, "NotFound", text)
     place = path.names[0]
     if depth == len(_LEVELS):
-        return json_answer(200, _describe(call.path, place, rows[0]))
+        return make_json_answer(200, _describe(call.path, place, rows[0]))
     items = [
         {"location": place, "name": name, "id": f"{call.path}/{name}"}
         for name in dict.fromkeys(row[depth] for row in rows)
     ]
-    return json_answer(200, items)
+    return make_json_answer(200, items)
 
 
 def _describe(image_id: str, place: str, row: tuple[str, str, str, str, str]) -> dict[str, object]:

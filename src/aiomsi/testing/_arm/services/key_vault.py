@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import make_not_found
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._arm.services.service import Completion, Service, get_properties
+from aiomsi.testing._arm.services.provider_service import Completion, Service, get_properties
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource

@@ -11,13 +11,13 @@ from aiomsi.testing._arm.services import (
     compute,
     identities,
     key_vault,
-    management_groups,
+    management,
     network,
     storage,
 )
 from aiomsi.testing._arm.services.identities import complete_assignment
-from aiomsi.testing._arm.services.names import check_name, is_name_check
-from aiomsi.testing._arm.services.service import Act, Read
+from aiomsi.testing._arm.services.name_checks import check_name, is_name_check
+from aiomsi.testing._arm.services.provider_service import Act, Read
 from aiomsi.testing._arm.templates import history
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
@@ -38,7 +38,7 @@ _SERVICES = tuple(
         compute,
         identities,
         key_vault,
-        management_groups,
+        management,
         network,
         storage,
         history,

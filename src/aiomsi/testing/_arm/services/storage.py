@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._arm.services.service import (
+from aiomsi.testing._arm.services.provider_service import (
     Completion,
     Service,
     count_resources,

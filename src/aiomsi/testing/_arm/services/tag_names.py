@@ -9,7 +9,7 @@ from collections import Counter
 
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 
 
 def _get_predefined(call: ArmCall) -> dict[str, list[str]]:
@@ -60,7 +60,7 @@ def put_tag_name(call: ArmCall) -> Answer:
     name, predefined = call.names["tag"], _get_predefined(call)
     is_new = name not in predefined
     predefined.setdefault(name, [])
-    return json_answer(201 if is_new else 200, _render(call, name))
+    return make_json_answer(201 if is_new else 200, _render(call, name))
 
 
 def delete_tag_name(call: ArmCall) -> Answer:
@@ -81,7 +81,7 @@ def put_tag_value(call: ArmCall) -> Answer:
     path = f"/subscriptions/{call.names['subscription']}/tagNames/{call.names['tag']}"
     count = {"type": "Total", "value": _count_used(call)[call.names["tag"], value]}
     shown = {"id": f"{path}/tagValues/{value}", "tagValue": value, "count": count}
-    return json_answer(201 if is_new else 200, shown)
+    return make_json_answer(201 if is_new else 200, shown)
 
 
 def delete_tag_value(call: ArmCall) -> Answer:

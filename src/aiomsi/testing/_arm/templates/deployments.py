@@ -20,7 +20,6 @@ from aiomsi.testing._arm.call import ArmCall, RefusedError
 from aiomsi.testing._arm.checks import check_scope, check_type
 from aiomsi.testing._arm.groups import put_group
 from aiomsi.testing._arm.resources import put_resource, put_settled, store_resource
-from aiomsi.testing._arm.templates.expressions import TemplateError, evaluate_value
 from aiomsi.testing._arm.templates.lenient_json import make_strict
 from aiomsi.testing._arm.templates.template import (
     TemplateResource,
@@ -29,7 +28,8 @@ from aiomsi.testing._arm.templates.template import (
     evaluate_outputs,
     plan_resources,
 )
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._arm.templates.template_expressions import TemplateError, evaluate_value
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource, format_time
 
@@ -81,7 +81,7 @@ def validate_deployment(call: ArmCall) -> Answer:
     try:
         plan = _make_plan(call, properties)
     except TemplateError as error:
-        return json_answer(400, {"error": _make_refusal(error)})
+        return make_json_answer(400, {"error": _make_refusal(error)})
     shown = {
         "provisioningState": "Succeeded",
         "mode": properties.get("mode", "Incremental"),
@@ -91,7 +91,7 @@ def validate_deployment(call: ArmCall) -> Answer:
         "validatedResources": [{"id": one.id} for one in plan.resources],
     }
     name = call.names["deployment"]
-    return json_answer(
+    return make_json_answer(
         200,
         {
             "id": call.path.rpartition("/")[0],

@@ -8,8 +8,8 @@ from __future__ import annotations
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import make_not_found
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._arm.services.service import Service
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._arm.services.provider_service import Service
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
 
@@ -32,7 +32,7 @@ def _read_operations(call: ArmCall, path: ResourcePath) -> Answer:
         return make_page(call, operations)
     for operation in operations:
         if operation["operationId"].lower() == path.names[-1].lower():
-            return json_answer(200, operation)
+            return make_json_answer(200, operation)
     raise make_not_found(call, path)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi.testing._arm.templates.expressions import (
+from aiomsi.testing._arm.templates.template_expressions import (
     TemplateError,
     evaluate_node,
     evaluate_value,

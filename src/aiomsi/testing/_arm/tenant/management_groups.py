@@ -12,7 +12,7 @@ from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import check_type
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.resources import delete_resource
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.management_tree import ROOT_NAME, ManagementGroup
 from aiomsi.testing._state.paths import ResourcePath
@@ -51,7 +51,7 @@ def get_management_group(call: ArmCall) -> Answer:
     if stored is not None:
         document = stored.as_json()
         shown = document | shown | {"properties": document["properties"] | shown["properties"]}
-    return json_answer(200, shown)
+    return make_json_answer(200, shown)
 
 
 def delete_management_group(call: ArmCall) -> Answer:
@@ -95,7 +95,7 @@ def get_placed_subscription(call: ArmCall) -> Answer:
     wanted = call.names["placed"].lower()
     for held in _list_placed(call, group):
         if held.subscription_id.lower() == wanted:
-            return json_answer(200, _render_placed(call, group, held))
+            return make_json_answer(200, _render_placed(call, group, held))
     raise call.refuse(404, "NotFound", f"The subscription '{wanted}' is not in this group.")
 
 
@@ -104,7 +104,7 @@ def put_placed_subscription(call: ArmCall) -> Answer:
     group = _require_group(call)
     held = _require_subscription(call)
     call.azure.tree.place(held.subscription_id, None if group is None else group.name)
-    return json_answer(200, _render_placed(call, group, held))
+    return make_json_answer(200, _render_placed(call, group, held))
 
 
 def delete_placed_subscription(call: ArmCall) -> Answer:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from aiomsi.testing._arm.errors import make_wrong_tenant
+from aiomsi.testing._arm.error_responses import make_wrong_tenant
 from aiomsi.testing._limits.graph_controls import EmbeddedGraph
 from aiomsi.testing._server.faults import Fault
 from aiomsi.testing._state.azure_state import SYSTEM_ASSIGNED, TENANT_ID, SubscriptionPhase

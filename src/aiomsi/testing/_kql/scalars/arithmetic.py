@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from aiomsi.testing._kql.errors import make_semantic
+from aiomsi.testing._kql.query_error import make_semantic
 from aiomsi.testing._kql.scalars.compiled import Compiled
-from aiomsi.testing._kql.scalars.times import add_span
+from aiomsi.testing._kql.scalars.dates import add_span
 from aiomsi.testing._kql.scalars.values import is_number, to_real, wrap
 from aiomsi.testing._kql.syntax import Type
 
@@ -38,7 +38,7 @@ def _divide(left: Any, right: Any) -> Any:
     return left / right
 
 
-def _remainder(left: Any, right: Any) -> Any:
+def _compute_remainder(left: Any, right: Any) -> Any:
     return left % abs(right) if right else None
 
 
@@ -47,7 +47,7 @@ _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "-": _operator.sub,
     "*": _operator.mul,
     "/": _divide,
-    "%": _remainder,
+    "%": _compute_remainder,
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from aiomsi.testing._kql.errors import make_semantic
+from aiomsi.testing._kql.query_error import make_semantic
 from aiomsi.testing._kql.scalars.values import CONVERSIONS, is_number, to_text
 from aiomsi.testing._kql.syntax import Type
 

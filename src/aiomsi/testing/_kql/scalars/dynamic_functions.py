@@ -37,7 +37,7 @@ def get_length(value: Any) -> int | None:
     return len(value) if isinstance(value, list) else None
 
 
-def bag_keys(value: Any) -> list[str] | None:
+def list_keys(value: Any) -> list[str] | None:
     """Return the names of a bag's members."""
     return list(value) if isinstance(value, dict) else None
 
@@ -61,7 +61,7 @@ def find_index(value: Any, element: Any) -> int | None:
     return next((at for at, one in enumerate(value) if make_key(one) == wanted), -1)
 
 
-def concat_arrays(*values: Any) -> list[Any]:
+def join_arrays(*values: Any) -> list[Any]:
     """Return an array of the elements of all arrays; any other value is an element."""
     return [
         element

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from aiomsi.testing._kql.errors import make_semantic, make_unknown_function, make_unresolved
+from aiomsi.testing._kql.query_error import make_semantic, make_unknown_function, make_unresolved
 from aiomsi.testing._kql.scalars.arithmetic import combine, find_arithmetic
 from aiomsi.testing._kql.scalars.comparisons import TEXT_TESTS, make_comparison
 from aiomsi.testing._kql.scalars.compiled import Compiled, Row, Scope, freeze

@@ -12,14 +12,15 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from aiomsi.testing._kql.scalars.dates import format_datetime, round_date_down, subtract_dates
 from aiomsi.testing._kql.scalars.dynamic_functions import (
-    bag_keys,
-    concat_arrays,
     find_index,
     get_length,
     has_element,
     has_key,
+    join_arrays,
     join_texts,
+    list_keys,
     make_array,
     make_bag,
     merge_bags,
@@ -27,7 +28,6 @@ from aiomsi.testing._kql.scalars.dynamic_functions import (
     slice_array,
     split_text,
 )
-from aiomsi.testing._kql.scalars.times import format_datetime, start_of, subtract_dates
 from aiomsi.testing._kql.scalars.values import (
     TYPE_NAMES,
     to_bool,
@@ -67,7 +67,7 @@ class Function:
     keeps_name: bool = False
 
 
-def _floor(value: Any, step: Any) -> Any:
+def _round_down(value: Any, step: Any) -> Any:
     """Return a value, rounded down to a multiple: KQL's ``bin``."""
     if value is None or step is None:
         return None
@@ -112,11 +112,11 @@ def _coalesce(*values: Any) -> Any:
     return next((value for value in values if value is not None and value != ""), values[-1])
 
 
-def _iff(condition: bool | None, first: Any, second: Any) -> Any:
+def _choose_branch(condition: bool | None, first: Any, second: Any) -> Any:
     return first if condition else second
 
 
-def _case(*arguments: Any) -> Any:
+def _choose_case(*arguments: Any) -> Any:
     for at in range(0, len(arguments) - 1, 2):
         if arguments[at]:
             return arguments[at + 1]
@@ -142,7 +142,9 @@ def _round_up(value: float | None) -> Any:
     return None if value is None else wrap(math.ceil(value))
 
 
-def _text(compute: Callable[..., Any], *more: Type, least: int | None = None) -> Function:
+def _build_text_function(
+    compute: Callable[..., Any], *more: Type, least: int | None = None
+) -> Function:
     """Return a function of a text and further values, with a text as its result."""
     count = 1 + len(more)
     return Function(compute, ("string", *more), "string", least or count, count)
@@ -157,27 +159,27 @@ def _convert(kind: Type, compute: Callable[[Any], Any]) -> Function:
 
 
 def _start(part: str) -> Function:
-    return Function(lambda date: start_of(part, date), ("datetime",), "datetime")
+    return Function(lambda date: round_date_down(part, date), ("datetime",), "datetime")
 
 
-_IFF = Function(_iff, ("bool", None), "common", 3, 3)
-_FLOOR = Function(_floor, (None,), "first", 2, 2, keeps_name=True)
+_IFF = Function(_choose_branch, ("bool", None), "common", 3, 3)
+_FLOOR = Function(_round_down, (None,), "first", 2, 2, keeps_name=True)
 _BAG = Function(make_bag, (None,), "dynamic", 0, _MANY)
 _PARSE = Function(parse_json, (None,), "dynamic", keeps_name=True)
 FUNCTIONS: dict[str, Function] = {
     # Texts
-    "tolower": _text(str.lower),
-    "toupper": _text(str.upper),
+    "tolower": _build_text_function(str.lower),
+    "toupper": _build_text_function(str.upper),
     "strlen": Function(len, ("string",), "long"),
-    "substring": _text(_take_text, "long", "long", least=2),
+    "substring": _build_text_function(_take_text, "long", "long", least=2),
     "indexof": Function(_find_text, ("string", "string", "long"), "long", 2, 3),
     "strcat": Function(lambda *texts: "".join(texts), ("string",), "string", 1, _MANY),
     "strcat_delim": Function(
         lambda sign, *texts: sign.join(texts), ("string",), "string", 2, _MANY
     ),
     "strcat_array": Function(join_texts, ("dynamic", "string"), "string", 2, 2),
-    "replace_string": _text(str.replace, "string", "string"),
-    "reverse": _text(lambda text: text[::-1]),
+    "replace_string": _build_text_function(str.replace, "string", "string"),
+    "reverse": _build_text_function(lambda text: text[::-1]),
     "split": Function(split_text, ("string", "string", "long"), "dynamic", 2, 3),
     # Conversions
     "tostring": _convert("string", to_text),
@@ -194,7 +196,7 @@ FUNCTIONS: dict[str, Function] = {
     # Conditions
     "iff": _IFF,
     "iif": _IFF,
-    "case": Function(_case, (None,), "common", 3, _MANY),
+    "case": Function(_choose_case, (None,), "common", 3, _MANY),
     "coalesce": Function(_coalesce, (None,), "common", 2, 64),
     "not": _test(_negate, "bool"),
     "isempty": _test(lambda text: text == "", "string"),
@@ -222,10 +224,10 @@ FUNCTIONS: dict[str, Function] = {
     "todynamic": _PARSE,
     "array_length": Function(get_length, ("dynamic",), "long"),
     "array_index_of": Function(find_index, ("dynamic", None), "long", 2, 2),
-    "array_concat": Function(concat_arrays, ("dynamic",), "dynamic", 1, 64),
+    "array_concat": Function(join_arrays, ("dynamic",), "dynamic", 1, 64),
     "array_slice": Function(slice_array, ("dynamic", "long", "long"), "dynamic", 3, 3),
     "set_has_element": _test(has_element, "dynamic", None),
-    "bag_keys": Function(bag_keys, ("dynamic",), "dynamic"),
+    "bag_keys": Function(list_keys, ("dynamic",), "dynamic"),
     "bag_has_key": _test(has_key, "dynamic", "string"),
     "bag_merge": Function(merge_bags, ("dynamic",), "dynamic", 2, 64),
     "bag_pack": _BAG,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
-from aiomsi.testing._kql.errors import make_semantic, make_unsupported
+from aiomsi.testing._kql.query_error import make_semantic, make_unsupported
 
 _MOST_REPEATS = 4
 

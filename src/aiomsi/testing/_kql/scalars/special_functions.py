@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from aiomsi.testing._kql.errors import make_semantic, make_unsupported
+from aiomsi.testing._kql.query_error import make_semantic, make_unsupported
 from aiomsi.testing._kql.scalars.arithmetic import combine
 from aiomsi.testing._kql.scalars.compiled import Compiled, Row
 from aiomsi.testing._kql.scalars.patterns import compile_pattern

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from aiomsi.testing._kql.scalars.times import format_date, format_span, parse_date, parse_span
+from aiomsi.testing._kql.scalars.dates import format_date, format_span, parse_date, parse_span
 from aiomsi.testing._kql.syntax import Type
 
 _NUMBER = re.compile(r"\s*[+-]?\d{1,400}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?\s*")

@@ -128,7 +128,7 @@ def subtract_dates(part: str, later: datetime | None, earlier: datetime | None) 
     return (later - start) // unit - (earlier - start) // unit
 
 
-def start_of(part: str, date: datetime | None) -> datetime | None:
+def round_date_down(part: str, date: datetime | None) -> datetime | None:
     """Return the start of a date's day, month or year."""
     if date is None:
         return None

@@ -8,8 +8,7 @@ from multidict import CIMultiDict
 
 from aiomsi import ArmError, ArmResponse, ServiceError
 from aiomsi._arm.protocol.errors.classify import make_error
-from aiomsi._arm.protocol.paging import Page
-from aiomsi._arm.protocol.queries import (
+from aiomsi._arm.protocol.graph_queries import (
     QueryShape,
     RowCount,
     make_next_query,
@@ -18,6 +17,7 @@ from aiomsi._arm.protocol.queries import (
     shrink_page,
     sort_query,
 )
+from aiomsi._arm.protocol.paging import Page
 
 URL = "https://management.azure.com/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01"
 
@@ -175,11 +175,11 @@ def test_a_query_that_goes_on_by_a_token_is_left_alone() -> None:
     assert sort_query(body) == body
 
 
-def refused(code: str, **more: Any) -> ArmError:
+def make_refusal(code: str, **more: Any) -> ArmError:
     return make_error(answer({"error": {"code": code, "message": "No", **more}}, 400), wall=0)
 
 
-TOO_LARGE = refused(
+TOO_LARGE = make_refusal(
     "BadRequest", details=[{"code": "ResponsePayloadTooLarge", "message": "16924343"}]
 )
 
@@ -191,7 +191,7 @@ def test_a_page_that_is_too_large_is_halved() -> None:
         tops.append(body["options"]["$top"])
         body = shrink_page(body, TOO_LARGE)
     assert tops == [5, 2, 1]
-    assert shrink_page({"query": "x"}, refused("ResponseTooLarge")) == {
+    assert shrink_page({"query": "x"}, make_refusal("ResponseTooLarge")) == {
         "query": "x",
         "options": {"$top": 500},
     }
@@ -206,20 +206,20 @@ def test_other_errors_ask_for_no_smaller_page() -> None:
     assert (
         shrink_page(
             {"query": "x"},
-            refused("BadRequest", details=[{"code": "InvalidQuery", "message": "x"}]),
+            make_refusal("BadRequest", details=[{"code": "InvalidQuery", "message": "x"}]),
         )
         is None
     )
 
 
-def rows(*ids: object) -> list[Any]:
+def make_rows(*ids: object) -> list[Any]:
     return [{"id": one} for one in ids]
 
 
-def page(
+def make_page(
     *ids: object, token: str | None = None, total: int | None = None, truncated: bool = False
 ) -> Page:
-    return Page(rows(*ids), token=token, total=total, truncated=truncated)
+    return Page(make_rows(*ids), token=token, total=total, truncated=truncated)
 
 
 def check(count: RowCount, last: Page) -> None:
@@ -228,16 +228,16 @@ def check(count: RowCount, last: Page) -> None:
 
 def test_rows_that_come_again_are_dropped() -> None:
     count = RowCount({"query": "Resources"})
-    assert count.new_rows(page("/a", "/b", token="t", total=3)) == rows("/a", "/b")
-    last = page("/B", "/c", total=3)
-    assert count.new_rows(last) == rows("/c")
+    assert count.new_rows(make_page("/a", "/b", token="t", total=3)) == make_rows("/a", "/b")
+    last = make_page("/B", "/c", total=3)
+    assert count.new_rows(last) == make_rows("/c")
     check(count, last)
 
 
 def test_rows_that_were_missed_for_others_are_an_error() -> None:
     count = RowCount({"query": "Resources | project-away tags"})
-    count.new_rows(page("/a", "/b", token="t", total=4))
-    last = page("/b", "/c", total=4)
+    count.new_rows(make_page("/a", "/b", token="t", total=4))
+    last = make_page("/b", "/c", total=4)
     count.new_rows(last)
     with pytest.raises(ServiceError, match=r"a part of the rows \(3 of 4\)") as raised:
         check(count, last)
@@ -249,21 +249,21 @@ def test_rows_that_were_missed_for_others_are_an_error() -> None:
 )
 def test_rows_of_a_query_whose_ids_repeat_are_all_kept(kql: str) -> None:
     count = RowCount({"query": kql})
-    assert count.new_rows(page("/a", token="t")) == rows("/a")
-    assert count.new_rows(page("/a")) == rows("/a")
+    assert count.new_rows(make_page("/a", token="t")) == make_rows("/a")
+    assert count.new_rows(make_page("/a")) == make_rows("/a")
 
 
 def test_rows_whose_ids_repeat_within_a_page_are_all_kept() -> None:
     count = RowCount({"query": "Resources"})
-    assert count.new_rows(page("/a", "/a", token="t")) == rows("/a", "/a")
-    assert count.new_rows(page("/a")) == rows("/a")
+    assert count.new_rows(make_page("/a", "/a", token="t")) == make_rows("/a", "/a")
+    assert count.new_rows(make_page("/a")) == make_rows("/a")
 
 
 @pytest.mark.parametrize("strange", [None, "", 7, {}])
 def test_rows_without_an_id_are_all_kept(strange: object) -> None:
     count = RowCount({"query": "Resources"})
-    assert count.new_rows(page(strange, token="t")) == rows(strange)
-    assert count.new_rows(page(strange)) == rows(strange)
+    assert count.new_rows(make_page(strange, token="t")) == make_rows(strange)
+    assert count.new_rows(make_page(strange)) == make_rows(strange)
     assert count.new_rows(Page([1, 2])) == [1, 2]
 
 
@@ -271,9 +271,9 @@ def test_the_lowest_total_is_the_one_to_reach() -> None:
     # Resources are created and deleted while a list is read.
     count = RowCount({"query": "Resources"})
     for one in (
-        page("/a", token="t", total=2),
-        page("/b", token="u", total=1),
-        last := page("/c", total=9),
+        make_page("/a", token="t", total=2),
+        make_page("/b", token="u", total=1),
+        last := make_page("/c", total=9),
     ):
         count.new_rows(one)
     check(count, last)
@@ -286,7 +286,7 @@ def test_the_lowest_total_is_the_one_to_reach() -> None:
 def test_rows_that_were_skipped_are_not_missing(options: dict[str, Any] | None, total: int) -> None:
     count, last = (
         RowCount({"query": "Resources", "options": options}),
-        page("/a", "/b", total=total),
+        make_page("/a", "/b", total=total),
     )
     count.new_rows(last)
     check(count, last)
@@ -295,20 +295,20 @@ def test_rows_that_were_skipped_are_not_missing(options: dict[str, Any] | None, 
 @pytest.mark.parametrize(
     ("kql", "last", "hint"),
     [
-        ("Resources | project id", page("/a", total=5000), "Sort the query by 'id'"),
-        ("Resources | project id", page("/a", truncated=True), "Sort the query by 'id'"),
+        ("Resources | project id", make_page("/a", total=5000), "Sort the query by 'id'"),
+        ("Resources | project id", make_page("/a", truncated=True), "Sort the query by 'id'"),
         (
             "Resources | project name",
             Page([{"name": "a"}], truncated=True),
             "column 'id': project it",
         ),
-        ("Resources | project name", page(total=3), "Sort the query by 'id'"),
+        ("Resources | project name", make_page(total=3), "Sort the query by 'id'"),
         (
             "Resources | project id | limit 5000",
-            page("/a", total=5000, truncated=True),
+            make_page("/a", total=5000, truncated=True),
             "has 'limit': remove that",
         ),
-        ("Resources | take 9 | sample 5", page("/a", total=5), "has 'take' and 'sample'"),
+        ("Resources | take 9 | sample 5", make_page("/a", total=5), "has 'take' and 'sample'"),
     ],
 )
 def test_missing_rows_are_an_error_with_the_right_advice(kql: str, last: Page, hint: str) -> None:
@@ -322,9 +322,9 @@ def test_missing_rows_are_an_error_with_the_right_advice(kql: str, last: Page, h
 @pytest.mark.parametrize(
     "last",
     [
-        page("/a", "/b", total=5000, truncated=True),
-        page("/a", "/b", "/c", truncated=True),
-        page("/a", total=1),
+        make_page("/a", "/b", total=5000, truncated=True),
+        make_page("/a", "/b", "/c", truncated=True),
+        make_page("/a", total=1),
     ],
 )
 def test_a_limit_that_was_reached_is_the_end(last: Page) -> None:

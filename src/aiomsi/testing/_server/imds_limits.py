@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 
-def _positive(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
+def _require_positive(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
     if not value > 0:
         msg = f"{attribute.name} must be more than 0 and is {value!r}"
         raise ValueError(msg)
@@ -27,9 +27,9 @@ class ImdsLimits:
 
     """
 
-    per_second: int = attrs.field(default=20, validator=_positive)
-    at_once: int = attrs.field(default=5, validator=_positive)
-    metadata_per_second: int = attrs.field(default=5, validator=_positive)
+    per_second: int = attrs.field(default=20, validator=_require_positive)
+    at_once: int = attrs.field(default=5, validator=_require_positive)
+    metadata_per_second: int = attrs.field(default=5, validator=_require_positive)
 
 
 class SlidingWindow:

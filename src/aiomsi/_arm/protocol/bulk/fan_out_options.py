@@ -24,8 +24,8 @@ class ListNames:
         next_method: the method that requests the further pages: ``"GET"``, or ``"POST"`` with the
             body of the first page's request.
         strict: whether a page without a list of items is an error, and never an empty page.
-        strict_later: whether that holds for every page but the first, which some services leave
-            without such a list if there are no items.
+        strict_later: whether that applies to every page but the first. The first page of some
+            services has no such list if the list is empty.
 
     """
 

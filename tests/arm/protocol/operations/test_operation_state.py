@@ -17,7 +17,7 @@ from aiomsi import (
     ForeignHostError,
 )
 from aiomsi._arm.protocol.errors.classify import make_error
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Progress, check_via
+from aiomsi._arm.protocol.operations.operation_state import MAX_FAILED_POLLS, Progress, check_via
 
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
@@ -160,7 +160,7 @@ URLS = (
 )
 
 
-def drawn(random: Random) -> Progress:
+def draw_progress(random: Random) -> Progress:
     """Draw an operation's state: running, finished, failed, gone; with values as services send."""
     answer = ArmResponse(
         random.choice(("GET", "PUT", "POST")),
@@ -203,7 +203,7 @@ def drawn(random: Random) -> Progress:
 @pytest.mark.slow
 def test_every_state_round_trips_through_json() -> None:
     for seed in range(3_000):
-        progress = drawn(Random(seed))
+        progress = draw_progress(Random(seed))
         saved = json.loads(json.dumps(progress.to_dict()))
         found = Progress.from_dict(PUBLIC, saved)
         assert found.to_dict() == saved == progress.to_dict(), seed

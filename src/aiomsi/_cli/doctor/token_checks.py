@@ -7,7 +7,7 @@ from aiomsi._cli.doctor.check import FAILED, OK, SKIPPED, TOKEN, WARNING, Check,
 from aiomsi._errors import CredentialError, HostUnreachableError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.identity import RequestedIdentity
-from aiomsi._hosts.times import parse_number
+from aiomsi._hosts.token_times import parse_number
 from aiomsi._tokens.token_identity import read_claims, read_identity
 
 _SHORT = 600

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from aiomsi._cli.demo import crawl, sharing
-from aiomsi._cli.demo.report import say
-from aiomsi._cli.demo.tutorial import tutorial
+from aiomsi._cli.demo.console import print_text
+from aiomsi._cli.demo.tutorial import run_tutorial
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
@@ -39,8 +39,12 @@ def run(console: Console, *, calls: int, compare: bool, limit: int | None) -> No
 
     """
     wanted = calls * _FILES_PER_CALL + _OTHER_FILES
-    with EmbeddedAzure() as azure, environment(azure.environment), open_files(wanted) as files:
-        asyncio.run(tutorial(console, azure))
+    with (
+        EmbeddedAzure() as azure,
+        replace_environment(azure.environment),
+        open_files(wanted) as files,
+    ):
+        asyncio.run(run_tutorial(console, azure))
         at_once = min(limit or calls, max(1, (files - _OTHER_FILES) // _FILES_PER_CALL))
         few = (
             f"  at most {at_once} at once, since this process may open {files} files only"
@@ -62,15 +66,15 @@ def run_sharing(
     """
     names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, calls)
     title = f"\nStep 3: {calls} concurrent arm.get() over one ArmSession, with no token at hand"
-    say(console, title, "bold")
+    print_text(console, title, "bold")
     if few:
-        say(console, few)
-    shared = asyncio.run(sharing.shared_run(console, azure, names, at_once))
+        print_text(console, few)
+    shared = asyncio.run(sharing.run_shared(console, azure, names, at_once))
     sharing.summarize(console, shared)
     if compare:
         title = f"\nThe same {calls} calls without sharing: each sends a token request (some 30 s)"
-        say(console, title, "bold")
-        unshared = asyncio.run(sharing.unshared_run(console, azure, names, at_once))
+        print_text(console, title, "bold")
+        unshared = asyncio.run(sharing.run_unshared(console, azure, names, at_once))
         sharing.compare(console, [shared, unshared])
     sharing.judge(shared)
 
@@ -84,7 +88,7 @@ def run_crawl(
         DemoFailedError: a call failed, or more than 1 % of the answers were 429.
 
     """
-    say(
+    print_text(
         console,
         f"\nStep 4: {calls} GETs against a bucket of {crawl.BUCKET.size:.0f} reads, "
         f"which refills {crawl.BUCKET.refill:.0f} a second",
@@ -92,7 +96,7 @@ def run_crawl(
     )
     paced = asyncio.run(crawl.crawl(console, azure, calls, at_once))
     if compare:
-        say(console, f"\nThe same {calls} GETs without pacing", "bold")
+        print_text(console, f"\nThe same {calls} GETs without pacing", "bold")
         unpaced = asyncio.run(crawl.crawl(console, azure, calls, at_once, pacing=False))
         crawl.compare(console, [paced, unpaced])
     crawl.summarize(console, paced)
@@ -100,7 +104,7 @@ def run_crawl(
 
 
 @contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
+def replace_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Replace all variables that select host and identity by `variables`, for the block."""
     before = {name: os.environ.pop(name) for name in IDENTITY_VARIABLES if name in os.environ}
     os.environ.update(variables)

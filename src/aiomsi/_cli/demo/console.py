@@ -18,7 +18,7 @@ class DemoFailedError(AiomsiError):
     """A call of the demo failed, or the calls took more requests than they should."""
 
 
-def say(console: Console, text: str, style: str = "") -> None:
+def print_text(console: Console, text: str, style: str = "") -> None:
     """Print a line without wrapping it to the terminal's width and without parsing markup."""
     console.print(Text(text, style), soft_wrap=True)
 
@@ -93,4 +93,4 @@ class _Quarters:
             gauge = self.gauge
             level = None if gauge is None else gauge.read()
             left = "" if gauge is None or level is None else f", {level} {gauge.name} left"
-            say(self.console, f"  {self.done} of {self.total} calls done{left}")
+            print_text(self.console, f"  {self.done} of {self.total} calls done{left}")

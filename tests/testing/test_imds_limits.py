@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from aiomsi.testing import ImdsLimits
-from aiomsi.testing._server.limits import SlidingWindow
+from aiomsi.testing._server.imds_limits import SlidingWindow
 
 
 def test_a_window_admits_so_many_in_any_one_second() -> None:

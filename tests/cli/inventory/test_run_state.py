@@ -5,8 +5,8 @@ from typing import Any
 import attrs
 import pytest
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats
-from aiomsi._cli.inventory.state import (
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats, LimitStats
+from aiomsi._cli.inventory.run_state import (
     RunState,
     Snapshot,
     estimate_by_rows,

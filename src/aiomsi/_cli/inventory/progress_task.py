@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.printers import Printer
-from aiomsi._cli.inventory.state import RunState
+from aiomsi._cli.inventory.run_state import RunState
 from aiomsi._clock import Clock
 from aiomsi._util.tasks import create_task
 
 
 @asynccontextmanager
-async def showing(
+async def show_progress(
     printer: Printer, state: RunState, stats: Callable[[], ArmStats], clock: Clock
 ) -> AsyncIterator[None]:
     """Show the progress during the block, and once at its end.

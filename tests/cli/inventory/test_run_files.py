@@ -10,7 +10,7 @@ from inventory_parts import make_plan
 from optional import import_or_skip
 
 from aiomsi import ConfigurationError, UsageError
-from aiomsi._cli.inventory.places import Parts, must_clear, open_parts, remove_unfinished
+from aiomsi._cli.inventory.run_files import Parts, must_clear, open_parts, remove_unfinished
 from aiomsi.inventory import assemble
 from aiomsi.inventory._manifest import make_manifest
 from aiomsi.inventory._parts.interrupted import forget_interruption

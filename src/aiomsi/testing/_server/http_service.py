@@ -18,7 +18,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from aiomsi.testing._server.faults import Fault, FaultQueue, Hold
-from aiomsi.testing._server.messages import Answer, Asked, json_answer
+from aiomsi.testing._server.messages import Answer, Asked, make_json_answer
 from aiomsi.testing._server.request_log import HOST_KINDS, RequestLog, Service
 
 _Response = TypeVar("_Response", bound=web.StreamResponse)
@@ -179,7 +179,7 @@ class HttpService:
             case bytes() as content:
                 made = Answer(fault.status, content, _JSON)
             case value:
-                made = json_answer(fault.status, value)
+                made = make_json_answer(fault.status, value)
         answer = self._protocol.add_headers(asked, made)
         headers = CIMultiDict(answer.headers)
         headers.update(fault.headers)

@@ -6,7 +6,7 @@ Source: https://learn.microsoft.com/rest/api/managementgroups/management-groups/
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.services.service import Completion, Service, get_properties
+from aiomsi.testing._arm.services.provider_service import Completion, Service, get_properties
 from aiomsi.testing._state.management_tree import ROOT_NAME
 from aiomsi.testing._state.resource_store import Resource, format_time
 

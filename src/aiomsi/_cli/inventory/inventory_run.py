@@ -10,19 +10,19 @@ from typing import Any, TypeVar
 
 import attrs
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
-from aiomsi._cli.inventory.mask import Mask
-from aiomsi._cli.inventory.places import (
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
+from aiomsi._cli.inventory.output_mask import Mask
+from aiomsi._cli.inventory.printers import Printer
+from aiomsi._cli.inventory.progress_task import show_progress
+from aiomsi._cli.inventory.run_files import (
     Parts,
     find_parts,
     must_clear,
     open_parts,
     remove_unfinished,
 )
-from aiomsi._cli.inventory.printers import Printer
-from aiomsi._cli.inventory.progress import showing
+from aiomsi._cli.inventory.run_state import RunState
 from aiomsi._cli.inventory.signals import Interruption
-from aiomsi._cli.inventory.state import RunState
 from aiomsi._cli.options import CommandSession, Target
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi.inventory._assemble import assemble
@@ -203,7 +203,7 @@ class InventoryRun:
             return parts.folder.open(planned)
 
         clear = await thread.run(check)
-        async with showing(self.printer, self.state, arm.stats, self.clock):
+        async with show_progress(self.printer, self.state, arm.stats, self.clock):
             planned = await make_plan(arm, **options.plan_arguments, clock=self.clock)
             self._plan = await thread.run(open_plan, planned)
             self.mask.learn(self._plan)

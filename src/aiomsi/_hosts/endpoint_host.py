@@ -30,7 +30,7 @@ from aiomsi._hosts.base import (
 from aiomsi._hosts.identity import RequestedIdentity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
-from aiomsi._util.foreign import without_secrets
+from aiomsi._util.foreign import strip_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class EndpointHost(ABC):
         if status == 200:
             return self.check_token(read_token_response(document, response))
         if 300 <= status < 400:
-            target = without_secrets(response.headers.get("Location", "").partition("?")[0])
+            target = strip_secrets(response.headers.get("Location", "").partition("?")[0])
             where = f" to {target[:_MAX_LOCATION]}" if target else ""
             return TokenError(
                 f"the endpoint redirects{where}, which a token endpoint never does",

@@ -4,7 +4,7 @@ import pytest
 from optional import import_or_skip
 
 from aiomsi import ConfigurationError
-from aiomsi._cli.inventory.arguments import check_places, parse_duration, split_names
+from aiomsi._cli.inventory.option_values import check_places, parse_duration, split_names
 
 
 @pytest.mark.parametrize(

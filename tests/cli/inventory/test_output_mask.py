@@ -7,7 +7,7 @@ import pytest
 from command_line import Run
 
 from aiomsi import ConfigurationError
-from aiomsi._cli.inventory.mask import Mask
+from aiomsi._cli.inventory.output_mask import Mask
 from aiomsi.inventory import Manifest, Plan, Scope, ScopeError, ScopeResult, Subscription
 from aiomsi.testing import EmbeddedAzure, Fault
 

@@ -19,9 +19,9 @@ OperationOutcome = Literal["succeeded", "failed", "canceled"]
 FinalStateVia = Literal["azure-async-operation", "operation-location", "location", "original-uri"]
 
 MAX_FAILED_POLLS = 20
-"""Consecutive failed polls, of a temporary kind, that end the polling.
+"""The number of consecutive polls with a temporary failure that ends the polling.
 
-At the slowest pace they take over six minutes.
+At the slowest pace they take more than six minutes.
 """
 MAX_REST = 1_800.0
 """Seconds of polling after which an operation with the same unknown state counts as at rest.
@@ -49,7 +49,7 @@ class Progress:
         reads: the kind of `source`: the ``operation``'s own record, a ``location``, the
             ``resource``, or the ``result`` of an operation that has succeeded already.
         source: the URL to poll, sent byte for byte; None when the operation is over.
-        location: the newest ``Location``; None without one that may be followed.
+        location: the newest ``Location`` that may be followed; None without one.
         via: the place of the result by the API's definition; None if unknown.
         status: the state in the service's own word.
         percent: the progress as the service counts it; None if the service does not send it.
@@ -60,15 +60,15 @@ class Progress:
         answered: whether any poll of the operation could be read.
         step: the number of responses read from the present kind of source, for the pace.
         failed_polls: the number of consecutive polls that could not be read, weighted.
-        fallback: the number of the next GET of the resource, in place of a source that could not
-            be read; 0 if the source is polled.
+        fallback: 0 if the next GET polls the source; otherwise the next GET reads the resource,
+            because the source could not be read, and this is the number of such GETs.
         rested: the seconds of polling in which the state has been the same unknown word.
-        outcome: the end of the operation; None until then, and until the result is read.
-        final_response: the response with the result or the reasons of a failure; None without one.
+        outcome: the end of the operation; None until its end, and until its result is read.
+        final_response: the response with the result or the reason of a failure; None without one.
         uncertain_error: the error of an earlier request of the same call that ARM may have carried
             out; None without one.
-        pending: whether the operation is a change of the resource that was found after
-            `uncertain_error`, so that it may be another client's.
+        pending: whether the operation is a change of the resource that a GET showed after
+            `uncertain_error`. It may be another client's change.
 
     """
 
@@ -114,7 +114,7 @@ class Progress:
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON values.
 
-        They hold signed URLs, and at the end the result, so protect them like a password.
+        Protect them like a password, because they have signed URLs, and at the end the result.
         """
         response, uncertain = self.final_response, self.uncertain_error
         return {
@@ -140,7 +140,7 @@ class Progress:
 
     @classmethod
     def from_dict(cls, cloud: Cloud, saved: Mapping[str, Any]) -> Self:
-        """Create the state from the values of `to_dict`, without failed polls and pace.
+        """Create the state from the values of `to_dict`; failed polls and the pace begin anew.
 
         Raises:
             ForeignHostError: a URL in the values is not on the cloud's ARM.
@@ -171,7 +171,7 @@ class Progress:
         return cls(
             _check_text(saved["method"]),
             url,
-            reads=_check_one_of(Reads, saved["reads"]),
+            reads=_check_choice(Reads, saved["reads"]),
             source=next_url,
             location=None if saved["location"] is None else _check_url(cloud, saved["location"]),
             via=check_via(saved["final_state_via"]),
@@ -180,7 +180,7 @@ class Progress:
             retry_after=_read_number(saved.get("asked")),
             polled=_read_number(saved.get("polled")),
             **{name: saved.get(name) is True for name in _SEEN},
-            outcome=None if outcome is None else _check_one_of(OperationOutcome, outcome),
+            outcome=None if outcome is None else _check_choice(OperationOutcome, outcome),
             final_response=None if response is None else _read_response(cloud, response),
             uncertain_error=None if uncertain is None else _read_error(cloud, uncertain),
             pending=uncertain is not None and saved.get("pending") is True,
@@ -262,14 +262,14 @@ def _check_text(value: object) -> str:
     return value
 
 
-def _check_one_of(kind: Any, value: object) -> Any:
+def _check_choice(kind: Any, value: object) -> Any:
     if value not in get_args(kind):
         raise KeyError
     return value
 
 
 def check_via(via: object) -> FinalStateVia | None:
-    """Return a ``final-state-via``, if it is one that Azure's API definitions have.
+    """Return a ``final-state-via`` that Azure's API definitions have, or None.
 
     Source:
     https://github.com/Azure/autorest/blob/main/docs/extensions/readme.md#x-ms-long-running-operation-options

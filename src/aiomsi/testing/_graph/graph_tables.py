@@ -121,7 +121,7 @@ class GraphTables:
         return rows
 
     def _list_of_type(self, wanted: str | None) -> Sequence[Row]:
-        return _chain(self._map_resources(build_resource, wanted, alike=True))
+        return _join_parts(self._map_resources(build_resource, wanted, alike=True))
 
     def _list_containers(self) -> Sequence[Row]:
         parts: list[Part] = self._list_management_groups()
@@ -131,7 +131,7 @@ class GraphTables:
                 self._keep_readable(one, [self._build_subscription(one)]),
                 self._keep_readable(one, _map(groups, partial(build_group, one))),
             ]
-        return _chain(parts)
+        return _join_parts(parts)
 
     def _list_management_groups(self) -> list[Part]:
         parts: list[Part] = []
@@ -169,7 +169,7 @@ class GraphTables:
             if (subscription is None and scope) or not self._may_read(scope):
                 continue
             rows.append(build_role_assignment(subscription, tenant, principal, scope, role))
-        stored = _chain(
+        stored = _join_parts(
             part for wanted in _ROLE_TYPES for part in self._map_resources(build_resource, wanted)
         )
         return [*rows, *stored]
@@ -181,18 +181,18 @@ class GraphTables:
         stored = [
             part for wanted in _POLICY_TYPES for part in self._map_resources(build_resource, wanted)
         ]
-        return _chain([*parts, *stored, *self._map_resources(build_policy_state)])
+        return _join_parts([*parts, *stored, *self._map_resources(build_policy_state)])
 
     def _list_advice(self) -> Sequence[Row]:
-        return _chain(
+        return _join_parts(
             part for wanted in ADVISED_TYPES for part in self._map_resources(build_advice, wanted)
         )
 
     def _list_health(self) -> Sequence[Row]:
-        return _chain(self._map_resources(build_health, WATCHED_TYPE))
+        return _join_parts(self._map_resources(build_health, WATCHED_TYPE))
 
     def _list_assessments(self) -> Sequence[Row]:
-        return _chain(
+        return _join_parts(
             part
             for wanted in ADVISED_TYPES
             for part in self._map_resources(build_assessment, wanted)
@@ -201,7 +201,7 @@ class GraphTables:
     def _list_changes(self) -> Sequence[Row]:
         created = self._map_resources(partial(build_change, created=True))
         updated = self._map_resources(partial(build_change, created=False), changed=True)
-        return _chain([*created, *updated])
+        return _join_parts([*created, *updated])
 
     def _map_resources(
         self,
@@ -257,7 +257,7 @@ def _map(
     return [build(item) for item in items]
 
 
-def _chain(parts: Iterable[Part]) -> Sequence[Row]:
+def _join_parts(parts: Iterable[Part]) -> Sequence[Row]:
     """Return the rows of all parts: a list, unless a part is generated."""
     kept = [(name, rows) for name, rows in parts if rows]
     if not any(isinstance(rows, LazySequence) for _, rows in kept):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from aiomsi.testing._hosts.token_issuer import TokenIssuer
 from aiomsi.testing._server.endpoint import Endpoint
+from aiomsi.testing._server.http_service import ServiceContext
 from aiomsi.testing._server.servers import Servers
-from aiomsi.testing._server.service import ServiceContext
 from aiomsi.testing._state.azure_state import (
     DEFAULT_SUBSCRIPTION_ID,
     SYSTEM_ASSIGNED,

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from aiomsi._arm.protocol.pacing.stats import ArmStats
+from aiomsi._arm.protocol.pacing.session_stats import ArmStats
 from aiomsi._cli.inventory.tally import Tally
 from aiomsi.inventory._plan.counts import Counts, is_counted
 from aiomsi.inventory._plan.plan import Plan
@@ -235,8 +235,8 @@ def find_quiet(ages: Mapping[Scope, float], stats: ArmStats) -> tuple[str, ...]:
         and scope.subscription_id not in waiting
         and (scope.subscription_id in sent or not stats.limits)
     )
-    return tuple(scope.key for _, scope in sorted(quiet, key=_oldest_first))
+    return tuple(scope.key for _, scope in sorted(quiet, key=_get_age))
 
 
-def _oldest_first(pair: tuple[float, Scope]) -> tuple[float, str]:
+def _get_age(pair: tuple[float, Scope]) -> tuple[float, str]:
     return -pair[0], pair[1].key

@@ -36,7 +36,7 @@ def azure(embedded_azure: EmbeddedAzure, azure_environment: object) -> EmbeddedA
     return embedded_azure
 
 
-def requested(azure: EmbeddedAzure) -> list[str]:
+def list_requested(azure: EmbeddedAzure) -> list[str]:
     return [request.path_qs for request in azure.requests if request.service == "imds"]
 
 
@@ -67,7 +67,7 @@ async def test_callers_of_many_loops_share_two_requests(azure: EmbeddedAzure) ->
     assert (machine.vm_id, machine.location) == (machine.raw["compute"]["vmId"], "westus")
     claims = read_claims(azure.imds.issue_token())
     assert machine.tenant_id == claims["tid"]
-    assert requested(azure) == [
+    assert list_requested(azure) == [
         "/metadata/instance?api-version=2021-02-01",
         "/metadata/identity/info?api-version=2018-02-01",
     ]
@@ -86,7 +86,7 @@ async def test_cancelled_caller_hurts_no_other_one(azure: EmbeddedAzure) -> None
         hold.release()
     assert (await second).name == "embedded"
     assert first.cancelled()
-    assert len(requested(azure)) == 2
+    assert len(list_requested(azure)) == 2
 
 
 async def test_failure_is_not_kept(azure: EmbeddedAzure) -> None:
@@ -99,7 +99,7 @@ async def test_failure_is_not_kept(azure: EmbeddedAzure) -> None:
     assert "no description of this machine (1 request in" in str(results[0])
 
     assert (await aiomsi.instance_metadata()).location == "westus"
-    assert len(requested(azure)) == 3
+    assert len(list_requested(azure)) == 3
 
 
 async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure) -> None:
@@ -107,7 +107,7 @@ async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure
     with pytest.raises(TokenRefusedError):
         await aiomsi.instance_metadata()
     await aiomsi.instance_metadata()
-    assert [path.partition("?")[0] for path in requested(azure)] == [
+    assert [path.partition("?")[0] for path in list_requested(azure)] == [
         "/metadata/instance",
         "/metadata/identity/info",
         "/metadata/identity/info",
@@ -127,7 +127,7 @@ async def test_traceback_with_locals_shows_no_user_data(azure: EmbeddedAzure) ->
 async def test_throttled_request_is_repeated(azure: EmbeddedAzure) -> None:
     azure.imds.inject(Fault(429, {"Retry-After": "0"}))
     assert (await aiomsi.instance_metadata()).name == "embedded"
-    assert len(requested(azure)) == 3
+    assert len(list_requested(azure)) == 3
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_other_server_is_refused_at_once(azure: EmbeddedAzure, fault: Faul
     azure.imds.inject(fault)
     with pytest.raises(TokenRefusedError, match="a server other than Azure's IMDS responded"):
         await aiomsi.instance_metadata()
-    assert len(requested(azure)) == 1
+    assert len(list_requested(azure)) == 1
 
 
 async def test_proxy_is_never_used(
@@ -179,7 +179,7 @@ async def test_host_that_is_no_vm_is_refused_without_a_request(
     monkeypatch.setenv("IDENTITY_HEADER", "x")
     with pytest.raises(ConfigurationError, match="App Service"):
         await aiomsi.instance_metadata()
-    assert requested(azure) == []
+    assert list_requested(azure) == []
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "1", True, float("nan")])

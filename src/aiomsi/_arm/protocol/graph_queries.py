@@ -22,7 +22,7 @@ from aiomsi._arm.protocol.paging import Page, check_no_error, make_broken_error,
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import ArmError
 
-# A quote without its other half takes the rest of the line, so that no text is read twice.
+# A quote that is never closed ends with its line, so that the search never starts again within it.
 _QUOTED = re.compile(
     r"@'[^'\n]*'?|@\"[^\"\n]*\"?"
     r"|'(?:[^'\\\n]|\\.)*'?|\"(?:[^\"\\\n]|\\.)*\"?"
@@ -147,7 +147,7 @@ def parse_shape(kql: str) -> QueryShape:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split a query where no bracket is open."""
+    """Split a query at the separators outside of all brackets."""
     parts, start, depth = list[str](), 0, 0
     for at, letter in enumerate(text):
         depth += (letter in "([{") - (letter in ")]}")
@@ -158,7 +158,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def sort_query(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a query's body, sorted by ``id`` if that changes only the order of the rows.
+    """Return a query's body, with an order by ``id`` if that changes only the order of the rows.
 
     A body with a token stays unchanged, because the token belongs to the unsorted query.
     """
@@ -170,7 +170,7 @@ def sort_query(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
-    """Return a Resource Graph query's body for the page that the token brings."""
+    """Return a Resource Graph query's body for the page that the token stands for."""
     options = dict(body.get("options") or {})
     # Resource Graph would skip that many rows from the token's page on.
     options.pop("$skip", None)
@@ -191,7 +191,7 @@ def shrink_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | No
 class RowCount:
     """The count of a query's rows, which finds repeated rows and, at the end, missing ones.
 
-    It keeps one number for each row of a query with several pages, not the rows.
+    For a query with several pages it keeps one number for each row, and no row.
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from distributed import as_completed
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._errors import ConfigurationError, UsageError
 from aiomsi.integrations._dask.plugin import SessionPlugin, read_on_worker, read_owner_on_worker
-from aiomsi.integrations._dask.shard import RunConfig, not_shared
+from aiomsi.integrations._dask.shard import RunConfig, make_not_shared_error
 from aiomsi.inventory._parts.folder import PartFolder
 from aiomsi.inventory._parts.interrupted import forget_interruption
 from aiomsi.inventory._parts.owner import CANCELLED, OwnerFile
@@ -91,7 +91,7 @@ class ClusterRun:
         ]
         if blind:
             more = f" and {len(blind) - _SHOWN} more" if len(blind) > _SHOWN else ""
-            raise not_shared(self.config.folder, ", ".join(blind[:_SHOWN]) + more)
+            raise make_not_shared_error(self.config.folder, ", ".join(blind[:_SHOWN]) + more)
 
     def _submit(self) -> None:
         name, owner = self.config.plugin_name, self.config.owner

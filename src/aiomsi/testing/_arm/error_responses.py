@@ -7,7 +7,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-
 import base64
 from collections.abc import Mapping
 
-from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._server.messages import Answer, make_json_answer
 from aiomsi.testing._state.azure_state import TENANT_ID
 from aiomsi.testing._state.tokens import Caller, RejectedTokenError
 
@@ -20,7 +20,7 @@ def make_error(
     `more` are members of the error besides ``code`` and ``message``.
     """
     error = {"error": {"code": code, "message": message, **more}}
-    return json_answer(status, error, {"x-ms-failure-cause": "gateway", **(headers or {})})
+    return make_json_answer(status, error, {"x-ms-failure-cause": "gateway", **(headers or {})})
 
 
 def make_unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> Answer:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from aiomsi.testing._kql.errors import QueryError
+from aiomsi.testing._kql.query_error import QueryError
 
 Kind = Literal["text", "number", "timespan", "literal", "word", "sign", "end"]
 
