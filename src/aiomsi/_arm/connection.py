@@ -268,7 +268,10 @@ class Connection:
         body: bytes | None = None
         waiting.add(task)
         try:
-            tokens = [await each.get_token(self.scope) for each in self.credentials]
+            # A comprehension with `await` costs a coroutine, so it is for further tenants only.
+            tokens = [await self.credentials[0].get_token(self.scope)]
+            if len(self.credentials) > 1:
+                tokens += [await each.get_token(self.scope) for each in self.credentials[1:]]
             asked_at = now = self.clock.monotonic()
             renewals = self._renewals
             if ticket is not None:
@@ -345,6 +348,8 @@ class Connection:
                         size += len(part)
                         if size > MAX_BODY:
                             raise LongBodyError
+                        if answer.content.at_eof():
+                            break
                     answer.release()
                     body = b"".join(parts)
                     if not body or "Content-Encoding" in answer.headers:
