@@ -113,6 +113,7 @@ for name in [name for name in sys.modules if name.startswith("aiomsi.")]:
 
 EXTRAS = {
     *("adlfs", "azure", "click", "cryptography", "dask", "distributed", "filelock", "fsspec"),
+    "orjson",
     *("httpx", "httpx2", "jwt", "matplotlib", "opentelemetry", "pyarrow", "rich", "trustme"),
 }
 """Import names of the packages that the extras need, and of those that integrations serve."""

@@ -23,11 +23,22 @@ _encode_text = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-_decode_fast: _Decode | None
-try:
-    from orjson import loads as _decode_fast
-except ImportError:
-    _decode_fast = None
+def _choose_decoder(data: bytes) -> Any:
+    """Decode the first document, and choose the decoder of all others.
+
+    So the import of this package does not import orjson.
+    """
+    global _decode_fast  # noqa: PLW0603 (set once, by the first document)
+    try:
+        from orjson import loads as decode
+    except ImportError:
+        _decode_fast = None
+        return loads(data)
+    _decode_fast = decode
+    return decode(data)
+
+
+_decode_fast: _Decode | None = _choose_decoder
 
 
 def loads(data: bytes, content_type: str | None = None) -> Any:

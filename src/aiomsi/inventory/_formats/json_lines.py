@@ -9,11 +9,20 @@ from typing import Any
 from aiomsi._util import json
 from aiomsi.inventory._row import Row
 
-_dump_fast: Callable[[Any], bytes]
-try:
-    from orjson import dumps as _dump_fast
-except ImportError:
-    _dump_fast = json.dumps
+
+def _choose_encoder(value: Any) -> bytes:
+    """Encode the first value, and choose the encoder of all others."""
+    global _dump_fast  # noqa: PLW0603 (set once, by the first value)
+    dump: Callable[[Any], bytes]
+    try:
+        from orjson import dumps as dump
+    except ImportError:
+        dump = json.dumps
+    _dump_fast = dump
+    return dump(value)
+
+
+_dump_fast: Callable[[Any], bytes] = _choose_encoder
 
 
 def encode_json(value: Any) -> bytes:
