@@ -11,8 +11,8 @@ requests' tasks: each of them raises an error, as a task of the user does.
 Every decision is made in a function without an `await`: the feeder takes a request while fewer than
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer; an
 outcome that is given back, or a call that ends, wakes the feeder. A request that was taken, a
-`TakenRequest`, is in `_started` until its turn comes, and in `_running` until its call ends. After
-that it is held until the consumer takes it. Answers are held as bytes, because decoded JSON takes
+`TakenRequest`, is in `_started` until its call ends, and in `_running` from its turn on. After that
+it is held until the consumer takes it. Answers are held as bytes, because decoded JSON takes
 several times as much memory; those of writes are decoded, and counted as such.
 
 A list is one request as long as it has pages. Its next page is requested when the consumer takes
