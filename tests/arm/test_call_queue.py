@@ -44,6 +44,7 @@ from aiomsi._arm.call import Call
 from aiomsi._arm.call_queue import CallQueue
 from aiomsi._arm.fan_out import FanOut
 from aiomsi._arm.protocol.pacing import queue_counts
+from aiomsi._arm.protocol.pacing.kinds import Limit
 from aiomsi._arm.protocol.request import Options
 from aiomsi.testing import ManualClock
 
@@ -1395,6 +1396,22 @@ async def test_waiting_calls_of_a_refusing_scope_are_skipped() -> None:
         is_sent = VAULTS[1] in those.gate.arrived
         assert skipped == {VAULTS[0]: False, VAULTS[1]: not is_sent, VAULTS[2]: True}
         assert VAULTS[2] not in those.gate.arrived
+
+
+async def test_turn_counts_for_the_limits_that_it_came_for() -> None:
+    async with serve_fan_out(ALL_FOUND) as those:
+        queue = get_queue(those.arm)
+        assert queue.kinds is not None
+        scoped = next(iter(queue._waiters)).scoped
+        assert scoped is not None
+        those.give_turn()
+        # Before its task begins, the kind gets a further limit.
+        queue.kinds.add_limit(scoped, Limit(scoped.scope, "new"))
+        url = those.arm._make_call("GET", VAULTS[0], Options(VERSION)).url
+        # Counts are compared with the limits only after some responses.
+        queue.kinds.find("GET", url).responses = 100
+        outcomes = await those.finish()
+        assert [outcome.error for outcome in outcomes] == [None] * 3
 
 
 async def test_task_that_can_not_be_created_gives_the_turn_back() -> None:

@@ -283,21 +283,23 @@ class Connection:
                     call.refused_ticket, ticket = ticket, None
             while True:
                 # The ticket is the request's turn. `record` returns it below, or else `lose`.
-                scoped = None if kinds is None else kinds.find(call.method, call.url)
-                lane = queue.lane if scoped is None else scoped.lane
-                if ticket is None and lane is not None and call.refused_ticket is None:
-                    ticket = queue.pacer.try_send(lane, now)
-                if ticket is not None:
-                    ticket.item = scoped
-                else:
-                    if self.closed:
-                        # The queue of a closed session wakes no call that comes later.
-                        raise make_closed_error(ours=True)
-                    ticket = await queue.take_turn(call, scoped)
-                    now = self.clock.monotonic()
-                    if not renewed and (self._renewals != renewals or now - asked_at > _TOKEN_AGE):
-                        # A token may expire or be rejected while the request waits.
-                        tokens = [await each.get_token(self.scope) for each in self.credentials]
+                if ticket is None:
+                    scoped = None if kinds is None else kinds.find(call.method, call.url)
+                    lane = queue.lane if scoped is None else scoped.lane
+                    if lane is not None and call.refused_ticket is None:
+                        ticket = queue.pacer.try_send(lane, now)
+                    if ticket is not None:
+                        ticket.item = scoped
+                    else:
+                        if self.closed:
+                            # The queue of a closed session wakes no call that comes later.
+                            raise make_closed_error(ours=True)
+                        ticket = await queue.take_turn(call, scoped)
+                        now = self.clock.monotonic()
+                        is_old = self._renewals != renewals or now - asked_at > _TOKEN_AGE
+                        if not renewed and is_old:
+                            # A token may expire or be rejected while the request waits.
+                            tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http
                 if http is None or http.closed:
                     raise make_closed_error(ours=self.closed)
@@ -372,7 +374,7 @@ class Connection:
                     raise failure or make_closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)
-                if scoped is None and not queue.pacer.waiting:
+                if ticket.item is None and not queue.pacer.waiting:
                     queue.pacer.answered(ticket, self.clock.monotonic())
                 else:
                     queue.record(call, ticket, response)
