@@ -63,8 +63,9 @@ def test_request_under_way_is_finished_after_sigterm(
         request = pool.submit(get_json, f"{service.url}/groups/DevTest")
         hold.wait_arrived(1)
         assert get_json(f"{service.url}/health")[1]["under_way"] == 1
-        service.terminate()
-        service.wait_until_deaf()
+        with service.open_idle() as idle:
+            service.terminate()
+            assert idle.recv(1) == b""
         hold.release()
         status, group = request.result()
         assert (status, group["name"]) == (200, "DevTest")

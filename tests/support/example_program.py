@@ -11,9 +11,11 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import attrs
 from loops import PATIENCE, wait_in_thread
@@ -82,12 +84,21 @@ class Program:
         )
         assert self.process.poll() is None, self.read_log()
 
-    def wait_until_deaf(self) -> None:
-        """Wait until the service responds to no new connection, as after SIGTERM.
+    @contextmanager
+    def open_idle(self) -> Iterator[socket.socket]:
+        """Open a connection that is idle after a response. It ends when the service begins to end.
 
-        Its parent may still listen, and the kernel then accepts connections that are not served.
+        A new connection in that moment would fail in asyncio, which then reports an error
+        (https://github.com/python/cpython/issues/109564).
         """
-        wait_in_thread(lambda: get(f"{self.url}/health", timeout=0.5)[0] == 0)
+        address = urlsplit(self.url)
+        assert address.hostname is not None
+        with closing(HTTPConnection(address.hostname, address.port, timeout=PATIENCE)) as idle:
+            idle.request("GET", "/health")
+            with idle.getresponse() as response:
+                response.read()
+            assert idle.sock is not None
+            yield idle.sock
 
     def count_children(self) -> int:
         """Return the number of its child processes that have not ended, on Linux."""
