@@ -147,10 +147,19 @@ def test_rivals_are_bounded_on_both_sides() -> None:
 
 def test_refill_is_the_rise_of_the_count_and_own_requests() -> None:
     gauge = make_gauge(100, number=10)
+    gauge.raise_capacity(199)
     gauge.record(110, NOW + 0.9, 20)
     assert gauge.refill == 10.0
     gauge.record(120, NOW + 2.0, 30)
     assert gauge.refill == pytest.approx(10.0 + 0.3 * (20.0 - 10.0))
+
+
+def test_count_above_the_largest_is_no_refill() -> None:
+    gauge = make_gauge(100, number=10)
+    # The bucket is a larger one than the first count has shown.
+    gauge.record(190, NOW + 2.0, 11)
+    assert (gauge.refill, gauge.capacity, gauge.level) == (10.0, 191.0, 190.0)
+    assert gauge.refill_from == gauge.rivals_from == (190, 11, NOW + 2.0)
 
 
 def test_refill_is_never_taken_for_less_than_a_tenth() -> None:

@@ -41,8 +41,8 @@ def test_rate_grows_with_the_cube_of_the_time(age: float, factor: float) -> None
     assert make_rate().rate_at(100.0 + age) == pytest.approx(10.0 * factor)
 
 
-def test_slow_rate_doubles_within_the_time_of_five_requests() -> None:
-    assert make_rate(rate=0.5).rate_at(110.0) == pytest.approx(1.0)
+def test_slow_rate_doubles_within_the_time_of_ten_requests() -> None:
+    assert make_rate(rate=0.5).rate_at(120.0) == pytest.approx(1.0)
 
 
 def test_refusal_sets_the_rate_to_the_successes_over_the_time() -> None:

@@ -98,6 +98,13 @@ class Gauge:
 
     def record(self, count: int, at: float, number: int) -> None:
         """Record the count of a request that reached the bucket at some time."""
+        if number > self.number and count >= self.plenty and self.resets_at is None:
+            # The bucket is as good as full, or larger than it seemed, which is no refill.
+            self.level, self.latest = float(count), count
+            self.at, self.number = max(at, self.at), number
+            self.rivals_from = self.refill_from = (count, number, at)
+            self.raise_capacity(count)
+            return
         before = self.forecast(at) - self.share * (number - self.number)
         self.raise_capacity(count)
         if number > self.number:

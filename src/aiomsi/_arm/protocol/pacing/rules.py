@@ -114,7 +114,7 @@ class PacingRules:
     jitter_share: float = 0.05
     most_jitter: float = 2.0
     growth_time: float = 5.0
-    growth_requests: float = 5.0
+    growth_requests: float = 10.0
     long_queue: float = 2.0
     urgent_run: int = 16
     forget_after: float = 120.0
