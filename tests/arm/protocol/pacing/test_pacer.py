@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from aiomsi._arm.protocol.pacing.connection_growth import ConnectionGrowth
+from aiomsi._arm.protocol.pacing.connection_growth import ClientLoad, ConnectionGrowth
 from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
 from aiomsi._arm.protocol.pacing.meter import Meter
 from aiomsi._arm.protocol.pacing.pacer import Count, Pacer
@@ -577,6 +577,26 @@ def test_connections_grow_until_the_client_is_busy() -> None:
     assert service.run(20_000) == [128, 512]
 
 
+def test_start_of_a_burst_may_keep_the_client_busy() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+    growth.restart(NOW, 0.0, 0)
+    # The responses take 200 ms: 100 ms in the service, and the rest until the client has time.
+    first = ClientLoad(NOW + 0.2, 0.2, 128, 0.2, 0.1, 128, is_full=True)
+    assert growth.decide(first) == 500
+
+
+def test_later_the_shortest_latency_adds_no_connection() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+    growth.restart(NOW, 0.0, 0)
+    sizes = [
+        growth.decide(
+            ClientLoad(NOW + 0.2 * turn, 0.2 * turn, 128 * turn, 0.2, latency, 128, is_full=True)
+        )
+        for turn, latency in ((1, 0.001), (2, 0.1))
+    ]
+    assert sizes == [128, 128]
+
+
 def test_a_pause_between_bursts_adds_no_connection() -> None:
     service = LoadedService(0.001, most=1_000.0)
     sizes = [service.burst(1_200) for _ in range(20)][-1]
@@ -600,7 +620,7 @@ def test_many_responses_per_second_add_no_connection() -> None:
     growth.restart(NOW, 0.0, 0)
     # The average latency still includes that of a burst's first responses.
     sizes = [
-        growth.decide(NOW + second, 0.0, responses, 0.1, 128, is_full=True)
+        growth.decide(ClientLoad(NOW + second, 0.0, responses, 0.1, 0.1, 128, is_full=True))
         for second, responses in ((1.0, 4_500), (2.0, 9_000), (3.0, 11_000))
     ]
     assert sizes == [128, 128, 500]
@@ -610,7 +630,9 @@ def test_step_is_not_judged_by_the_first_responses_to_a_burst() -> None:
     growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
 
     def decide(second: float, responses: int, connections: int) -> int:
-        return growth.decide(NOW + second, 0.0, responses, 0.5, connections, is_full=True)
+        return growth.decide(
+            ClientLoad(NOW + second, 0.0, responses, 0.5, 0.5, connections, is_full=True)
+        )
 
     growth.restart(NOW, 0.0, 0)
     assert [decide(0.5, 128, 128), decide(1.5, 1_024, 512)] == [512, 512]

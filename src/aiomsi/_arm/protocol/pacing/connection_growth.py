@@ -13,10 +13,34 @@ would stay.
 """
 
 import math
+from typing import NamedTuple
 
 import attrs
 
 from aiomsi._arm.protocol.pacing.rules import PacingRules
+
+
+class ClientLoad(NamedTuple):
+    """The load of a client at some time.
+
+    Attributes:
+        now: the time.
+        cpu: the CPU seconds that the client's thread has used so far.
+        responses: the number of good responses so far.
+        latency: the average seconds of a response.
+        shortest_latency: the seconds of the fastest response.
+        connections: the current number of connections.
+        is_full: whether calls wait for a connection.
+
+    """
+
+    now: float
+    cpu: float
+    responses: int
+    latency: float
+    shortest_latency: float
+    connections: int
+    is_full: bool
 
 
 @attrs.define(eq=False, repr=False)
@@ -55,30 +79,11 @@ class ConnectionGrowth:
         self._begin(now, cpu, responses)
         self._includes_start = True
 
-    def decide(
-        self,
-        now: float,
-        cpu: float,
-        responses: int,
-        latency: float,
-        connections: int,
-        *,
-        is_full: bool,
-    ) -> int:
-        """Return the number of connections from now on.
-
-        Args:
-            now: the time.
-            cpu: the CPU seconds that the client's thread has used so far.
-            responses: the number of good responses so far.
-            latency: the average seconds of a response.
-            connections: the current number.
-            is_full: whether calls wait for a connection.
-
-        """
-        by_law = int(self.rules.throughput * latency)
-        needed = max(self.least, by_law if self.most is None else min(by_law, self.most))
-        period, measured = now - self._began, responses - self._responses
+    def decide(self, load: ClientLoad) -> int:
+        """Return the number of connections from now on."""
+        connections, responses = load.connections, load.responses
+        needed = max(self.least, self._apply_law(load.latency))
+        period, measured = load.now - self._began, responses - self._responses
         is_judged = self._before is not None
         # The first responses to a burst come together, so that a part of them shows no rate. The
         # last step is judged by the next ones as well, because some of the first ones are late.
@@ -98,14 +103,18 @@ class ConnectionGrowth:
         else:
             rate = measured / period
             chosen = connections
-            if is_full:
-                chosen = self._judge(now, rate, connections)
-            if is_full and chosen == connections and now >= self._paused_until:
-                busy = (cpu - self._cpu) / period
-                chosen = self._choose(rate, busy, needed, connections)
-        self._begin(now, cpu, responses)
+            if load.is_full:
+                chosen = self._judge(load.now, rate, connections)
+            if load.is_full and chosen == connections and load.now >= self._paused_until:
+                chosen = self._choose(load, rate, needed)
+        self._begin(load.now, load.cpu, responses)
         self.next_at = responses + chosen
         return chosen
+
+    def _apply_law(self, latency: float) -> int:
+        """Return the number of connections by Little's law, with as many as allowed at the most."""
+        by_law = int(self.rules.throughput * latency)
+        return by_law if self.most is None else min(by_law, self.most)
 
     def _begin(self, now: float, cpu: float, responses: int) -> None:
         self._began, self._cpu, self._responses = now, cpu, responses
@@ -122,22 +131,27 @@ class ConnectionGrowth:
         self._paused_until = now + self.rules.growth_pause
         return fewer
 
-    def _choose(self, rate: float, busy: float, needed: int, connections: int) -> int:
+    def _choose(self, load: ClientLoad, rate: float, needed: int) -> int:
         """Return the number that would keep the client busy, or the current one.
 
         Args:
+            load: the present load.
             rate: the responses per second with the current number.
-            busy: the share of the time in which the client's thread ran.
             needed: the number by Little's law.
-            connections: the current number.
 
         """
-        rules = self.rules
-        factor = rules.connection_growth
-        if busy > rules.busy or rate * rules.least_growth > rules.throughput:
+        rules, connections = self.rules, load.connections
+        if rate * rules.least_growth > rules.throughput:
             return connections
-        if busy * factor > rules.headroom:
-            factor = rules.headroom / busy
+        busy = (load.cpu - self._cpu) / (load.now - self._began)
+        factor = 1.0
+        if busy <= rules.busy:
+            factor = rules.headroom / max(busy, rules.headroom / rules.connection_growth)
+        if self._includes_start:
+            # The client was busy with taking the calls of the burst, so that its CPU time says
+            # little. But it has hardly delayed the fastest response.
+            by_law = self._apply_law(load.shortest_latency) / connections
+            factor = max(factor, min(by_law, rules.connection_growth))
         step = min(needed, int(connections * factor))
         if step < rules.least_growth * connections:
             return connections

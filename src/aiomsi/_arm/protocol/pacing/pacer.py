@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import attrs
 
-from aiomsi._arm.protocol.pacing.connection_growth import ConnectionGrowth
+from aiomsi._arm.protocol.pacing.connection_growth import ClientLoad, ConnectionGrowth
 from aiomsi._arm.protocol.pacing.fixed_rate import FixedRate
 from aiomsi._arm.protocol.pacing.lane import Lane, RateGroup, Ticket
 from aiomsi._arm.protocol.pacing.meter import Meter
@@ -53,6 +53,8 @@ class Pacer:
         in_flight: requests that are under way.
         waiting: calls that wait.
         latency: the average seconds of a response that is no 429; 0 before the first.
+        shortest_latency: the fewest seconds of such a response; infinite before the first. As for
+            the average, the responses that `count_success` records are left out.
         lanes: the lanes, by the name of their rate and the keys of their meters.
 
     """
@@ -66,6 +68,7 @@ class Pacer:
     in_flight: int = attrs.field(default=0, init=False)
     waiting: int = attrs.field(default=0, init=False)
     latency: float = attrs.field(default=0.0, init=False)
+    shortest_latency: float = attrs.field(default=math.inf, init=False)
     lanes: dict[tuple[str, tuple[Hashable, ...]], Lane] = attrs.field(factory=dict, init=False)
     _growth: ConnectionGrowth = attrs.field(init=False)
     _meters: dict[Hashable, Meter] = attrs.field(factory=dict, init=False)
@@ -309,15 +312,20 @@ class Pacer:
             # A plain average at first, then one of about as many responses as the weight says.
             self._good_responses += 1
             weight = max(self.rules.latency_weight, 1.0 / self._good_responses)
-            self.latency += weight * (now - sent_at - self.latency)
+            latency = now - sent_at
+            self.latency += weight * (latency - self.latency)
+            self.shortest_latency = min(self.shortest_latency, latency)
             if self._good_responses >= self._growth.next_at:
                 self.connections = self._growth.decide(
-                    now,
-                    self.read_cpu_time(),
-                    self._good_responses,
-                    self.latency,
-                    self.connections,
-                    is_full=self.waiting > 0 and self.in_flight + 1 >= self.connections,
+                    ClientLoad(
+                        now,
+                        self.read_cpu_time(),
+                        self._good_responses,
+                        self.latency,
+                        self.shortest_latency,
+                        self.connections,
+                        is_full=self.waiting > 0 and self.in_flight + 1 >= self.connections,
+                    )
                 )
         if self.waiting:
             self._look_again(lane, now)
@@ -340,8 +348,11 @@ class Pacer:
         """Record a success, but learn nothing from it; return False if a meter has to learn.
 
         It takes a third of the time of `answered`, and is meant for some of the responses while no
-        limit is near. After a 429 and in the slow start, each success counts.
+        limit is near. After a 429 and in the slow start, each success counts, and so does one after
+        which the number of connections may grow.
         """
+        if self._good_responses + 1 >= self._growth.next_at:
+            return False
         meters = ticket.lane.meters
         for meter in meters:
             if meter.refusals_in_row or meter.in_flight * 2 >= meter.window:
