@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.retry import is_read
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, PreconditionFailedError
 from aiomsi._tokens.access_token import AccessToken
@@ -202,7 +201,7 @@ class Call:
     @property
     def reads(self) -> bool:
         """Return whether the call is a read."""
-        return self.lists or is_read(self.method, get_path(self.url))
+        return self.lists or is_read(self.method, self.url)
 
     @property
     def is_repeatable(self) -> bool:

@@ -41,13 +41,15 @@ TEMPORARY_STATUSES = frozenset({408, 499, 500, 502, 503, 504})
 _PERMANENT_CODES = frozenset({"ResponseTooLarge"})
 # Reads by POST: Resource Graph's queries, and the actions that ARM names "list...". `re` compiles
 # it on first use, because a GET needs no look at its path.
-_READS_BY_POST = r"(?i)/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*"
+_READS_BY_POST = (
+    r"(?i)(https?://[^/]*)?(/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*)"
+)
 
 
-def is_read(method: str, path: str) -> bool:
-    """Return whether a call only reads."""
+def is_read(method: str, url: str) -> bool:
+    """Return whether a call only reads; `url` may be a path as well."""
     return method in SAFE_METHODS or (
-        method == "POST" and re.fullmatch(_READS_BY_POST, path.partition("?")[0]) is not None
+        method == "POST" and re.fullmatch(_READS_BY_POST, url.partition("?")[0]) is not None
     )
 
 

@@ -22,7 +22,6 @@ from multidict import istr
 
 from aiomsi._arm.protocol.api_versions import find_resource_type
 from aiomsi._arm.protocol.limits import Remaining, iter_remaining
-from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.pacing.lane import Lane
 from aiomsi._arm.protocol.pacing.pacer import Count
 from aiomsi._arm.protocol.retry import is_read
@@ -379,7 +378,7 @@ def _make_kind(where: str, verb: str, url: str) -> Kind:
     """Return a new kind, whose limit is a guess."""
     found = find_resource_type(url)
     operation: Operation = (
-        "reads" if is_read(verb, get_path(url)) else "deletes" if verb == "DELETE" else "writes"
+        "reads" if is_read(verb, url) else "deletes" if verb == "DELETE" else "writes"
     )
     name = f"{where}-{operation}"
     guess = Draw(name, "", istr(_PREFIX + name))
