@@ -23,8 +23,9 @@ FIRST_LIST = 8_388_608
 """Expected bytes of a page, before the first one."""
 FIRST_SINGLE = 65_536
 """Expected bytes of another answer, before the first one."""
-FIRST_CALLS = 3
-"""Calls for other answers that start before the first answer."""
+FIRST_CALLS = 8
+"""Calls for other answers that start before the first answer. If all of these were as large as
+ARM's largest, they would fill the default budget of 64 MiB."""
 GROWTH = 64
 """Further calls that each answer allows."""
 _DECODING = 5
