@@ -55,7 +55,7 @@ _LONG_PAUSE = 5.0
 """Seconds of a pause from which on it is logged."""
 _LONGER = 1.0
 """Seconds by which a pause must have grown before the waiting calls are checked again."""
-_UNREAD = 7
+_UNREAD = 15
 """Responses whose counts are not read, after one that shows all buckets nearly full. Reading the
 counts takes most of the time that pacing costs a call."""
 _READ_FIRST = 8
@@ -123,22 +123,21 @@ class TasklessWaiter(_Waiter):
     """A call that has no task while it waits. Thousands of them have few objects for the collector.
 
     Attributes:
-        on_end: called with this object soon after the end of the wait, in `context`.
-        context: a copy of the context in which the wait began.
+        on_end: called with this object at the end of the wait, in the middle of the queue's
+            decision, so that it must not call the queue.
         is_over: whether the wait is over.
         error: the error that has ended the wait; None if the call's turn has come.
 
     """
 
     on_end: Callable[[TasklessWaiter], None] = attrs.field(kw_only=True)
-    context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
     is_over: bool = attrs.field(default=False, init=False)
     error: AiomsiError | None = attrs.field(default=None, init=False)
 
     def end(self, error: AiomsiError | None = None) -> None:
         """End the wait, because the call's turn has come or with an error."""
         self.is_over, self.error = True, error
-        asyncio.get_running_loop().call_soon(self.on_end, self, context=self.context)
+        self.on_end(self)
 
 
 _AnyWaiter: TypeAlias = _TaskWaiter | TasklessWaiter
@@ -243,7 +242,8 @@ class CallQueue:
     ) -> TasklessWaiter | None:
         """Let a bulk call wait for its turn without a task; return None if it may not have to wait.
 
-        Pass the waiter to `leave` after `on_end` was called, or to end the wait.
+        Pass the waiter to `leave` after `on_end` was called, or to end the wait. If the turn comes
+        at once, `on_end` is called before this method returns.
         """
         scoped = None if self.kinds is None else self.kinds.find(call.method, call.url)
         lane = self.lane if scoped is None else self.find_lane(scoped)

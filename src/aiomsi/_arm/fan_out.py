@@ -1,12 +1,13 @@
 """`FanOut`: many requests of one iterable, with a bounded number taken and not yet given back.
 
 Tasks: one *feeder* iterates over the requests and starts each one. A request that was taken waits
-for its turn in the session's queue, and then has a task, which ends with its call. A call that may
-fail while it waits, for example by its time-out, has a task from the start. The consumer iterates
-over an asynchronous generator, which gives the outcomes back. Closing that generator cancels all
-tasks and awaits them; the feeder closes the iterable. The session's `close` cancels the feeder too,
-which may wait for the iterable for longer than the session is open. It does not cancel the
-requests' tasks: each of them raises an error, as a task of the user does.
+for its turn in the session's queue, and is then sent by a task. A task that has received a response
+goes on with the next call whose turn has come. A write, and a call that may fail while it waits,
+for example by its time-out, has a task from the start. The consumer iterates over an asynchronous
+generator, which gives the outcomes back. Closing that generator cancels all tasks and awaits them;
+the feeder closes the iterable. The session's `close` cancels the feeder too, which may wait for the
+iterable for longer than the session is open. It does not cancel the requests' tasks: each of them
+raises an error, as a task of the user does.
 
 Every decision is made in a function without an `await`: the feeder takes a request while fewer than
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer; an
@@ -22,6 +23,7 @@ the previous one, so that each list holds at most one page.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -46,7 +48,7 @@ from aiomsi._arm.protocol.paging import Page, PageLinks, read_page
 from aiomsi._arm.protocol.request import Options, check_seconds
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.sender import Sender
-from aiomsi._arm.taken_request import TakenRequest
+from aiomsi._arm.taken_request import AnswerBytes, TakenRequest
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, UsageError, make_no_loop_error
 from aiomsi._util.lazy import late_import
 from aiomsi._util.tasks import create_task
@@ -60,7 +62,9 @@ Items: TypeAlias = list[Any]
 MakeCall: TypeAlias = Callable[[str, str, Options], Call]
 
 _SLICE = 32
-"""Requests that the feeder starts before other tasks run: each takes some 30 microseconds."""
+"""Requests that the feeder starts before other tasks run: each takes some 30 microseconds. A task
+sends as many calls, because with a session of the application (`http=`) none of them may suspend
+it."""
 _COLD = 256
 """Requests that are taken before the session has its first response. Each of them has a task, which
 waits for the token."""
@@ -151,8 +155,12 @@ class FanOut:
     # Calls that wait for the byte budget: of the next page of a list, or of a request just taken.
     _waiting: deque[tuple[TakenRequest, Call]] = attrs.field(factory=deque, init=False)
     _scopes: SkippedScopes = attrs.field(factory=SkippedScopes, init=False)
-    # Requests with a task, by container; only if scopes are skipped.
+    # Requests whose calls were started, by container; only if scopes are skipped.
     _unsent: dict[str, set[TakenRequest]] = attrs.field(factory=dict, init=False)
+    # The calls whose wait without a task is over, until a task goes on with them.
+    _turns: deque[TasklessWaiter] = attrs.field(factory=deque, init=False)
+    # Whether `_start_turns` will run, for the calls that no task goes on with.
+    _turns_scheduled: bool = attrs.field(default=False, init=False)
     _feeder: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     # Whether the feeder has ended.
     _fed: bool = attrs.field(default=False, init=False)
@@ -280,9 +288,12 @@ class FanOut:
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        for taken in self._started.values():
-            if taken.waiter is not None:
-                self._withdraw(taken)
+        # A turn that is returned must not go to a call that is withdrawn as well, so those without
+        # a turn are the first.
+        for is_over in (False, True):
+            for taken in self._started.values():
+                if taken.waiter is not None and taken.waiter.is_over is is_over:
+                    self._withdraw(taken)
         tasks = [*self._running, *([] if feeder is None or fed else [feeder])]
         for task in tasks:
             task.cancel()
@@ -389,7 +400,7 @@ class FanOut:
             is_circle = call.method == names.next_method
             first = call.url if is_circle and not call.lacks_version else None
             taken.links = PageLinks(self.sender.connection.cloud, first)
-        elif taken.request.method in ("GET", "POST") and call.reads and is_list(call.url):
+        elif call.method in ("GET", "POST") and is_list(call.url) and call.reads:
             taken.kind = self._budget.lists
         if self.options.on_error == "skip-scope":
             taken.scope = find_scope(call.method, call.url)
@@ -420,11 +431,13 @@ class FanOut:
         # Before the call waits, which may call `_on_held` at once.
         self._budget.start(taken.kind)
         request = taken.request
-        is_write = request.method in WRITES and not call.lists
-        if self._is_warm and not is_write and request.timeout is None and not call.lacks_version:
+        if _is_write(request, call):
+            self._start_task(taken, _run_write(self.sender, call, request))
+            return
+        if self._is_warm and request.timeout is None and not call.lacks_version:
             taken.waiter = self.sender.connection.queue.line_up(call, self._kept_on_turn)
         if taken.waiter is None:
-            self._start_task(taken, call)
+            self._start_task(taken, self._send(taken, call))
 
     @property
     def _is_warm(self) -> bool:
@@ -437,18 +450,65 @@ class FanOut:
         return None if waiter is None else self.sender.connection.queue.leave(waiter)
 
     def _on_turn(self, waiter: TasklessWaiter) -> None:
-        """Start the task of a call whose turn has come, or end its request with an error."""
-        call = waiter.call
-        taken = self._started.get(call)
-        if taken is None or taken.waiter is not waiter:
-            # The request was ended before.
-            return
-        call.turn = self._leave_queue(taken)
-        if call.turn is not None:
-            self._start_task(taken, call)
-        else:
+        """Note a call whose wait is over, for the next task that can go on with it."""
+        self._turns.append(waiter)
+        if not self._turns_scheduled:
+            self._turns_scheduled = True
+            asyncio.get_running_loop().call_soon(self._start_turns)
+
+    def _start_turns(self) -> None:
+        """Start tasks for the calls whose turn has come, if no task has gone on with them."""
+        self._turns_scheduled = False
+        # A task that begins at once may bring further turns, for which this runs again.
+        for _ in range(len(self._turns)):
+            following = self._take_turn()
+            if following is None:
+                break
+            self._start_task(following[0], self._send(*following))
+
+    def _take_turn(self) -> tuple[TakenRequest, Call] | None:
+        """Return the next call whose turn has come; end the requests whose wait has failed."""
+        while self._turns:
+            waiter = self._turns.popleft()
+            call = waiter.call
+            taken = self._started.get(call)
+            if taken is None or taken.waiter is not waiter:
+                # The request was ended before.
+                continue
+            call.turn = self._leave_queue(taken)
+            if waiter.error is None:
+                return taken, call
             taken.error = waiter.error
             self._end_unsent(taken)
+        return None
+
+    def _take_turn_here(self) -> tuple[TakenRequest, Call] | None:
+        """Return the next call whose turn has come if it may be sent in the current context."""
+        following = None if self._closing else self._take_turn()
+        if following is not None and not _is_current(following[0].context):
+            self._start_task(following[0], self._send(*following))
+            return None
+        return following
+
+    async def _send(self, taken: TakenRequest, call: Call) -> ArmResponse:
+        """Send a call, and then others whose turns come; return the response to the last one.
+
+        A new task for each call would take several times as long.
+        """
+        sent = 0
+        while True:
+            response = await self.sender.send(call, taken.request.timeout)
+            sent += 1
+            # A task that has not been suspended yet, an eager one, is not known yet.
+            task = taken.task
+            following = None if task is None or sent >= _SLICE else self._take_turn_here()
+            if task is None or following is None:
+                return response
+            previous, (taken, call) = taken, following
+            previous.task, taken.task, self._running[task] = None, task, taken
+            self._end_call(previous, previous.keep_response(response))
+            # A suspended frame keeps no response.
+            del response, previous, following
 
     def _end_unsent(self, taken: TakenRequest) -> None:
         """Finish a request whose call has waited without a task, and was not sent."""
@@ -459,15 +519,10 @@ class FanOut:
         self._finish(taken)
         self._start_more()
 
-    def _start_task(self, taken: TakenRequest, call: Call) -> None:
-        request = taken.request
-        work: Coroutine[Any, Any, Any] = (
-            _run_write(self.sender, call, request)
-            if request.method in WRITES and not call.lists
-            else self.sender.send(call, request.timeout)
-        )
+    def _start_task(self, taken: TakenRequest, work: Coroutine[Any, Any, Any]) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
+            task = taken.context.run(create_task, loop, work, "aiomsi fan-out")
         except Exception as error:  # noqa: BLE001 (a task factory of the application may raise any)
             taken.error = error.with_traceback(None)
             self._return_turn(taken)
@@ -507,8 +562,14 @@ class FanOut:
         taken = self._running.pop(task)
         taken.task = None
         self._return_turn(taken)
-        size, decoded = taken.read_result(task)
-        taken.size = self._budget.finish(taken.kind, size, decoded=decoded, parked=taken.parked)
+        self._end_call(taken, taken.read_result(task))
+
+    def _end_call(self, taken: TakenRequest, answer: AnswerBytes) -> None:
+        """Count the answer of a call that has ended, and let the consumer take it."""
+        taken.received += answer.size or 0
+        taken.size = self._budget.finish(
+            taken.kind, answer.size, decoded=answer.decoded, parked=taken.parked
+        )
         taken.parked = False
         if self._closing:
             return
@@ -588,6 +649,22 @@ class FanOut:
     def _signal_consumer(self) -> None:
         if self._wake_consumer is not None and not self._wake_consumer.done():
             self._wake_consumer.set_result(None)
+
+
+def _is_write(request: Request, call: Call) -> bool:
+    """Return whether a request may begin a long-running operation."""
+    return request.method in WRITES and not call.lists
+
+
+def _is_current(context: contextvars.Context) -> bool:
+    """Return whether the current context has the same values as another one.
+
+    Equal values do not suffice, and comparing objects of the application may raise anything.
+    """
+    current = contextvars.copy_context()
+    return len(current) == len(context) and all(
+        current.get(variable, _END) is value for variable, value in context.items()
+    )
 
 
 async def _close(iterator: Any) -> None:

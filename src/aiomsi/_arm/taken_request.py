@@ -1,12 +1,13 @@
 """`TakenRequest`: a request of a fan-out, from its iterable until its outcome is given back.
 
-A request first has a call with a task, and then the answer of that call. A list has both for each
-of its pages.
+A request first has a call, which waits and is then sent by a task, and then the answer of that
+call. A list has both for each of its pages.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -40,7 +41,8 @@ class TakenRequest:
         call: its call; None before and after it.
         scope: the scope that an error may close; None if no scopes are skipped.
         waiter: the place of the call in the queue, as long as it has no task.
-        task: the task of the call.
+        task: the task that sends the call; it may send other calls afterwards.
+        context: a copy of the context in which the request was taken, for its calls.
         response: an answer that is not decoded yet.
         value: the decoded answer, or the result of a long-running operation.
         error: the error of the request.
@@ -79,17 +81,13 @@ class TakenRequest:
     attempts: int = 0
     throttled: int = 0
     received: int = 0
+    context: contextvars.Context = attrs.field(factory=contextvars.copy_context)
     waited: float = 0.0
     waited_for: str | None = None
     longest_limit_wait: float = 0.0
 
     def read_result(self, task: asyncio.Task[Any]) -> AnswerBytes:
         """Keep the result of the call's task, which is done; return the size of the answer."""
-        answer = self._read_result(task)
-        self.received += answer.size or 0
-        return answer
-
-    def _read_result(self, task: asyncio.Task[Any]) -> AnswerBytes:
         if task.cancelled():
             if not self.skipped:
                 self.error = _make_cancelled_error(self.call)
@@ -98,16 +96,21 @@ class TakenRequest:
         if error is not None:
             self.error, self.skipped = error.with_traceback(None), False
             return AnswerBytes(len(error.response.body) if isinstance(error, ArmError) else None)
-        result, self.error, self.skipped = task.result(), None, False
+        result = task.result()
         if isinstance(result, ArmResponse):
-            self.response = result
-            return AnswerBytes(len(result.body))
+            return self.keep_response(result)
+        self.error, self.skipped = None, False
         if isinstance(result, tuple):
             self.value, size = result
             return AnswerBytes(size, decoded=True)
         # A task factory may wrap coroutines, and return results that are not theirs.
         self.value = result
         return AnswerBytes(None)
+
+    def keep_response(self, response: ArmResponse) -> AnswerBytes:
+        """Keep the response to the call, and return the size of the answer."""
+        self.response, self.error, self.skipped = response, None, False
+        return AnswerBytes(len(response.body))
 
     def drop_call(self) -> None:
         """Add the numbers of the call, which has ended, and drop it."""
