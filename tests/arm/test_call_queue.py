@@ -1271,6 +1271,16 @@ class Fanned:
         assert is_idle(self.arm)
         return outcomes
 
+    async def finish_with(self, task_factory: Any) -> list[Outcome]:
+        """Finish while a task factory creates the loop's tasks."""
+        loop = asyncio.get_running_loop()
+        usual = loop.get_task_factory()
+        loop.set_task_factory(task_factory)
+        try:
+            return await self.finish()
+        finally:
+            loop.set_task_factory(usual)
+
 
 async def _collect(
     found: AsyncIterator[Outcome], outcomes: list[Outcome] | None = None
@@ -1429,13 +1439,7 @@ async def test_task_factory_may_run_a_call_in_another_task() -> None:
 
     named = {path: Says(body={"id": path}, headers=PLENTY) for path in VAULTS}
     async with serve_fan_out(named) as those:
-        loop = asyncio.get_running_loop()
-        usual = loop.get_task_factory()
-        loop.set_task_factory(make)
-        try:
-            outcomes = await those.finish()
-        finally:
-            loop.set_task_factory(usual)
+        outcomes = await those.finish_with(make)
         assert [outcome.value["id"] for outcome in outcomes] == VAULTS
         assert [outcome.request.path for outcome in outcomes] == VAULTS
 
@@ -1571,12 +1575,7 @@ async def test_task_that_can_not_be_created_gives_the_turn_back() -> None:
         return asyncio.Task(work, loop=loop, **more)
 
     async with serve_fan_out(ALL_FOUND) as those:
-        loop = asyncio.get_running_loop()
-        loop.set_task_factory(make)
-        try:
-            outcomes = await those.finish()
-        finally:
-            loop.set_task_factory(None)
+        outcomes = await those.finish_with(make)
     assert [type(outcome.error) for outcome in outcomes] == [LookupError, *[type(None)] * 2]
 
 
