@@ -344,6 +344,30 @@ def test_blocked_until_is_the_end_of_a_pause() -> None:
     assert meter.blocked_until(NOW + 8.0) is None
 
 
+def test_all_tokens_of_a_window_are_used() -> None:
+    meter = Meter(PROVIDER_RULES)
+    first, second, third, last = send_all(meter)
+    # The service has counted the requests in the reverse order.
+    for number, count in ((first, 11), (last, 14), (third, 13), (second, 12)):
+        meter.succeed(NOW + 0.1, number, NOW, count, "", 5.0)
+    left, now = 11, NOW + 0.1
+    while meter.wait(now) <= 0.0:
+        number, left = meter.send(now), left - 1
+        meter.succeed(now, number, now, left, "", NOW + 5.1 - now)
+    assert left == 0
+    assert meter.wait(now) == pytest.approx(5.0)
+
+
+def test_first_count_of_a_new_window_is_no_sign_of_a_full_bucket() -> None:
+    meter = Meter(PROVIDER_RULES)
+    meter.succeed(NOW, meter.send(NOW), NOW, 14, "", 5.0)
+    gauge = meter.gauges[""]
+    gauge.reset(NOW + 5.0, meter.sent)
+    meter.succeed(NOW + 5.0, meter.send(NOW + 5.0), NOW + 5.0, 14, "", 5.0)
+    # The draws of rivals are still measured from the first request on.
+    assert (gauge.level, gauge.rivals_from[1]) == (14.0, 1)
+
+
 def test_window_with_tokens_or_past_its_end_blocks_nothing() -> None:
     meter = Meter()
     meter.succeed(NOW, meter.send(NOW), NOW, 20, "", 30.0)

@@ -26,6 +26,7 @@ class Gauge:
         at: the time of that level, in monotonic seconds.
         number: the last request that the level includes.
         latest: the last count that the service sent.
+        least: the least count since the bucket was full.
         capacity: one more than the largest count, because a count follows its own request.
         refill: tokens per second that come back.
         share: the share of this meter's recent requests that this bucket has counted.
@@ -43,6 +44,7 @@ class Gauge:
     at: float
     number: int
     latest: int = attrs.field(init=False)
+    least: int = attrs.field(init=False)
     capacity: float = attrs.field(default=0.0, init=False)
     refill: float = attrs.field(default=0.0, init=False)
     share: float = attrs.field(default=1.0, init=False)
@@ -55,7 +57,7 @@ class Gauge:
     _has_rivals: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.latest = int(self.level)
+        self.latest = self.least = int(self.level)
         self.rivals_from = self.refill_from = (self.level, self.number, self.at)
         self.raise_capacity(self.level)
 
@@ -95,6 +97,11 @@ class Gauge:
     def reset(self, now: float, number: int) -> None:
         """Fill the bucket, at the end of its window; `number` is the last request sent."""
         self.level, self.at, self.number, self.resets_at = self.capacity, now, number, None
+        self.least = int(self.capacity)
+
+    def settle(self) -> None:
+        """Believe the least count of a window, because no request is on its way."""
+        self.level = max(self.level, float(self.least))
 
     def record(self, count: int, at: float, number: int) -> None:
         """Record the count of a request that reached the bucket at some time."""
@@ -105,6 +112,7 @@ class Gauge:
             self.rivals_from = self.refill_from = (count, number, at)
             self.raise_capacity(count)
             return
+        self.least = min(self.least, count)
         before = self.forecast(at) - self.share * (number - self.number)
         self.raise_capacity(count)
         if number > self.number:
