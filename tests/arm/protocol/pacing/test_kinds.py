@@ -434,8 +434,11 @@ def test_tables_keep_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
         read(kinds, find(kinds, path), found)
         kinds.add_limit(find(kinds, path), Limit(f"s{number}", "x"))
         assert len(find(kinds, path).keys) == 3
+        find(kinds, path.removesuffix("/b"))
     assert max(len(kinds.unwaited), len(kinds._further), len(kinds._tight)) <= 8
-    assert max(len(kinds._kinds), len(kinds._scoped), len(kinds._near)) <= 8
+    assert max(len(kinds._kinds), len(kinds._scoped)) <= 8
+    assert min(len(kinds._near), len(kinds._whole)) > 0
+    assert max(len(kinds._near), len(kinds._whole)) <= 8
 
 
 # Recorded traffic

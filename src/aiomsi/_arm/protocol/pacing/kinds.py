@@ -186,29 +186,41 @@ class Kinds:
     changes: int = attrs.field(default=0, init=False)
     _kinds: dict[tuple[str, ...], Kind] = attrs.field(factory=dict, init=False)
     _scoped: dict[tuple[str, ...], ScopedKind] = attrs.field(factory=dict, init=False)
-    # The same by verb, form and the URL up to the resource's name.
-    _near: dict[tuple[str, bool | int, bool, str], ScopedKind] = attrs.field(
-        factory=dict, init=False
-    )
+    # The same by the verb and the URL up to the resource's name, or the whole URL without a query.
+    _near: dict[tuple[str, str], ScopedKind] = attrs.field(factory=dict, init=False)
+    _whole: dict[tuple[str, str], ScopedKind] = attrs.field(factory=dict, init=False)
     # Limits without a header that a kind has in one scope, and global limits to wait for.
     _further: dict[tuple[str, Kind], tuple[Limit, ...]] = attrs.field(factory=dict, init=False)
     _tight: dict[Limit, None] = attrs.field(factory=dict, init=False)
 
     def find(self, method: str, url: str) -> ScopedKind:
         """Return the kind of a request, in its scope; `url` is complete."""
-        # Resources with the same parent are of one kind. After an odd number of slashes, the last
-        # segment is a type or an action, and after four of them, it may be the subscription.
+        # Resources with the same parent are of one kind.
         end = url.find("?")
         if end < 0:
             end = len(url)
-        slashes = url.count("/", 0, end)
-        whole = slashes & 1 or slashes == _ROOT_SLASHES
-        near = method, whole, _GRAPH in url, url[: end if whole else url.rfind("/", 0, end)]
-        scoped = self._near.get(near)
-        if scoped is None or scoped.version != scoped.kind.version:
-            _make_room(self._near, _MOST_SCOPED)
-            scoped = self._near[near] = self._find_slowly(method, url)
+        scoped = self._near.get((method, url[: url.rfind("/", 0, end)]))
+        if scoped is None or scoped.version != scoped.kind.version or _GRAPH in url:
+            return self._find_whole(method, url, end)
         return scoped
+
+    def _find_whole(self, method: str, url: str, end: int) -> ScopedKind:
+        """Return the kind of a request by its whole URL, whose query begins at `end`."""
+        if _GRAPH in url:
+            return self._find_slowly(method, url)
+        # After an odd number of slashes, the last segment is a type or an action, and after four
+        # of them, it may be the subscription.
+        slashes = url.count("/", 0, end)
+        if not slashes & 1 and slashes != _ROOT_SLASHES:
+            scoped = self._find_slowly(method, url)
+            _make_room(self._near, _MOST_SCOPED)
+            self._near[method, url[: url.rfind("/", 0, end)]] = scoped
+            return scoped
+        found = self._whole.get((method, url[:end]))
+        if found is None or found.version != found.kind.version:
+            _make_room(self._whole, _MOST_SCOPED)
+            found = self._whole[method, url[:end]] = self._find_slowly(method, url)
+        return found
 
     def _find_slowly(self, method: str, url: str) -> ScopedKind:
         address, _, query = url.lower().partition("?")
