@@ -4,14 +4,15 @@ Each request takes a turn before it is sent: one of the connections, and a numbe
 it draws from. So no request waits in aiohttp's pool, which would give a free connection to the task
 that comes first, and not to the one that has waited longest.
 
-A turn is a `Ticket`. `take_turn` returns it, or `Pacer.try_send` does, if no call waits. The owner
-of a ticket gives it back exactly once, with `record` for a response and with `lose` for everything
-else: an error, a cancellation, the end of the session. The pacer ignores a second return.
+A turn is a `Ticket`. `Pacer.try_send` returns it if no call waits. Otherwise the call waits, from
+`enter` or `line_up` to `leave`, and its waiter has the ticket. The owner of a ticket gives it back
+exactly once, with `record` for a response and with `lose` for everything else: an error, a
+cancellation, the end of the session. The pacer ignores a second return.
 
-A waiting call is a future. After each event, `send_waiting` wakes the calls whose turn has come,
-and sets a timer for the time at which the pacer must be called again. The timer is a task of the
-session, so that it ends with the session. A second timer, for all waiting calls, ends waits for a
-connection that exceed the retry rule's budget.
+After each event, `send_waiting` wakes the calls whose turn has come, and sets a timer for the time
+at which the pacer must be called again. The timer is a task of the session, so that it ends with
+the session. A second timer, for all waiting calls, ends waits for a connection that exceed the
+retry rule's budget.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class _TaskWaiter(_Waiter):
     """A call whose task waits.
 
     Attributes:
-        future: done when the call's turn has come, or with the error that ends the wait.
+        future: done when the call's turn has come, or with the error that ends the wait. The task
+            awaits it.
 
     """
 
@@ -111,7 +113,10 @@ class _TaskWaiter(_Waiter):
         return self.future.done()
 
     def end(self, error: AiomsiError | None = None) -> None:
-        """End the wait, because the call's turn has come or with an error."""
+        """End the wait, because the call's turn has come or with an error, unless it is over."""
+        # The future is done if the task is being cancelled, which then returns the ticket.
+        if self.future.done():
+            return
         if error is None:
             self.future.set_result(None)
         else:
@@ -135,9 +140,10 @@ class TasklessWaiter(_Waiter):
     error: AiomsiError | None = attrs.field(default=None, init=False)
 
     def end(self, error: AiomsiError | None = None) -> None:
-        """End the wait, because the call's turn has come or with an error."""
-        self.is_over, self.error = True, error
-        self.on_end(self)
+        """End the wait, because the call's turn has come or with an error, unless it is over."""
+        if not self.is_over:
+            self.is_over, self.error = True, error
+            self.on_end(self)
 
 
 _AnyWaiter: TypeAlias = _TaskWaiter | TasklessWaiter
@@ -182,6 +188,7 @@ class CallQueue:
     _waiters: dict[_AnyWaiter, None] = attrs.field(factory=dict, init=False)
     # One timer for all calls that wait for a connection, at the earliest `_Waiter.fails_at`.
     _connection_timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    _connection_timer_at: float = attrs.field(default=math.inf, init=False)
     _turn_timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _turn_timer_at: float = attrs.field(default=0.0, init=False)
     _seen_changes: int = attrs.field(default=0, init=False)
@@ -206,36 +213,35 @@ class CallQueue:
             lane = scoped.lane = self.pacer.find_lane(scoped.keys, scoped.kind.operation)
         return lane
 
-    async def take_turn(self, call: Call, scoped: ScopedKind | None) -> Ticket:
-        """Wait until the call's next request may be sent, and return its ticket.
+    def enter(self, call: Call, scoped: ScopedKind | None, lane: Lane) -> _TaskWaiter:
+        """Let a call wait for the turn of its next request.
+
+        Await the waiter's `future`, which raises ArmConnectionError if no connection becomes free
+        within the budget, and ThrottledError if a limit is used up for longer than the call may
+        wait. Then pass the waiter to `leave`.
 
         Raises:
-            ArmConnectionError: no connection became free within the budget.
             ThrottledError: a limit is used up for longer than the call may wait.
 
         """
-        lane = self.lane if scoped is None else self.find_lane(scoped)
+        if lane.forgotten and scoped is not None:
+            lane = self.find_lane(scoped)
         now = self.clock.monotonic()
         is_held = lane.wait(now) > 0.0
         error = self.find_pause_error(call, lane, now) if is_held else None
         if error is not None:
             raise error
-        future = asyncio.get_running_loop().create_future()
-        waiter = _TaskWaiter(call, scoped, now, future=future)
+        loop = asyncio.get_running_loop()
+        waiter = _TaskWaiter(call, scoped, now, future=loop.create_future())
         self._add(waiter, lane, is_held=is_held)
-        try:
-            # Without a free connection no turn can come before the next response.
-            if self.pacer.in_flight < self.pacer.connections:
-                self.send_waiting()
-            await waiter.future
-        except BaseException:
-            if waiter.ticket.waiting:
-                call.missed_turn = self._describe_wait(waiter)
-            self._give_up(waiter)
-            raise
-        finally:
-            del self._waiters[waiter]
-        return waiter.ticket
+        if not call.bulk:
+            self._limit_connection_wait(
+                waiter, now, self.budget - (now - call.began - call.excused)
+            )
+        # Without a free connection no turn can come before the next response.
+        if self.pacer.in_flight < self.pacer.connections:
+            self.send_waiting()
+        return waiter
 
     def line_up(
         self, call: Call, on_end: Callable[[TasklessWaiter], None]
@@ -258,29 +264,25 @@ class CallQueue:
             self.send_waiting()
         return waiter
 
-    def leave(self, waiter: TasklessWaiter) -> Ticket | None:
-        """End the wait of a call without a task, and return its ticket if its turn has come."""
+    def leave(self, waiter: _AnyWaiter) -> None:
+        """End the wait of a call, whose ticket is in flight if its turn has come."""
         del self._waiters[waiter]
-        if waiter.is_over and waiter.error is None:
-            return waiter.ticket
-        waiter.is_over = True
-        self._give_up(waiter)
-        return None
+        ticket = waiter.ticket
+        if ticket.waiting:
+            waiter.call.missed_turn = self._describe_wait(waiter)
+            self.pacer.cancel(ticket)
+            self.send_waiting()
 
     def _add(self, waiter: _AnyWaiter, lane: Lane, *, is_held: bool) -> None:
-        """Let a call wait; `is_held` says whether a limit holds it back."""
-        call, now = waiter.call, waiter.since
+        """Give a call a place in its lane; `is_held` says whether a limit holds it back."""
+        call = waiter.call
         self._waiters[waiter] = None
         if is_held:
-            self._note_limit(waiter, lane, now)
-        self._submit(waiter, lane, now)
-        if not call.bulk:
-            self._limit_connection_wait(waiter, now, self._left_of(call, now))
-
-    def _give_up(self, waiter: _AnyWaiter) -> None:
-        self.pacer.cancel(waiter.ticket)
-        # If the turn came before the end of the wait, the ticket holds a connection.
-        self.lose(waiter.ticket)
+            self._note_limit(waiter, lane, waiter.since)
+        if call.refused_ticket is None:
+            waiter.ticket = self.pacer.submit(lane, waiter, waiter.since, urgent=not call.bulk)
+        else:
+            self._resubmit(waiter, lane)
 
     def _note_limit(self, waiter: _AnyWaiter, lane: Lane, now: float) -> None:
         """Remember the limit that holds a call back, and report that one does."""
@@ -289,17 +291,13 @@ class CallQueue:
         if waiter.call.on_held is not None:
             waiter.call.on_held(waiter.call)
 
-    def _submit(self, waiter: _AnyWaiter, lane: Lane, now: float) -> None:
-        """Give the call a place in its lane, or its place at the front after a refusal."""
+    def _resubmit(self, waiter: _AnyWaiter, lane: Lane) -> None:
+        """Give a call that was refused its place at the front of a lane."""
         call = waiter.call
-        ticket, call.refused_ticket = call.refused_ticket, None
-        if ticket is None:
-            waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=not call.bulk)
-        else:
-            waiter.charges_pauses = not call.bulk
-            ticket.item, ticket.lane = waiter, lane
-            self.pacer.resubmit(ticket, now)
-            waiter.ticket = ticket
+        ticket, call.refused_ticket = cast("Ticket", call.refused_ticket), None
+        waiter.charges_pauses = not call.bulk
+        ticket.item, ticket.lane, waiter.ticket = waiter, lane, ticket
+        self.pacer.resubmit(ticket, waiter.since)
 
     def send_waiting(self) -> None:
         """Wake the calls whose turn has come, and set the timer for the others.
@@ -313,15 +311,6 @@ class CallQueue:
         for ticket in tickets:
             self._wake(ticket, now)
         self._set_turn_timer(at if self.pacer.waiting else None)
-
-    def _hand_over(self, lane: Lane) -> None:
-        """Wake the next call after a response; as `send_waiting`, in a short way for one lane."""
-        now = self.clock.monotonic()
-        ticket = None if self.closed else self.pacer.hand_over(lane, now)
-        if ticket is None:
-            self.send_waiting()
-        else:
-            self._wake(ticket, now)
 
     def _wake(self, ticket: Ticket, now: float) -> None:
         """Wake the call whose turn has come, and count its wait."""
@@ -337,9 +326,7 @@ class CallQueue:
                 call.excused += now - since
         else:
             self._count_wait(waiter, now)
-        # The future is done if the task is being cancelled, which then returns the ticket.
-        if not waiter.is_over:
-            waiter.end()
+        waiter.end()
 
     def _count_wait(self, waiter: _AnyWaiter, now: float) -> None:
         """Count a wait for limits, for the statistics and for the call."""
@@ -361,15 +348,21 @@ class CallQueue:
 
     def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
         """Return the ticket of a request that got a response, and learn from it."""
-        scoped = ticket.item
-        if not isinstance(scoped, ScopedKind):
+        scoped: Any = ticket.item
+        if scoped is None:
             self.pacer.answered(ticket, self.clock.monotonic())
         elif scoped.unread > 0 and response.status == _OK and self.pacer.count_success(ticket):
             scoped.unread -= 1
         else:
             self._learn(call, ticket, scoped, response, self.clock.monotonic())
         if self.pacer.waiting:
-            self._hand_over(ticket.lane)
+            # As `send_waiting`, in a short way for a single lane.
+            now = self.clock.monotonic()
+            following = None if self.closed else self.pacer.hand_over(ticket.lane, now)
+            if following is None:
+                self.send_waiting()
+            else:
+                self._wake(following, now)
 
     def lose(self, ticket: Ticket) -> None:
         """Return a ticket whose request got no response; do nothing if it was returned before."""
@@ -383,7 +376,7 @@ class CallQueue:
         """
         self.closed = True
         for waiter in self._waiters:
-            if isinstance(waiter, TasklessWaiter) and not waiter.is_over:
+            if isinstance(waiter, TasklessWaiter):
                 waiter.end(make_error())
         if self._connection_timer is not None:
             self._connection_timer.cancel()
@@ -537,16 +530,15 @@ class CallQueue:
 
     def _limit_connection_wait(self, waiter: _AnyWaiter, since: float, left: float) -> None:
         """Let a call fail that gets no connection within `left` seconds from `since` on."""
-        if left < math.inf:
-            waiter.limited_since = since
-            waiter.fails_at = asyncio.get_running_loop().time() + max(left, _SHORTEST_WAIT)
-            timer = self._connection_timer
-            if timer is None or timer.when() > waiter.fails_at:
-                self._set_connection_timer(waiter.fails_at)
+        waiter.limited_since = since
+        waiter.fails_at = asyncio.get_running_loop().time() + max(left, _SHORTEST_WAIT)
+        if waiter.fails_at < self._connection_timer_at:
+            self._set_connection_timer(waiter.fails_at)
 
     def _set_connection_timer(self, at: float) -> None:
         if self._connection_timer is not None:
             self._connection_timer.cancel()
+        self._connection_timer_at = at
         # In no context of a caller, because the timer serves the calls of others as well.
         self._connection_timer = asyncio.get_running_loop().call_at(
             at, self._on_connection_timer, context=create_empty_context()
@@ -554,7 +546,7 @@ class CallQueue:
 
     def _on_connection_timer(self) -> None:
         """Raise the error of the calls that got no connection in time, and set the timer again."""
-        self._connection_timer = None
+        self._connection_timer, self._connection_timer_at = None, math.inf
         next_at = math.inf
         # A loop may call a timer early by the resolution of its clock.
         due = asyncio.get_running_loop().time() + 0.5 * _SHORTEST_WAIT

@@ -111,6 +111,8 @@ class Connection:
     __slots__ = (
         "_at_once",
         "_build_url",
+        "_call_headers",
+        "_headers",
         "_id_numbers",
         "_id_prefix",
         "_loop",
@@ -176,6 +178,13 @@ class Connection:
         self.credentials: list[OwnCredential] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options: dict[str, Any] = {}
+        # The headers that all requests share, and those of them that an aiohttp session lacks.
+        self._headers: Mapping[str, str] = {
+            "Accept": "application/json",
+            "Accept-Encoding": ACCEPTED,
+            "User-Agent": user_agent,
+        }
+        self._call_headers: Mapping[str, str] = {} if user_session is None else self._headers
         # Each session has its own random prefix, so that only the last digits differ by call.
         self._id_prefix = make_request_id()[:-12]
         self._id_numbers = itertools.count()
@@ -207,23 +216,18 @@ class Connection:
 
         """
         headers: MutableMapping[str, str] = {
-            "Accept": "application/json",
-            "Accept-Encoding": ACCEPTED,
-            "User-Agent": self.user_agent,
+            **self._call_headers,
             "x-ms-client-request-id": f"{self._id_prefix}{next(self._id_numbers):012x}",
             "x-ms-correlation-request-id": self.correlation_id,
         }
         if options.headers is not None:
             check_headers(options.headers)
             headers = CIMultiDict(headers)
-        if options.if_match is not None:
-            headers["If-Match"] = options.if_match
-        if options.if_none_match is not None:
-            headers["If-None-Match"] = options.if_none_match
         if options.if_match is not None or options.if_none_match is not None:
-            check_headers(
-                {name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers}
-            )
+            tags = {"If-Match": options.if_match, "If-None-Match": options.if_none_match}
+            conditions = {name: value for name, value in tags.items() if value is not None}
+            check_headers(conditions)
+            headers.update(conditions)
         data: bytes | None = None
         if options.content is not None:
             data = check_content(options)
@@ -285,16 +289,19 @@ class Connection:
                 # The ticket is the request's turn. `record` returns it below, or else `lose`.
                 if ticket is None:
                     scoped = None if kinds is None else kinds.find(call.method, call.url)
-                    lane = queue.lane if scoped is None else scoped.lane
-                    if lane is not None and call.refused_ticket is None:
-                        ticket = queue.pacer.try_send(lane, now)
-                    if ticket is not None:
-                        ticket.item = scoped
-                    else:
+                    lane = queue.lane if scoped is None else scoped.lane or queue.find_lane(scoped)
+                    if call.refused_ticket is None:
+                        ticket = queue.pacer.try_send(lane, now, scoped)
+                    if ticket is None:
                         if self.closed:
                             # The queue of a closed session wakes no call that comes later.
                             raise make_closed_error(ours=True)
-                        ticket = await queue.take_turn(call, scoped)
+                        waiter = queue.enter(call, scoped, lane)
+                        try:
+                            await waiter.future
+                        finally:
+                            queue.leave(waiter)
+                            ticket = waiter.ticket
                         now = self.clock.monotonic()
                         is_old = self._renewals != renewals or now - asked_at > _TOKEN_AGE
                         if not renewed and is_old:
@@ -373,7 +380,6 @@ class Connection:
                     # `failure` is set. It is raised here, so that aiohttp's error is no context.
                     raise failure or make_closed_error(ours=self.closed)
                 sending = False
-                waiting.add(task)
                 if ticket.item is None and not queue.pacer.waiting:
                     queue.pacer.answered(ticket, self.clock.monotonic())
                 else:
@@ -381,6 +387,7 @@ class Connection:
                 if response.status != 401 or renewed:
                     return response
                 self._renewals += 1
+                waiting.add(task)
                 new = await _renew_tokens(self.credentials, self.scope, tokens, response)
                 if new is None:
                     return response
@@ -572,7 +579,9 @@ class Connection:
         proxy, proxy_headers = find_proxy(self.cloud.resource_manager)
         if self.user_session is not None:
             check_session_headers(self.user_session.headers)
-        http = open_http(self.ssl) if self.user_session is None else self.user_session
+        http = self.user_session
+        if http is None:
+            http = open_http(self.ssl, self._headers)
         self._options = make_request_options(
             http, proxy, proxy_headers, borrowed=self.user_session is not None
         )

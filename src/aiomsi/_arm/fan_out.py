@@ -447,7 +447,10 @@ class FanOut:
     def _leave_queue(self, taken: TakenRequest) -> Ticket | None:
         """End the wait of a call without a task; return its ticket if its turn has come."""
         waiter, taken.waiter = taken.waiter, None
-        return None if waiter is None else self.sender.connection.queue.leave(waiter)
+        if waiter is None:
+            return None
+        self.sender.connection.queue.leave(waiter)
+        return waiter.ticket if waiter.ticket.in_flight else None
 
     def _on_turn(self, waiter: TasklessWaiter) -> None:
         """Note a call whose wait is over, for the next task that can go on with it."""
@@ -475,9 +478,11 @@ class FanOut:
             if taken is None or taken.waiter is not waiter:
                 # The request was ended before.
                 continue
-            call.turn = self._leave_queue(taken)
             if waiter.error is None:
+                call.turn = self._leave_queue(taken)
                 return taken, call
+            # The turn of a call whose wait has failed may have come meanwhile.
+            self._withdraw(taken)
             taken.error = waiter.error
             self._end_unsent(taken)
         return None

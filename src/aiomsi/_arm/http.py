@@ -79,15 +79,31 @@ _BROKEN_HANDSHAKES = (
 """Connections lost during TLS. Other TLS errors recur with the next connection."""
 
 
-def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
+def open_http(
+    ssl: ssl_module.SSLContext | None, headers: Mapping[str, str]
+) -> aiohttp.ClientSession:
     """Open an aiohttp session in the running loop.
 
     It has no cookies, and no `trust_env`, which would read .netrc for every request.
+
+    Args:
+        ssl: the TLS context; None for aiohttp's default.
+        headers: the headers that all requests share.
+
     """
     # The connector has no limit, because later requests overtake those that wait in it. The
     # session's `CallQueue` limits the number of requests.
     connector = aiohttp.TCPConnector(limit=0, ssl=_choose_tls() if ssl is None else ssl)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    # An argument of a request is handed on twice, and one of the session costs a request nothing.
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=headers,
+        auto_decompress=False,
+        read_bufsize=_MAX_BUFFER,
+        max_line_size=_MAX_HEADER,
+        max_field_size=_MAX_HEADER,
+    )
 
 
 def _choose_tls() -> ssl_module.SSLContext | bool:
@@ -144,18 +160,29 @@ def make_request_options(
     *,
     borrowed: bool,
 ) -> dict[str, Any]:
-    """Return the arguments of all requests of a session."""
-    return {
-        "allow_redirects": False,
-        "raise_for_status": False,
-        "auto_decompress": False,
-        "proxy": proxy,
-        "proxy_headers": proxy_headers,
-        "read_bufsize": _MAX_BUFFER,
-        "max_line_size": max(_MAX_HEADER, getattr(http, "_max_line_size", 0)),
-        "max_field_size": max(_MAX_HEADER, getattr(http, "_max_field_size", 0)),
-        "middlewares": None if not borrowed and _disable_resends(http) else forbid_resends(http),
-    }
+    """Return the arguments of all requests of a session that `open_http` or a user has opened.
+
+    Args:
+        http: the session.
+        proxy: the URL of the proxy; None for the session's own, if it has one.
+        proxy_headers: the headers for the proxy.
+        borrowed: whether the session is a user's.
+
+    """
+    options: dict[str, Any] = {"allow_redirects": False}
+    if proxy is not None:
+        options |= {"proxy": proxy, "proxy_headers": proxy_headers}
+    if borrowed:
+        options |= {
+            "raise_for_status": False,
+            "auto_decompress": False,
+            "read_bufsize": _MAX_BUFFER,
+            "max_line_size": max(_MAX_HEADER, getattr(http, "_max_line_size", 0)),
+            "max_field_size": max(_MAX_HEADER, getattr(http, "_max_field_size", 0)),
+        }
+    if borrowed or not _disable_resends(http):
+        options["middlewares"] = forbid_resends(http)
+    return options
 
 
 def find_timeout(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:

@@ -16,10 +16,11 @@ _SLACK = 32
 """Cancelled tickets that a queue may hold beside as many as wait in it."""
 
 
-# No generated `__init__`, because a warm call may start only few functions of this package.
-@attrs.define(eq=False, repr=False, init=False)
 class Ticket:
     """One request that waits for its turn or is under way.
+
+    It is a plain class without `__init__`, because a warm call may start only few functions of this
+    package.
 
     Attributes:
         item: the object that the caller gave; None once it is cancelled.
@@ -35,16 +36,16 @@ class Ticket:
 
     """
 
-    item: object
     lane: Lane
     order: int
-    urgent: bool
-    refused: bool
-    waiting: bool
-    in_flight: bool
-    numbers: Sequence[int]
     sent_at: float
-    open_since: float
+    item: object = None
+    urgent: bool = False
+    refused: bool = False
+    waiting: bool = False
+    in_flight: bool = False
+    numbers: Sequence[int] = ()
+    open_since: float = 0.0
 
 
 @attrs.define(eq=False, repr=False)
@@ -178,10 +179,13 @@ class Lane:
 
     def add(self, ticket: Ticket) -> None:
         """Append a ticket."""
-        ticket.waiting, ticket.refused = True, False
+        ticket.waiting = True
         self.waiting += 1
-        self.urgent_waiting += ticket.urgent
-        (self._urgent if ticket.urgent else self._bulk).append(ticket)
+        if ticket.urgent:
+            self.urgent_waiting += 1
+            self._urgent.append(ticket)
+        else:
+            self._bulk.append(ticket)
 
     def add_refused(self, ticket: Ticket) -> None:
         """Add a ticket that goes before all others, except for earlier ones that were refused."""

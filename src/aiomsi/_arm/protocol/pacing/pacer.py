@@ -147,10 +147,11 @@ class Pacer:
                 self._lanes_of[meter].append(lane)
         return lane
 
-    def try_send(self, lane: Lane, now: float) -> Ticket | None:
+    def try_send(self, lane: Lane, now: float, item: object = None) -> Ticket | None:
         """Send a call at once, if it overtakes no waiting one; return None if it has to wait.
 
-        All of it stands in one function, because a warm call may start only few.
+        All of it stands in one function, because a warm call may start only few. The arguments are
+        those of `submit`.
         """
         if lane.waiting or self._ready or self.in_flight >= self.connections or lane.forgotten:
             return None
@@ -169,8 +170,8 @@ class Pacer:
         ticket = Ticket()
         self._tickets += 1
         self.in_flight += 1
-        ticket.lane, ticket.item, ticket.order, ticket.urgent = lane, None, self._tickets, True
-        ticket.waiting, ticket.in_flight, ticket.sent_at = False, True, now
+        ticket.lane, ticket.item, ticket.order = lane, item, self._tickets
+        ticket.in_flight, ticket.sent_at = True, now
         ticket.numbers = numbers = []
         for meter in lane.meters:
             meter.sent += 1
@@ -192,8 +193,7 @@ class Pacer:
         ticket = Ticket()
         self._tickets += 1
         ticket.item, ticket.order, ticket.urgent = item, self._tickets, urgent
-        ticket.in_flight, ticket.numbers, ticket.sent_at = False, (), now
-        ticket.open_since = now
+        ticket.sent_at = now
         ticket.lane = self.find_lane(lane.keys, lane.rate) if lane.forgotten else lane
         ticket.lane.add(ticket)
         self._count_waiting(ticket.lane, now)
@@ -216,9 +216,7 @@ class Pacer:
         if not ticket.refused:
             return self.submit(lane, item, now, urgent=ticket.urgent)
         moved = Ticket()
-        moved.item, moved.order, moved.lane = item, ticket.order, lane
-        moved.in_flight, moved.numbers, moved.sent_at = False, (), now
-        moved.open_since = now
+        moved.item, moved.order, moved.lane, moved.sent_at = item, ticket.order, lane, now
         self.resubmit(moved, now)
         return moved
 
@@ -355,7 +353,9 @@ class Pacer:
             return False
         meters = ticket.lane.meters
         for meter in meters:
-            if meter.refusals_in_row or meter.in_flight * 2 >= meter.window:
+            if meter.window < math.inf and (
+                meter.refusals_in_row or meter.in_flight * 2 >= meter.window
+            ):
                 return False
         ticket.in_flight = False
         self.in_flight -= 1
@@ -404,10 +404,17 @@ class Pacer:
     def _send(self, lane: Lane, now: float) -> Ticket:
         ticket = lane.pop(self.rules.urgent_run)
         ticket.in_flight, ticket.sent_at = True, now
-        ticket.open_since = lane.open_since_with_rate
-        ticket.numbers = [meter.send(now) for meter in lane.meters]
-        if lane.group.rate is not None:
-            lane.group.rate.send(now)
+        ticket.open_since = lane.open_since
+        ticket.numbers = numbers = []
+        for meter in lane.meters:
+            meter.sent += 1
+            meter.in_flight += 1
+            meter.heard_at = now
+            numbers.append(meter.sent)
+        group = lane.group
+        if group.rate is not None:
+            ticket.open_since = max(lane.open_since, group.open_since)
+            group.rate.send(now)
         self.in_flight += 1
         self.waiting -= 1
         self._busy -= not lane.waiting
