@@ -181,6 +181,10 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "the least count of a window is not believed",
+        change("meter", "            gauge.settle(self.sent)\n", "            pass\n"),
+    ),
+    Mutant(
         "unused limits are kept",
         change("pacer", "        if now >= self._sweep_at:\n", "        if now < 0.0:\n"),
     ),

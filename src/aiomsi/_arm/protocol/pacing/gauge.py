@@ -99,9 +99,13 @@ class Gauge:
         self.level, self.at, self.number, self.resets_at = self.capacity, now, number, None
         self.least = int(self.capacity)
 
-    def settle(self) -> None:
-        """Believe the least count of a window, because no request is on its way."""
-        self.level = max(self.level, float(self.least))
+    def settle(self, number: int) -> None:
+        """Raise the level of a window to its least count, because no request is on its way.
+
+        Requests up to `number` whose counts were left unread have drawn a token each at the most.
+        """
+        level = max(self.level, self.least) - self.share * (number - self.number)
+        self.level, self.number = max(0.0, level), number
 
     def record(self, count: int, at: float, number: int) -> None:
         """Record the count of a request that reached the bucket at some time."""

@@ -197,21 +197,16 @@ class Meter:
             return
         if gauge is None:
             gauge = self.gauges[region] = Gauge(self.rules, count, at, number)
-            gauge.uncounted = self.uncounted
-            if resets_in is not None:
-                gauge.resets_at = now + resets_in
             self.learned = None
-            self._share(region)
-        else:
-            self._share(region)
-            if number > gauge.number:
-                gauge.uncounted = self.uncounted
-            if resets_in is not None:
-                # Before the count, because that of a new window is no sign of a full bucket.
-                gauge.resets_at = now + resets_in
-            gauge.record(count, at, number)
-            if gauge.resets_at is not None and not self.in_flight:
-                gauge.settle()
+        self._share(region)
+        if number >= gauge.number:
+            gauge.uncounted = self.uncounted
+        if resets_in is not None:
+            # Before the count, because that of a new window is no sign of a full bucket.
+            gauge.resets_at = now + resets_in
+        gauge.record(count, at, number)
+        if gauge.resets_at is not None and not self.in_flight:
+            gauge.settle(self.sent)
         self._open(now)
 
     def refuse(
