@@ -1430,6 +1430,31 @@ async def test_lists_that_wait_for_the_byte_budget_keep_their_contexts(max_bytes
         assert seen == {path: path for path in seen}
 
 
+async def test_wait_ends_if_its_timer_cannot_be_started() -> None:
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        if work.__qualname__ == "CallQueue._wait_until":
+            work.close()
+            raise RuntimeError("no timer")
+        return asyncio.Task(work, loop=loop, **more)
+
+    low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
+    async with serve_gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        loop = asyncio.get_running_loop()
+        usual = loop.get_task_factory()
+        loop.set_task_factory(make)
+        try:
+            with pytest.raises(RuntimeError, match="no timer"):
+                await arm.get(GROUP, api_version=VERSION)
+            assert is_idle(arm)
+            call = arm._make_call("GET", GROUP, Options(VERSION))
+            with pytest.raises(RuntimeError, match="no timer"):
+                get_queue(arm).line_up(call, lambda _: None)
+            assert is_idle(arm)
+        finally:
+            loop.set_task_factory(usual)
+
+
 async def test_task_factory_may_run_a_call_in_another_task() -> None:
     def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
         async def run() -> Any:

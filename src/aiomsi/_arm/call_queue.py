@@ -96,7 +96,7 @@ class _Waiter:
 
 
 @attrs.define(eq=False, repr=False)
-class _TaskWaiter(_Waiter):
+class TaskWaiter(_Waiter):
     """A call whose task waits.
 
     Attributes:
@@ -146,7 +146,7 @@ class TasklessWaiter(_Waiter):
             self.on_end(self)
 
 
-_AnyWaiter: TypeAlias = _TaskWaiter | TasklessWaiter
+_AnyWaiter: TypeAlias = TaskWaiter | TasklessWaiter
 
 
 @attrs.define(eq=False, repr=False)
@@ -213,7 +213,7 @@ class CallQueue:
             lane = scoped.lane = self.pacer.find_lane(scoped.keys, scoped.kind.operation)
         return lane
 
-    def enter(self, call: Call, scoped: ScopedKind | None, lane: Lane) -> _TaskWaiter:
+    def enter(self, call: Call, scoped: ScopedKind | None, lane: Lane) -> TaskWaiter:
         """Let a call wait for the turn of its next request.
 
         Await the waiter's `future`, which raises ArmConnectionError if no connection becomes free
@@ -232,15 +232,13 @@ class CallQueue:
         if error is not None:
             raise error
         loop = asyncio.get_running_loop()
-        waiter = _TaskWaiter(call, scoped, now, future=loop.create_future())
+        waiter = TaskWaiter(call, scoped, now, future=loop.create_future())
         self._add(waiter, lane, is_held=is_held)
         if not call.bulk:
-            self._limit_connection_wait(
-                waiter, now, self.budget - (now - call.began - call.excused)
-            )
+            self._limit_connection_wait(waiter, now, self._left_of(call, now))
         # Without a free connection no turn can come before the next response.
         if self.pacer.in_flight < self.pacer.connections:
-            self.send_waiting()
+            self._send_with(waiter)
         return waiter
 
     def line_up(
@@ -261,7 +259,7 @@ class CallQueue:
         waiter = TasklessWaiter(call, scoped, now, on_end=on_end)
         self._add(waiter, lane, is_held=is_held)
         if not is_full:
-            self.send_waiting()
+            self._send_with(waiter)
         return waiter
 
     def leave(self, waiter: _AnyWaiter) -> None:
@@ -283,6 +281,17 @@ class CallQueue:
             waiter.ticket = self.pacer.submit(lane, waiter, waiter.since, urgent=not call.bulk)
         else:
             self._resubmit(waiter, lane)
+
+    def _send_with(self, waiter: _AnyWaiter) -> None:
+        """Wake the calls whose turn has come; end the wait of this call if that fails."""
+        try:
+            self.send_waiting()
+        except BaseException:
+            # A task factory of the application may raise anything.
+            del self._waiters[waiter]
+            self.pacer.cancel(waiter.ticket)
+            self.pacer.lost(waiter.ticket, self.clock.monotonic())
+            raise
 
     def _note_limit(self, waiter: _AnyWaiter, lane: Lane, now: float) -> None:
         """Remember the limit that holds a call back, and report that one does."""

@@ -82,7 +82,8 @@ class Verbs:
         )
         del headers
         call = self._make_call("GET", path, options)
-        del path, params
+        # Thousands of calls may wait.
+        del path, params, options
         return (await self._sender.send(call, timeout)).json()
 
     async def head(

@@ -212,15 +212,16 @@ class Kinds:
         # of them, it may be the subscription.
         slashes = url.count("/", 0, end)
         if not slashes & 1 and slashes != _ROOT_SLASHES:
-            scoped = self._find_slowly(method, url)
             _make_room(self._near, _MOST_SCOPED)
-            self._near[method, url[: url.rfind("/", 0, end)]] = scoped
+            parent = url[: url.rfind("/", 0, end)]
+            scoped = self._near[method, parent] = self._find_slowly(method, url)
             return scoped
-        found = self._whole.get((method, url[:end]))
-        if found is None or found.version != found.kind.version:
+        whole = method, url[:end]
+        known = self._whole.get(whole)
+        if known is None or known.version != known.kind.version:
             _make_room(self._whole, _MOST_SCOPED)
-            found = self._whole[method, url[:end]] = self._find_slowly(method, url)
-        return found
+            known = self._whole[whole] = self._find_slowly(method, url)
+        return known
 
     def _find_slowly(self, method: str, url: str) -> ScopedKind:
         address, _, query = url.lower().partition("?")
