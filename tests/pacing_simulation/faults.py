@@ -228,11 +228,7 @@ MUTANTS = (
     ),
     Mutant(
         "refused calls go in the order of their 429s",
-        change(
-            "lane",
-            "heapq.heappush(self._refused, (ticket.order, ticket))",
-            "heapq.heappush(self._refused, (len(self._refused), ticket))",
-        ),
+        change("lane", "return self.order < other.order", "return self.sent_at < other.sent_at"),
     ),
     Mutant(
         "a call at once overtakes ready lanes",

@@ -50,6 +50,18 @@ def test_refused_calls_go_first_in_their_order() -> None:
     assert pop_all(lane) == [1, 2, 3, 7]
 
 
+def test_refused_call_may_be_moved_away_and_back() -> None:
+    lane = make_lane()
+    first, second = make_ticket(1), make_ticket(1)
+    lane.add_refused(first)
+    lane.cancel(first)
+    # A moved ticket has the order of the former one.
+    lane.add_refused(second)
+    lane.add_refused(make_ticket(0))
+    assert [each.item for each in lane.list_waiting()] == [0, 1]
+    assert pop_all(lane) == [0, 1]
+
+
 def test_bulk_call_goes_after_a_run_of_urgent_ones() -> None:
     lane = make_lane()
     for order in range(8):

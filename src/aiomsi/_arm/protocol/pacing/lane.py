@@ -47,6 +47,10 @@ class Ticket:
     numbers: Sequence[int] = ()
     open_since: float = 0.0
 
+    def __lt__(self, other: Ticket) -> bool:
+        """Return whether the call came earlier; a moved ticket has the order of the former one."""
+        return self.order < other.order
+
 
 @attrs.define(eq=False, repr=False)
 class Turns:
@@ -157,7 +161,8 @@ class Lane:
     wakes_at: float | None = attrs.field(default=None, init=False)
     open_since: float = attrs.field(default=-math.inf, init=False)
     forgotten: bool = attrs.field(default=False, init=False)
-    _refused: list[tuple[int, Ticket]] = attrs.field(factory=list, init=False)
+    # A heap, with the call that came first at its top.
+    _refused: list[Ticket] = attrs.field(factory=list, init=False)
     _urgent: deque[Ticket] = attrs.field(factory=deque, init=False)
     _bulk: deque[Ticket] = attrs.field(factory=deque, init=False)
     # Urgent calls in a row that went before a waiting bulk call.
@@ -192,7 +197,7 @@ class Lane:
         ticket.urgent = ticket.refused = ticket.waiting = True
         self.waiting += 1
         self.urgent_waiting += 1
-        heapq.heappush(self._refused, (ticket.order, ticket))
+        heapq.heappush(self._refused, ticket)
 
     def pop(self, most_urgent: int) -> Ticket:
         """Remove the next ticket and return it, a bulk one after `most_urgent` urgent ones."""
@@ -203,7 +208,7 @@ class Lane:
             if is_bulk:
                 ticket = self._bulk.popleft()
             elif self._refused:
-                ticket = heapq.heappop(self._refused)[1]
+                ticket = heapq.heappop(self._refused)
             else:
                 ticket = self._urgent.popleft()
             if ticket.waiting:
@@ -212,8 +217,9 @@ class Lane:
 
     def list_waiting(self) -> list[Ticket]:
         """Return the waiting tickets: refused ones, then urgent ones, then bulk."""
-        refused = [ticket for _, ticket in sorted(self._refused)]
-        return [each for each in (*refused, *self._urgent, *self._bulk) if each.waiting]
+        return [
+            each for each in (*sorted(self._refused), *self._urgent, *self._bulk) if each.waiting
+        ]
 
     def cancel(self, ticket: Ticket) -> None:
         """Take a waiting ticket out. Its place stays in its queue until there are many such."""
@@ -221,7 +227,7 @@ class Lane:
         ticket.item = None
         held = len(self._refused) + len(self._urgent) + len(self._bulk)
         if held > 2 * self.waiting + _SLACK:
-            self._refused = [each for each in self._refused if each[1].waiting]
+            self._refused = [each for each in self._refused if each.waiting]
             heapq.heapify(self._refused)
             self._urgent = deque(each for each in self._urgent if each.waiting)
             self._bulk = deque(each for each in self._bulk if each.waiting)
