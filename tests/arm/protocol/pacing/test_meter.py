@@ -358,14 +358,22 @@ def test_all_tokens_of_a_window_are_used() -> None:
     assert meter.wait(now) == pytest.approx(5.0)
 
 
-def test_first_count_of_a_new_window_is_no_sign_of_a_full_bucket() -> None:
-    meter = Meter(PROVIDER_RULES)
-    meter.succeed(NOW, meter.send(NOW), NOW, 14, "", 5.0)
-    gauge = meter.gauges[""]
-    gauge.reset(NOW + 5.0, meter.sent)
-    meter.succeed(NOW + 5.0, meter.send(NOW + 5.0), NOW + 5.0, 14, "", 5.0)
-    # The draws of rivals are still measured from the first request on.
-    assert (gauge.level, gauge.rivals_from[1]) == (14.0, 1)
+def test_rivals_are_measured_within_a_window() -> None:
+    meter, now = Meter(PROVIDER_RULES), NOW
+    for _ in range(4):
+        # Rivals draw two tokens for each request of this client.
+        for number in range(20):
+            meter.wait(now + number)
+            meter.succeed(
+                now + number,
+                meter.send(now + number),
+                now + number,
+                59 - 3 * number,
+                "",
+                30 - number,
+            )
+        now += 30.0
+        assert meter.gauges[""].rivals == pytest.approx(3.0)
 
 
 def test_window_with_tokens_or_past_its_end_blocks_nothing() -> None:

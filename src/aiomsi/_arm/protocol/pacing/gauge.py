@@ -26,7 +26,7 @@ class Gauge:
         at: the time of that level, in monotonic seconds.
         number: the last request that the level includes.
         latest: the last count that the service sent.
-        least: the least count since the bucket was full.
+        least: the least count of the present window, if the bucket is one.
         capacity: one more than the largest count, because a count follows its own request.
         refill: tokens per second that come back.
         share: the share of this meter's recent requests that this bucket has counted.
@@ -55,6 +55,8 @@ class Gauge:
     rivals_from: tuple[float, int, float] = attrs.field(init=False)
     refill_from: tuple[float, int, float] = attrs.field(init=False)
     _has_rivals: bool = attrs.field(default=False, init=False)
+    # Whether no count of a request after the last `reset` has come.
+    _is_fresh: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.latest = self.least = int(self.level)
@@ -97,18 +99,23 @@ class Gauge:
     def reset(self, now: float, number: int) -> None:
         """Fill the bucket, at the end of its window; `number` is the last request sent."""
         self.level, self.at, self.number, self.resets_at = self.capacity, now, number, None
-        self.least = int(self.capacity)
+        self.least, self._is_fresh = int(self.capacity), True
 
     def settle(self, number: int) -> None:
         """Raise the level of a window to its least count, because no request is on its way.
 
-        Requests up to `number` whose counts were left unread have drawn a token each at the most.
+        The requests up to `number` after the level's own have drawn a token each at the most,
+        because their counts were left unread.
         """
         level = max(self.level, self.least) - self.share * (number - self.number)
         self.level, self.number = max(0.0, level), number
 
     def record(self, count: int, at: float, number: int) -> None:
         """Record the count of a request that reached the bucket at some time."""
+        if self._is_fresh and number > self.number:
+            # Draws and refill are measured within one window.
+            self._is_fresh = False
+            self.rivals_from = self.refill_from = (count, number, at)
         if number > self.number and count >= self.plenty and self.resets_at is None:
             # The bucket is as good as full, or larger than it seemed, which is no refill.
             self.level, self.latest = float(count), count

@@ -202,7 +202,7 @@ class Meter:
         if number >= gauge.number:
             gauge.uncounted = self.uncounted
         if resets_in is not None:
-            # Before the count, because that of a new window is no sign of a full bucket.
+            # Before the count, which is no sign of a full bucket if it is the first of a window.
             gauge.resets_at = now + resets_in
         gauge.record(count, at, number)
         if gauge.resets_at is not None and not self.in_flight:
