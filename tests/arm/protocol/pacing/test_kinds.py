@@ -93,6 +93,7 @@ def test_kind_does_not_depend_on_names_and_case() -> None:
         ("HEAD", f"{SITES}/a"),
         ("GET", f"{SITES}/a/slots/b"),
         ("GET", f"{SITES}/a?useResourceGraph=true"),
+        ("GET", f"{SITES}/a?useresourcegraph=true"),
         ("GET", "/providers/Microsoft.Web/sites/a"),
         ("POST", f"{SITES}/a/restart"),
     ],

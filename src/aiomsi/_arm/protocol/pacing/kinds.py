@@ -6,7 +6,8 @@ then on, its limits are those that its last good response named, in all subscrip
 `ScopedKind` is a kind in one scope: it has the limits as the keys of meters.
 
 A warm GET passes here twice, so both `find` and `read_counts` have a short way: the former
-looks the shape of the URL up, the latter reads the headers that the last response of the kind had.
+looks up the URL of the resource's parent, the latter reads the headers that the last response of
+the kind had.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
@@ -33,7 +34,8 @@ _ROUTING_ID = istr("x-ms-routing-request-id")
 _PREFIX = "x-ms-ratelimit-remaining-"
 _POLICIES = f"{_PREFIX}resource"
 _OPERATIONS = frozenset({"reads", "writes", "deletes"})
-_GRAPH = "esourceGraph="
+_GRAPH = "raph="
+"""The end of a parameter that may be `_BY_GRAPH`, in any usual spelling."""
 _BY_GRAPH = "useresourcegraph=true"
 """Resource Graph serves a GET with this parameter, and its quota counts it."""
 _MOST_KINDS = 4_096
