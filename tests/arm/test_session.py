@@ -1347,20 +1347,24 @@ async def test_no_proxy_stands_before_loopback(
 
 
 @pytest.mark.anyio
-async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_sees_a_tunnel_and_no_header_of_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
     async with listen(
         b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     ) as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url)
-        async with ArmSession(SdkCredential(["very-secret"]), retry=None) as arm:
+        credential = SdkCredential(["very-secret"])
+        async with ArmSession(credential, retry=None, user_agent="inventory") as arm:
             with pytest.raises(ArmConnectionError, match="407") as raised:
                 await get(arm)
     assert raised.value.url == f"https://management.azure.com{DEVTEST}"
     assert len(seen) == 1
     assert seen[0].startswith(b"CONNECT management.azure.com:443 ")
-    assert b"very-secret" not in seen[0]
+    for each in (b"very-secret", b"inventory", b"aiomsi", b"application/json", b"x-ms-"):
+        assert each not in seen[0]
 
 
 @pytest.mark.anyio

@@ -112,7 +112,6 @@ class Connection:
         "_at_once",
         "_build_url",
         "_call_headers",
-        "_headers",
         "_id_numbers",
         "_id_prefix",
         "_loop",
@@ -178,13 +177,8 @@ class Connection:
         self.credentials: list[OwnCredential] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._options: dict[str, Any] = {}
-        # The headers that all requests share, and those of them that an aiohttp session lacks.
-        self._headers: Mapping[str, str] = {
-            "Accept": "application/json",
-            "Accept-Encoding": ACCEPTED,
-            "User-Agent": user_agent,
-        }
-        self._call_headers: Mapping[str, str] = {} if user_session is None else self._headers
+        # The headers of each call that the aiohttp session does not have.
+        self._call_headers: Mapping[str, str] = {}
         # Each session has its own random prefix, so that only the last digits differ by call.
         self._id_prefix = make_request_id()[:-12]
         self._id_numbers = itertools.count()
@@ -215,32 +209,35 @@ class Connection:
             UsageError: the session is closed, or belongs to another event loop.
 
         """
-        headers: MutableMapping[str, str] = {
-            **self._call_headers,
-            "x-ms-client-request-id": f"{self._id_prefix}{next(self._id_numbers):012x}",
-            "x-ms-correlation-request-id": self.correlation_id,
-        }
+        conditions: Mapping[str, str] = {}
         if options.headers is not None:
             check_headers(options.headers)
-            headers = CIMultiDict(headers)
         if options.if_match is not None or options.if_none_match is not None:
             tags = {"If-Match": options.if_match, "If-None-Match": options.if_none_match}
             conditions = {name: value for name, value in tags.items() if value is not None}
             check_headers(conditions)
-            headers.update(conditions)
         data: bytes | None = None
         if options.content is not None:
             data = check_content(options)
         elif options.json is not None:
-            data, headers["Content-Type"] = encode_json(options.json), "application/json"
+            data = encode_json(options.json)
         try:
             is_home = self._loop is asyncio.get_running_loop()
         except RuntimeError:
             raise make_no_loop_error() from None
         if not is_home or self.http is None:
             self._open()
+        # No later statement raises, because a traceback would show a value that may be secret.
+        headers: MutableMapping[str, str] = {
+            **self._call_headers,
+            "x-ms-client-request-id": f"{self._id_prefix}{next(self._id_numbers):012x}",
+            "x-ms-correlation-request-id": self.correlation_id,
+            **conditions,
+        }
+        if options.json is not None:
+            headers["Content-Type"] = "application/json"
         if options.headers is not None:
-            # No later statement raises, because a traceback would show a value that may be secret.
+            headers = CIMultiDict(headers)
             headers.update(options.headers)
         return Call(
             method,
@@ -579,9 +576,17 @@ class Connection:
         proxy, proxy_headers = find_proxy(self.cloud.resource_manager)
         if self.user_session is not None:
             check_session_headers(self.user_session.headers)
+        shared = {
+            "Accept": "application/json",
+            "Accept-Encoding": ACCEPTED,
+            "User-Agent": self.user_agent,
+        }
+        # A proxy would receive the headers of the aiohttp session, too.
+        is_shared = self.user_session is None and proxy is None
         http = self.user_session
         if http is None:
-            http = open_http(self.ssl, self._headers)
+            http = open_http(self.ssl, shared if is_shared else None)
+        self._call_headers = {} if is_shared else shared
         self._options = make_request_options(
             http, proxy, proxy_headers, borrowed=self.user_session is not None
         )

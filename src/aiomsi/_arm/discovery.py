@@ -108,9 +108,9 @@ async def _request(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmRespo
     }
     proxy, more = find_proxy(endpoint)
     try:
-        async with asyncio.timeout(_TIMEOUT), open_http(ssl, headers) as http:
+        async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
             options = make_request_options(http, proxy, more, borrowed=False)
-            answer = await http.get(url, timeout=find_timeout(_TIMEOUT), **options)
+            answer = await http.get(url, headers=headers, timeout=find_timeout(_TIMEOUT), **options)
             body = decode_content("GET", answer.status, answer.headers, await answer.read())
             return ArmResponse("GET", url, answer.status, answer.headers, body)
     except Exception as error:  # noqa: BLE001 (aiohttp raises any class)

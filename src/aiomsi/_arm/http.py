@@ -80,7 +80,7 @@ _BROKEN_HANDSHAKES = (
 
 
 def open_http(
-    ssl: ssl_module.SSLContext | None, headers: Mapping[str, str]
+    ssl: ssl_module.SSLContext | None, headers: Mapping[str, str] | None = None
 ) -> aiohttp.ClientSession:
     """Open an aiohttp session in the running loop.
 
@@ -88,13 +88,13 @@ def open_http(
 
     Args:
         ssl: the TLS context; None for aiohttp's default.
-        headers: the headers that all requests share.
+        headers: headers of all requests, and of the CONNECT to a proxy, which is not encrypted.
 
     """
     # The connector has no limit, because later requests overtake those that wait in it. The
     # session's `CallQueue` limits the number of requests.
     connector = aiohttp.TCPConnector(limit=0, ssl=_choose_tls() if ssl is None else ssl)
-    # An argument of a request is handed on twice, and one of the session costs a request nothing.
+    # A request's arguments are handed on twice, so that those of the session cost less.
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
