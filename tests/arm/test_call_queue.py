@@ -413,6 +413,26 @@ async def test_close_wakes_the_waiting_calls(kind: str) -> None:
         assert is_idle(arm)
 
 
+async def test_call_that_reaches_the_queue_after_the_end_does_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
+    async with serve_gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        (credential,) = arm._connection.credentials
+        get_token = credential.get_token
+
+        async def get_token_and_close(*scopes: str) -> Any:
+            token = await get_token(*scopes)
+            await arm.close()
+            return token
+
+        monkeypatch.setattr(credential, "get_token", get_token_and_close)
+        with pytest.raises(UsageError, match="this ArmSession is closed"):
+            await asyncio.wait_for(arm.get(GROUP, api_version=VERSION), 30)
+        assert is_idle(arm)
+
+
 async def test_closed_borrowed_session_ends_the_waiting_calls() -> None:
     gate = Gate()
     async with (

@@ -33,7 +33,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
 )
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import anyio
 import attrs
@@ -446,9 +446,7 @@ class FanOut:
 
     def _leave_queue(self, taken: TakenRequest) -> Ticket | None:
         """End the wait of a call without a task; return its ticket if its turn has come."""
-        waiter, taken.waiter = taken.waiter, None
-        if waiter is None:
-            return None
+        waiter, taken.waiter = cast("TasklessWaiter", taken.waiter), None
         self.sender.connection.queue.leave(waiter)
         return waiter.ticket if waiter.ticket.in_flight else None
 
