@@ -405,6 +405,7 @@ class Pacer:
         ticket = lane.pop(self.rules.urgent_run)
         ticket.in_flight, ticket.sent_at = True, now
         ticket.open_since = lane.open_since
+        # As in `try_send`, without a call for each meter, because each waiting call passes here.
         ticket.numbers = numbers = []
         for meter in lane.meters:
             meter.sent += 1
