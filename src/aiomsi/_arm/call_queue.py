@@ -18,7 +18,7 @@ retry rule's budget.
 from __future__ import annotations
 
 import asyncio
-import contextvars
+import functools
 import logging
 import math
 import random
@@ -161,7 +161,7 @@ class CallQueue:
             fixed.
         kinds: the limits of the requests; None for a queue that only shares the connections.
         rates: requests per second by class of operation, as the user allows.
-        start: starts a task that belongs to the session, in a context.
+        start_timer: starts a task of the session for a coroutine that it creates.
         make_error: creates the error for a call that gets no connection within the budget.
 
     Attributes:
@@ -178,7 +178,7 @@ class CallQueue:
     most_connections: int | None
     kinds: Kinds | None
     rates: Mapping[str, float]
-    start: Callable[[Coroutine[Any, Any, None], str, contextvars.Context], asyncio.Task[None]]
+    start_timer: Callable[[Callable[[], Coroutine[Any, Any, None]]], asyncio.Task[None]]
     make_error: Callable[[Call], AiomsiError]
     pacer: Pacer = attrs.field(init=False)
     lane: Lane = attrs.field(init=False)
@@ -283,11 +283,11 @@ class CallQueue:
             self._resubmit(waiter, lane)
 
     def _send_with(self, waiter: _AnyWaiter) -> None:
-        """Wake the calls whose turn has come; end the wait of this call if that fails."""
+        """Wake the calls whose turn has come; end the wait of this call if that is interrupted."""
         try:
             self.send_waiting()
         except BaseException:
-            # A task factory of the application may raise anything.
+            # For example KeyboardInterrupt, or that of a task factory.
             del self._waiters[waiter]
             self.pacer.cancel(waiter.ticket)
             self.pacer.lost(waiter.ticket, self.clock.monotonic())
@@ -594,8 +594,7 @@ class CallQueue:
         self._turn_timer = None
         if at is not None:
             self._turn_timer_at = at
-            # The caller's context would live as long as the session, if the timer's task copied it.
-            self._turn_timer = self.start(self._wait_until(at), "turns", create_empty_context())
+            self._turn_timer = self.start_timer(functools.partial(self._wait_until, at))
 
     async def _wait_until(self, at: float) -> None:
         try:

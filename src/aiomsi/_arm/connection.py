@@ -60,7 +60,7 @@ from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, make_no_
 from aiomsi._tokens.access_token import AccessToken
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
-from aiomsi._util.tasks import create_task, retrieve
+from aiomsi._util.tasks import create_empty_context, create_task, retrieve
 from aiomsi._version import VERSION
 
 if TYPE_CHECKING:
@@ -427,7 +427,26 @@ class Connection:
         self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
     ) -> asyncio.Task[T]:
         """Start a task that belongs to the session; `close` cancels it."""
-        task = create_task(asyncio.get_running_loop(), work, f"aiomsi {name}", context)
+        return self._own(create_task(asyncio.get_running_loop(), work, f"aiomsi {name}", context))
+
+    def _start_timer(
+        self, make_work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> asyncio.Task[None]:
+        """Start the timer of the queue, even if the application's task factory fails.
+
+        Without the timer, calls would wait for ever. It does not copy the context of its caller,
+        which would live as long as the session.
+        """
+        context = create_empty_context()
+        try:
+            return self.start(make_work(), "turns", context)
+        except Exception:  # noqa: BLE001 (a task factory may raise any class)
+            loop = asyncio.get_running_loop()
+            return self._own(
+                asyncio.Task(make_work(), loop=loop, name="aiomsi turns", context=context)
+            )
+
+    def _own(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
         return task
@@ -609,7 +628,7 @@ class Connection:
             most_connections=most_connections,
             kinds=Kinds(self.pacing) if self.pacing or self.rates else None,
             rates=self.rates,
-            start=self.start,
+            start_timer=self._start_timer,
             make_error=self._make_queue_error,
         )
 
