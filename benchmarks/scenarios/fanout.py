@@ -169,8 +169,8 @@ SCENARIO = Scenario(
         "uvloop": Variant(loop="uvloop"),
     },
     full=(
-        Block("plain", (64,), (*_MAIN, UNPACED), work=8_192, turns=16),
-        Block("plain", (1_024,), (*_MAIN, UNPACED), work=8_192, turns=4),
+        Block("plain", (64,), (*_MAIN, UNPACED), work=16_384, turns=32),
+        Block("plain", (1_024,), (*_MAIN, UNPACED), work=16_384, turns=8),
         Block("plain", (4_096,), _MAIN, work=16_384, turns=2),
         Block("plain", (1,), _MAIN, work=2_048, turns=8, rounds=7),
         Block("plain", (16, 256), _MAIN, work=8_192, turns=16, rounds=7),
