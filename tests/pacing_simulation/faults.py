@@ -173,6 +173,10 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "successes without counts do not widen the window",
+        change("meter", "max(rules.uncounted_window, share * calm)", "rules.uncounted_window"),
+    ),
+    Mutant(
         "the end of a window is not believed",
         change(
             "meter",

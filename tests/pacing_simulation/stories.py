@@ -235,6 +235,16 @@ def limit_without_counts(world: World) -> None:
 
 
 @register_story(1)
+def large_limit_without_counts(world: World) -> None:
+    service = Service(world, lambda _: Size(1_100, 110), Latency("constant", 0.1), counted=0.0)
+    client = Client(service, "client")
+    client.begin(make_calls("reads", 1_100))
+    run(world, [client])
+    # With 64 requests under way it would take 2.8 s.
+    check_speed(world, [client], ideal=2.4, factor=1.0, grace=0.0, refused=0.0)
+
+
+@register_story(1)
 def lost_counts(world: World) -> None:
     service = Service(world, lambda _: Size(200, 20), draw_latency(world), counted=0.5)
     client = Client(service, "client", lost=0.01)

@@ -54,12 +54,23 @@ def test_window_doubles_with_each_round() -> None:
 def test_window_without_counts_grows_with_the_successes() -> None:
     meter = Meter()
     assert run_rounds(meter) == [16, 32, 64, 64, 64]
-    run_rounds(meter, rounds=30)
-    assert 64 < meter.window <= meter.succeeded / 32
+    run_rounds(meter, rounds=3)
+    assert 64 < meter.window <= meter.succeeded / 4
+    run_rounds(meter)
+    assert meter.window == 128
     refuse_request(meter, 1.0)
     refuse_request(meter, 1.0)
     meter.succeed(NOW, meter.send(NOW), NOW)
     assert meter.window == 2
+
+
+def test_window_without_counts_is_smaller_after_a_refusal() -> None:
+    meter = Meter()
+    refuse_request(meter, 1.0)
+    run_rounds(meter, rounds=16)
+    assert meter.window == 64
+    run_rounds(meter, rounds=40)
+    assert 64 < meter.window <= meter.succeeded / 32
 
 
 def test_window_opens_once_a_limit_has_counts() -> None:

@@ -268,7 +268,8 @@ class Meter:
             return
         # Without counts, the first 429 comes without a warning, and all requests under way follow.
         rules, calm = self.rules, self.succeeded - self._calm_from
-        most = max(rules.uncounted_window, rules.uncounted_share * calm)
+        share = rules.uncounted_share if self.refusals else rules.unrefused_share
+        most = max(rules.uncounted_window, share * calm)
         self.window = min(self.window, most, self.full_window)
 
     def _share(self, region: str) -> None:

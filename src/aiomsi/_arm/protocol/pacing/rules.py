@@ -19,9 +19,10 @@ class PacingRules:
         full_window: requests under way from which on the window limits no longer. It is the
             smallest number of connections.
         uncounted_window: requests of a limit without counts that may be under way at once. Its
-            first 429 comes without a warning, and all of them are refused.
-        uncounted_share: requests under way for each success since the last 429 of a limit without
-            counts. It raises that window, and bounds the share of requests that a burst refuses.
+            first 429 comes without a warning, and those under way may all be refused.
+        unrefused_share: requests under way for each success of a limit without counts and 429s. It
+            raises that window, because many successes show that the limit is large.
+        uncounted_share: the same for each success since the last 429.
         window_after_pause: requests under way after a 429, whose own count is not known.
         caution: tokens set aside for each request without a known count. Other clients see the
             same count at the same moment, so that a client may take half of it.
@@ -87,6 +88,7 @@ class PacingRules:
     first_window: int = 16
     full_window: int = 128
     uncounted_window: int = 64
+    unrefused_share: float = 1 / 4
     uncounted_share: float = 1 / 32
     window_after_pause: int = 1
     caution: float = 2.0
