@@ -233,11 +233,11 @@ class CallQueue:
             raise error
         loop = asyncio.get_running_loop()
         waiter = TaskWaiter(call, scoped, now, future=loop.create_future())
+        may_go = self._may_go(lane, is_held=is_held)
         self._add(waiter, lane, is_held=is_held)
         if not call.bulk:
             self._limit_connection_wait(waiter, now, self._left_of(call, now))
-        # Without a free connection no turn can come before the next response.
-        if self.pacer.in_flight < self.pacer.connections:
+        if may_go:
             self._send_with(waiter)
         return waiter
 
@@ -257,10 +257,20 @@ class CallQueue:
         if self.closed or not (is_held or is_full or lane.waiting):
             return None
         waiter = TasklessWaiter(call, scoped, now, on_end=on_end)
+        may_go = self._may_go(lane, is_held=is_held)
         self._add(waiter, lane, is_held=is_held)
-        if not is_full:
+        if may_go:
             self._send_with(waiter)
         return waiter
+
+    def _may_go(self, lane: Lane, *, is_held: bool) -> bool:
+        """Return whether a call that enters a lane might have its turn, or needs the timer.
+
+        Without a free connection, no turn can come before the next response. If a limit holds the
+        lane back and a call waits there already, that call has set the timer.
+        """
+        is_free = self.pacer.in_flight < self.pacer.connections
+        return is_free and not (is_held and lane.waiting)
 
     def leave(self, waiter: _AnyWaiter) -> None:
         """End the wait of a call, whose ticket is in flight if its turn has come."""
@@ -295,8 +305,11 @@ class CallQueue:
 
     def _note_limit(self, waiter: _AnyWaiter, lane: Lane, now: float) -> None:
         """Remember the limit that holds a call back, and report that one does."""
-        waits = [meter.wait(now) for meter in lane.meters]
-        waiter.held_by = lane.keys[waits.index(max(waits))]
+        if len(lane.keys) == 1:
+            waiter.held_by = lane.keys[0]
+        else:
+            waits = [meter.wait(now) for meter in lane.meters]
+            waiter.held_by = lane.keys[waits.index(max(waits))]
         if waiter.call.on_held is not None:
             waiter.call.on_held(waiter.call)
 

@@ -117,7 +117,7 @@ class Meter:
         """Return the end of a pause, or of a window without tokens; None for neither."""
         if self.sent < self.open_to:
             return None
-        ends = [self.paused_until] if now < self.paused_until else []
+        end = self.paused_until if now < self.paused_until else None
         for gauge in self.gauges.values():
             resets_at = gauge.resets_at
             if (
@@ -125,8 +125,8 @@ class Meter:
                 and now < resets_at
                 and gauge.wait(now, self.unseen(gauge), self.heard_at) > 0.0
             ):
-                ends.append(resets_at)
-        return max(ends, default=None)
+                end = resets_at if end is None else max(end, resets_at)
+        return end
 
     def is_forgettable(self, now: float) -> bool:
         """Return whether the meter knows no more about its limit than a new one would."""

@@ -123,8 +123,12 @@ class Pacer:
 
         None if the lane waits only for a refill, a response or a connection, or not at all.
         """
-        ends = [end for meter in lane.meters if (end := meter.blocked_until(now)) is not None]
-        return max(ends, default=None)
+        last = None
+        for meter in lane.meters:
+            end = meter.blocked_until(now)
+            if end is not None and (last is None or end > last):
+                last = end
+        return last
 
     def find_lane(self, keys: tuple[Hashable, ...], rate: str = "") -> Lane:
         """Return the lane of the calls that draw from these meters, and create it if needed.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import attrs
 
@@ -18,8 +19,7 @@ _MOST_REASON = 500
 """Characters of a 429's error text that are kept."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Wait:
+class Wait(NamedTuple):
     """The seconds that a call has waited for one turn.
 
     Attributes:
