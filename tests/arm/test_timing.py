@@ -207,7 +207,7 @@ async def test_a_time_out_is_a_number_of_seconds(timeout: Any) -> None:
 async def test_a_body_without_an_end_is_not_read_to_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (_wire, _encoding):
+    for module in (_wire, _http, _encoding):
         monkeypatch.setattr(module, "MAX_BODY", 100)
     async with (
         serve_canned(

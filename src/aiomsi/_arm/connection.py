@@ -12,7 +12,7 @@ import functools
 import itertools
 import platform
 import ssl as ssl_module
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +42,7 @@ from aiomsi._arm.http import (
     make_cause,
     make_request_options,
     open_http,
+    read_rest,
 )
 from aiomsi._arm.protocol.encoding import ACCEPTED, MAX_BODY, LongBodyError, decode_content
 from aiomsi._arm.protocol.links import get_path
@@ -265,14 +266,14 @@ class Connection:
         # The request's turn has come already if the call waited for it without a task.
         ticket: Ticket | None = call.turn
         renewed = sending = False
-        part: bytes | None = None
         body: bytes | None = None
         waiting.add(task)
         try:
-            # A comprehension with `await` costs a coroutine, so it is for further tenants only.
-            tokens = [await self.credentials[0].get_token(self.scope)]
+            # No list, because thousands of calls may wait with it.
+            token = await self.credentials[0].get_token(self.scope)
+            further: Sequence[AccessToken] = ()
             if len(self.credentials) > 1:
-                tokens += [await each.get_token(self.scope) for each in self.credentials[1:]]
+                further = [await each.get_token(self.scope) for each in self.credentials[1:]]
             asked_at = now = self.clock.monotonic()
             renewals = self._renewals
             if ticket is not None:
@@ -303,13 +304,16 @@ class Connection:
                         is_old = self._renewals != renewals or now - asked_at > _TOKEN_AGE
                         if not renewed and is_old:
                             # A token may expire or be rejected while the request waits.
-                            tokens = [await each.get_token(self.scope) for each in self.credentials]
+                            token = await self.credentials[0].get_token(self.scope)
+                            further = [
+                                await each.get_token(self.scope) for each in self.credentials[1:]
+                            ]
                 http = self.http
                 if http is None or http.closed:
                     raise make_closed_error(ours=self.closed)
-                call.headers["Authorization"] = tokens[0].authorization
-                if len(tokens) > 1:
-                    call.headers[_AUXILIARY] = _join_tokens(tokens[1:])
+                call.headers["Authorization"] = token.authorization
+                if further:
+                    call.headers[_AUXILIARY] = _join_tokens(further)
                 spent = now - call.began - call.excused
                 timeouts = (
                     self._usual_timeout
@@ -327,9 +331,6 @@ class Connection:
                     options = {**options, "middlewares": middlewares}
                 call.attempts += 1
                 sending, answer, response, failure, span = True, None, None, None, None
-                # Not `list[bytes]()`, which takes as long as ten calls.
-                parts: list[bytes] = []
-                size = 0
                 tracer = _tracing.tracer
                 if tracer is not None:
                     span, headers = tracer.start_request(call, headers, queue)
@@ -349,15 +350,11 @@ class Connection:
                         timeout=timeouts,
                         **options,
                     )
-                    while part := await answer.content.readany():
-                        parts.append(part)
-                        size += len(part)
-                        if size > MAX_BODY:
-                            raise LongBodyError
-                        if answer.content.at_eof():
-                            break
+                    # Most bodies are received in one part.
+                    body = await answer.content.readany()
+                    if not answer.content.at_eof() or len(body) > MAX_BODY:
+                        body = await read_rest(answer.content, body)
                     answer.release()
-                    body = b"".join(parts)
                     if not body or "Content-Encoding" in answer.headers:
                         body = decode_content(call.method, answer.status, answer.headers, body)
                     response = ArmResponse(
@@ -371,8 +368,8 @@ class Connection:
                     if span is not None:
                         span.end(response, failure)
                     # Error reporters show a frame's locals, and these hold the response.
-                    answer = part = body = None
-                    del parts, headers
+                    answer = body = None
+                    del headers
                 if response is None:
                     # `failure` is set. It is raised here, so that aiohttp's error is no context.
                     raise failure or make_closed_error(ours=self.closed)
@@ -385,13 +382,15 @@ class Connection:
                     return response
                 self._renewals += 1
                 waiting.add(task)
+                tokens = [token, *further]
                 new = await _renew_tokens(self.credentials, self.scope, tokens, response)
                 if new is None:
                     return response
                 # The request goes before all waiting ones, because its new token might be rejected
                 # while it waits behind them.
                 call.refused_ticket = ticket
-                tokens, ticket, renewed = new, None, True
+                token, *further = new
+                ticket, renewed = None, True
                 now = self.clock.monotonic()
         except asyncio.CancelledError as error:
             cancelled = strip_frames(error)
@@ -664,7 +663,7 @@ def make_closed_error(*, ours: bool) -> UsageError:
     return UsageError("the aiohttp session that this ArmSession was given is closed")
 
 
-def _join_tokens(tokens: list[AccessToken]) -> Secret:
+def _join_tokens(tokens: Sequence[AccessToken]) -> Secret:
     """Return the value of the header with the tokens of further tenants."""
     return Secret(", ".join(f"Bearer {token.token}" for token in tokens))
 

@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from aiomsi._arm.call import NoResponse
-from aiomsi._arm.protocol.encoding import CutBodyError, LongBodyError
+from aiomsi._arm.protocol.encoding import MAX_BODY, CutBodyError, LongBodyError
 from aiomsi._clouds import is_loopback
 from aiomsi._credentials.send_once import make_send_once
 from aiomsi._errors import ConfigurationError
@@ -273,6 +273,28 @@ def forbid_resends(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewar
 _send_once = make_send_once(
     lambda error: aiohttp.ClientConnectionError(describe(error)) if has_arrived(error) else None
 )
+
+
+async def read_rest(content: aiohttp.StreamReader, first: bytes) -> bytes:
+    """Read the rest of a body, and return it with its first part.
+
+    Raises:
+        LongBodyError: the body is too long.
+
+    """
+    parts, size = [first], len(first)
+    try:
+        while size <= MAX_BODY:
+            part = await content.readany()
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+        raise LongBodyError
+    finally:
+        # Error reporters show a frame's locals.
+        part = b""
+        del parts, first
 
 
 def authorize_late(

@@ -332,7 +332,7 @@ def test_lane_sleeps_until_its_bucket_has_a_token() -> None:
     submit_all(pacer, "a", 40)
     going, _ = pacer.take(NOW)
     for ticket in going:
-        pacer.answered(ticket, NOW, ((16 - ticket.numbers[0], "", None),))
+        pacer.answered(ticket, NOW, ((16 - ticket.number, "", None),))
     later, again = pacer.take(NOW)
     assert later == []
     assert again == pytest.approx(NOW + 0.4)
@@ -419,7 +419,7 @@ def test_response_hands_its_connection_over_within_its_lane() -> None:
     assert pacer.hand_over(lane, NOW) is None
     pacer.lost(first, NOW)
     assert pacer.hand_over(lane, NOW + 1.0) is second
-    assert (second.in_flight, second.sent_at, second.numbers) == (True, NOW + 1.0, [2])
+    assert (second.in_flight, second.sent_at, second.number) == (True, NOW + 1.0, 2)
     pacer.lost(second, NOW)
     assert pacer.hand_over(lane, NOW) is third
     pacer.lost(third, NOW)

@@ -176,12 +176,13 @@ class Pacer:
         self.in_flight += 1
         ticket.lane, ticket.item, ticket.order = lane, item, self._tickets
         ticket.in_flight, ticket.sent_at = True, now
-        ticket.numbers = numbers = []
-        for meter in lane.meters:
-            meter.sent += 1
+        if len(lane.meters) == 1:
+            meter = lane.meters[0]
+            meter.sent = ticket.number = meter.sent + 1
             meter.in_flight += 1
             meter.heard_at = now
-            numbers.append(meter.sent)
+        elif lane.meters:
+            ticket.numbers = [meter.send(now) for meter in lane.meters]
         return ticket
 
     def submit(self, lane: Lane, item: object, now: float, *, urgent: bool = False) -> Ticket:
@@ -303,7 +304,7 @@ class Pacer:
         ticket.in_flight = False
         self.in_flight -= 1
         for index, meter in enumerate(lane.meters):
-            number = ticket.numbers[index]
+            number = ticket.number if len(lane.meters) == 1 else ticket.numbers[index]
             if refusal is not None and refusal[0] == index:
                 meter.refuse(now, number, sent_at, refusal[1], refusal[2], draw)
             elif counts and (count := counts[index]) is not None:
@@ -409,13 +410,14 @@ class Pacer:
         ticket = lane.pop(self.rules.urgent_run)
         ticket.in_flight, ticket.sent_at = True, now
         ticket.open_since = lane.open_since
-        # As in `try_send`, without a call for each meter, because each waiting call passes here.
-        ticket.numbers = numbers = []
-        for meter in lane.meters:
-            meter.sent += 1
+        # As in `try_send`, without a call for a single meter, as each waiting call passes here.
+        if len(lane.meters) == 1:
+            meter = lane.meters[0]
+            meter.sent = ticket.number = meter.sent + 1
             meter.in_flight += 1
             meter.heard_at = now
-            numbers.append(meter.sent)
+        elif lane.meters:
+            ticket.numbers = [meter.send(now) for meter in lane.meters]
         group = lane.group
         if group.rate is not None:
             ticket.open_since = max(lane.open_since, group.open_since)
