@@ -1502,6 +1502,27 @@ async def test_wait_ends_if_it_is_interrupted_at_its_start() -> None:
             loop.set_task_factory(usual)
 
 
+async def test_next_call_replaces_a_timer_that_was_cancelled() -> None:
+    low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
+    async with serve_gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        queue = get_queue(arm)
+
+        def line_up() -> asyncio.Task[None]:
+            queue.line_up(arm._make_call("GET", GROUP, Options(VERSION)), lambda _: None)
+            assert queue._turn_timer is not None
+            return queue._turn_timer
+
+        timer = line_up()
+        assert line_up() is timer
+        # Its coroutine has not begun, so that it does not notice.
+        timer.cancel()
+        await asyncio.wait([timer])
+        other = line_up()
+        assert other is not timer
+        assert not other.done()
+
+
 async def test_task_factory_may_run_a_call_in_another_task() -> None:
     def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
         async def run() -> Any:
