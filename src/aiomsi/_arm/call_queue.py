@@ -301,7 +301,7 @@ class CallQueue:
         try:
             self.send_waiting()
         except BaseException:
-            # For example KeyboardInterrupt, or that of a task factory.
+            # `start_timer` raises no Exception, but KeyboardInterrupt and the like.
             del self._waiters[waiter]
             self.pacer.cancel(waiter.ticket)
             self.pacer.lost(waiter.ticket, self.clock.monotonic())
