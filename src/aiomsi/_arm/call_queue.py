@@ -310,6 +310,7 @@ class CallQueue:
     def _note_limit(self, waiter: _AnyWaiter, lane: Lane, now: float) -> None:
         """Remember the limit that holds a call back, and report that one does."""
         if len(lane.keys) == 1:
+            # Each call of a burst on a new limit passes here.
             waiter.held_by = lane.keys[0]
         else:
             waits = [meter.wait(now) for meter in lane.meters]
