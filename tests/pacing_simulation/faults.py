@@ -27,6 +27,14 @@ MUTANTS = (
         "requests on their way do not count",
         change("meter", "        later = self.sent - gauge.number\n", "        later = 0\n"),
     ),
+    Mutant(
+        "requests without a count take tokens for ever",
+        change(
+            "meter",
+            "            if wait > 0.0 and unseen > self.in_flight:\n",
+            "            if wait < 0.0:\n",
+        ),
+    ),
     Mutant("all tokens left are ours", change_rule("caution: float", "2.0", "1.0")),
     Mutant(
         "old counts bring good news",

@@ -253,6 +253,19 @@ def lost_counts(world: World) -> None:
     check_speed(world, [client], ideal=10.0, factor=1.1, grace=2.5, refused=1.0)
 
 
+@register_story(1)
+def counts_that_end(world: World) -> None:
+    service = Service(world, lambda _: Size(250, 25), draw_latency(world))
+    client = Client(service, "client", lost=0.01)
+    client.begin(make_calls("reads", world.chance.choice([1, 20])))
+    # As those of a service whose 404s carry none.
+    world.at(0.9, lambda: setattr(service, "counted", 0.0))
+    client.begin(make_calls("reads", 600), 1.0)
+    run(world, [client])
+    # The refill is half of the real one, as no count shows it.
+    check_speed(world, [client], ideal=2.0 * 15.0, factor=1.0, grace=5.0, refused=0.0)
+
+
 @register_story(4)
 def windows_with_an_end(world: World) -> None:
     chance = world.chance

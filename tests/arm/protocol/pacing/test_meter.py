@@ -342,9 +342,67 @@ def test_window_is_used_up_and_then_waited_for() -> None:
     numbers = send_all(meter)
     assert len(numbers) == 10
     assert meter.wait(NOW) == 30.0
+    # The responses to the requests under way may show that tokens are left.
+    assert meter.blocked_until(NOW) is None
+    for number in numbers:
+        meter.succeed(NOW, number, NOW, 0, "", 30.0)
     assert meter.blocked_until(NOW) == NOW + 30.0
-    assert len(send_all(meter, NOW + 30.0)) == 9
+    assert send_all(meter, NOW + 30.0)
     assert meter.gauges[""].resets_at is None
+
+
+def test_window_without_further_counts_is_used_up_as_well() -> None:
+    meter = Meter()
+    meter.window = math.inf
+    meter.succeed(NOW, meter.send(NOW), NOW, 20, "", 30.0)
+    sent = 0
+    while numbers := send_all(meter):
+        sent += len(numbers)
+        for number in numbers:
+            meter.succeed(NOW, number, NOW)
+    assert sent == 20
+    assert meter.blocked_until(NOW) == NOW + 30.0
+
+
+def crawl_without_counts(meter: Meter, requests: int, region: str = "") -> float:
+    """Send requests whose responses carry no count, one by one; return the seconds."""
+    now = NOW
+    meter.window = math.inf
+    meter.succeed(now, meter.send(now), now, 249, region)
+    for _ in range(requests):
+        while (wait := meter.wait(now)) > 0.0:
+            now += wait
+        meter.succeed(now, meter.send(now), now)
+    return now - NOW
+
+
+def test_responses_without_counts_leave_the_refill() -> None:
+    # The refill that is assumed for a bucket of 250 is 12.5 a second.
+    assert crawl_without_counts(Meter(), 1_250) == pytest.approx(80.0, rel=0.02)
+
+
+def test_responses_without_counts_of_two_regions_leave_it_too() -> None:
+    meter = Meter()
+    meter.succeed(NOW, meter.send(NOW), NOW, 249, "WESTUS")
+    assert crawl_without_counts(meter, 1_250, "EASTUS") == pytest.approx(80.0, rel=0.05)
+
+
+def test_count_corrects_what_requests_without_one_took() -> None:
+    meter = Meter()
+    now = NOW + crawl_without_counts(meter, 400)
+    assert meter.wait(now) > 0.0
+    assert meter.sent - meter.gauges[""].number <= 1
+    meter.succeed(now, meter.send(now), now, 240)
+    assert len(send_all(meter, now)) == 119
+
+
+def test_later_429_of_a_burst_delays_the_growth_of_the_rate() -> None:
+    meter = Meter()
+    first, second = meter.send(NOW), meter.send(NOW)
+    meter.refuse(NOW, first, NOW)
+    meter.refuse(NOW, second, NOW, 10.0)
+    assert meter.learned is not None
+    assert meter.learned.since == meter.paused_until == NOW + 10.0
 
 
 def test_blocked_until_is_the_end_of_a_pause() -> None:

@@ -691,6 +691,9 @@ def test_success_is_learned_from_after_a_429_and_in_a_slow_start() -> None:
         return ticket
 
     few = [send() for _ in range(3)]
+    # No count allows a fourth.
+    assert not pacer.count_success(few[0])
+    meter.open_to = 100
     assert pacer.count_success(few[0])
     assert (meter.in_flight, meter.succeeded, pacer.in_flight) == (2, 1, 2)
     many = [send() for _ in range(6)]

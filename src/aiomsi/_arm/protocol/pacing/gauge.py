@@ -96,6 +96,23 @@ class Gauge:
         silence = rules.silence if self.latest >= 1 else rules.silence_when_empty
         return min(missing / self.refill, max(0.0, heard_at + silence - now))
 
+    def is_used_up(self, unseen: int) -> bool:
+        """Return whether a window has no token left even if `unseen` requests draw one each."""
+        return max(self.level, self.least) - self.share * unseen < 1.0
+
+    def draw(self, now: float, requests: int) -> None:
+        """Take the tokens of requests that have ended without a count.
+
+        A later count corrects the level. `number` becomes the number of a request under way if
+        there is one, whose count then brings bad news only.
+        """
+        if self.resets_at is None:
+            self.level, self.at = self.forecast(now), now
+        else:
+            self.least = max(0, self.least - requests)
+        self.level = max(0.0, self.level - self.share * self.rivals * requests)
+        self.number += requests
+
     def reset(self, now: float, number: int) -> None:
         """Fill the bucket, at the end of its window; `number` is the last request sent."""
         self.level, self.at, self.number, self.resets_at = self.capacity, now, number, None

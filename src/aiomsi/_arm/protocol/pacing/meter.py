@@ -100,7 +100,15 @@ class Meter:
                 continue
             if gauge.resets_at is not None and now >= gauge.resets_at:
                 gauge.reset(now, self.sent)
-            longest = max(longest, gauge.wait(now, self.unseen(gauge), self.heard_at))
+            unseen = self.unseen(gauge)
+            wait = gauge.wait(now, unseen, self.heard_at)
+            if wait > 0.0 and unseen > self.in_flight:
+                # Some requests have ended without a count, and none will come for them. Without
+                # this, they would take tokens for ever, and no refill would make up for them.
+                gauge.draw(now, unseen - self.in_flight)
+                gauge.uncounted = self.uncounted
+                wait = gauge.wait(now, self.unseen(gauge), self.heard_at)
+            longest = max(longest, wait)
         return longest
 
     def unseen(self, gauge: Gauge) -> int:
@@ -114,17 +122,16 @@ class Meter:
         return min(later, self.in_flight + self.uncounted - gauge.uncounted)
 
     def blocked_until(self, now: float) -> float | None:
-        """Return the end of a pause, or of a window without tokens; None for neither."""
+        """Return the end of a pause, or of a window without tokens; None for neither.
+
+        A window has tokens as long as the response to a request under way may show one.
+        """
         if self.sent < self.open_to:
             return None
         end = self.paused_until if now < self.paused_until else None
         for gauge in self.gauges.values():
             resets_at = gauge.resets_at
-            if (
-                resets_at is not None
-                and now < resets_at
-                and gauge.wait(now, self.unseen(gauge), self.heard_at) > 0.0
-            ):
+            if resets_at is not None and now < resets_at and gauge.is_used_up(self.unseen(gauge)):
                 end = resets_at if end is None else max(end, resets_at)
         return end
 
@@ -247,6 +254,9 @@ class Meter:
             gauge.record(0, min(now, sent_at + self._way), number)
         elif is_first and not self.gauges:
             self._learn_rate(now)
+        elif self.learned is not None:
+            # A later 429 of the burst has prolonged the pause.
+            self.learned.since = self.paused_until
         if is_first:
             self.window = self.rules.window_after_pause
             self._calm_from = self.succeeded

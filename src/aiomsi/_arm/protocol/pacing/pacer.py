@@ -351,15 +351,17 @@ class Pacer:
         """Record a success, but learn nothing from it; return False if a meter has to learn.
 
         It takes a third of the time of `answered`, and is meant for some of the responses while no
-        limit is near. After a 429 and in the slow start, each success counts, and so does one after
-        which the number of connections may grow.
+        limit is near. After a 429, in the slow start, and once the counts that were read allow no
+        further request, each success counts, and so does one after which the number of connections
+        may grow.
         """
         if self._good_responses + 1 >= self._growth.next_at:
             return False
         meters = ticket.lane.meters
         for meter in meters:
-            if meter.window < math.inf and (
-                meter.refusals_in_row or meter.in_flight * 2 >= meter.window
+            if meter.sent >= meter.open_to or (
+                meter.window < math.inf
+                and (meter.refusals_in_row or meter.in_flight * 2 >= meter.window)
             ):
                 return False
         ticket.in_flight = False
