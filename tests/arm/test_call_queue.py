@@ -60,6 +60,8 @@ TOKENS_TEXT = (
     f"Number of 'read' requests for subscription '{SUBSCRIPTION}' actor 'me' exceeded. "
     "Please try again after '10' seconds after additional tokens are available."
 )
+SITE = f"{GROUP}/providers/Microsoft.Web/sites/a"
+BUSY_SITE = Says(429, make_error_body("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
 THROTTLED = Says(429, make_error_body("SubscriptionRequestsThrottled", TOKENS_TEXT))
 
 
@@ -701,17 +703,15 @@ async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
 
 async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
     manual = ManualClock()
-    site = f"{GROUP}/providers/Microsoft.Web/sites/a"
-    busy = Says(429, make_error_body("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
-    gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)})
+    gate = Gate({SITE: BUSY_SITE, GROUP: Says(body={}, headers=PLENTY)})
     async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
-        first, *waiting = await start_calls(arm, gate, [site] * 4)
+        first, *waiting = await start_calls(arm, gate, [SITE] * 4)
         other = start(arm, GROUP)
         await wait_until(lambda: arm.stats().waiting == 4)
         gate.release_all()
         await other
         # None of the others was sent to the provider.
-        assert gate.arrived == [site, GROUP]
+        assert gate.arrived == [SITE, GROUP]
         gate.says = Says(body={}, headers=PLENTY)
         await manual.sleeping()
         manual.advance(32)
@@ -772,6 +772,87 @@ async def test_call_knows_which_limit_it_waited_for() -> None:
         found = await call
     assert (found.waited, found.attempts) == (12, 2)
     assert found.waited_for == f"subscription-reads in subscription {SUBSCRIPTION}"
+
+
+async def test_moved_call_knows_the_limit_that_paused() -> None:
+    manual = ManualClock()
+    gate = Gate(BUSY_SITE)
+    async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
+        first = start(arm, SITE)
+        await wait_until(lambda: len(gate.arrived) == 1)
+        # It lacks only a connection at first.
+        second = asyncio.ensure_future(send(arm, SITE, bulk=True))
+        await wait_until(lambda: arm.stats().waiting == 1)
+        gate.release_all()
+        await wait_until(lambda: arm.stats().waiting == 2)
+        gate.says = Says(body={}, headers=PLENTY)
+        await manual.sleeping()
+        manual.advance(32)
+        await first
+        found = await second
+    assert found.waited_for == f"GET microsoft.web/sites in subscription {SUBSCRIPTION}"
+
+
+async def test_call_knows_the_limit_that_paused_meanwhile() -> None:
+    manual = ManualClock()
+    gate = Gate(BUSY_SITE, open=True)
+    async with serve_gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
+        with pytest.raises(ThrottledError):
+            await arm.get(SITE, api_version=VERSION)
+        manual.advance(32)
+        gate.open = False
+        first = start(arm, SITE)
+        await wait_until(lambda: len(gate.arrived) == 2)
+        second = asyncio.ensure_future(send(arm, SITE, bulk=True))
+        await wait_until(lambda: arm.stats().waiting == 1)
+        gate.release_all()
+        with pytest.raises(ThrottledError):
+            await first
+        gate.says = Says(body={}, headers=PLENTY)
+        await manual.sleeping()
+        manual.advance(40)
+        found = await second
+    assert found.waited_for == f"GET microsoft.web/sites in subscription {SUBSCRIPTION}"
+
+
+async def test_wait_that_ends_in_an_error_is_counted() -> None:
+    manual = ManualClock()
+    options: dict[str, Any] = {"clock": manual.clock, "rate": {"reads": 0.01}}
+    async with serve_gated(128, Gate(open=True), **options) as (_, arm):
+        requests = [Request("GET", GROUP, api_version=VERSION) for _ in range(2)]
+        outcomes: list[Outcome] = []
+        reading = asyncio.ensure_future(_collect(arm.fan_out(requests), outcomes))
+        await wait_until(lambda: len(outcomes) == 1 and arm.stats().waiting == 1)
+        manual.advance(3)
+        await arm.close()
+        await reading
+        sent, late = outcomes
+        assert (sent.error, type(late.error)) == (None, UsageError)
+        assert (late.waited, late.waited_for) == (3, "the session's rate of reads")
+        assert (arm.stats().limit_wait, arm.stats().waiting) == (3, 0)
+
+
+async def test_window_with_tokens_ends_no_wait() -> None:
+    quota = {"x-ms-user-quota-remaining": "8", "x-ms-user-quota-resets-after": "01:00:00"}
+    path = f"{GROUP}?useResourceGraph=true"
+    async with serve_gated(128, Gate(Says(body={}, headers=quota), open=True)) as (gate, arm):
+        for _ in range(2):
+            await arm.get(path, api_version=VERSION)
+        gate.open = False
+        calls = await start_calls(arm, gate, [path] * 6)
+        # Half of the tokens are set aside for other clients, until the responses show the rest.
+        assert arm.stats().waiting > 0
+        gate.release_all()
+        assert await asyncio.gather(*calls) == [{}] * 6
+
+
+async def test_types_that_share_a_bucket_leave_it_open() -> None:
+    async with serve_gated(128, Gate(Says(body={}, headers=PLENTY), open=True)) as (_, arm):
+        for _ in range(40):
+            for each in range(12):
+                # A call that waits would wait for ever, as the clock stands still.
+                await arm.get(f"{GROUP}/providers/Microsoft.Web/t{each}/a", api_version=VERSION)
+        assert is_idle(arm)
 
 
 async def test_call_knows_its_longest_wait_for_a_limit() -> None:

@@ -46,14 +46,13 @@ if TYPE_CHECKING:
     from aiomsi._arm.call import Call
     from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
     from aiomsi._arm.protocol.pacing.pacer import Count
+    from aiomsi._arm.protocol.pacing.queue_counts import Wait
     from aiomsi._arm.protocol.pacing.session_stats import ArmStats
     from aiomsi._clock import Clock
 
 _TOO_MANY = 429
 _REFUSING = frozenset({429, 503})
 _OK = 200
-_LONG_PAUSE = 5.0
-"""Seconds of a pause from which on it is logged."""
 _LONGER = 1.0
 """Seconds by which a pause must have grown before the waiting calls are checked again."""
 _UNREAD = 15
@@ -268,6 +267,8 @@ class CallQueue:
         ticket = waiter.ticket
         if ticket.waiting:
             waiter.call.missed_turn = self._describe_wait(waiter)
+            ticket.open_since = ticket.lane.open_since_with_rate
+            self._count_wait(waiter, self.clock.monotonic())
             self.pacer.cancel(ticket)
             self.send_waiting()
 
@@ -352,26 +353,35 @@ class CallQueue:
             if call.bulk:
                 call.excused += now - since
         else:
-            self._count_wait(waiter, now)
+            self._excuse_wait(waiter, self._count_wait(waiter, now))
         waiter.end()
 
-    def _count_wait(self, waiter: _AnyWaiter, now: float) -> None:
-        """Count a wait for limits, for the statistics and for the call."""
+    def _excuse_wait(self, waiter: _AnyWaiter, wait: Wait) -> None:
+        """Take a wait for limits out of the time that the budget counts."""
+        call = waiter.call
+        # The budget counts the pauses after 429s of the call itself.
+        left = self._left_of(call, waiter.since)
+        charged = min(wait.for_pause, left) if waiter.charges_pauses else 0.0
+        # A fan-out has more calls than connections on purpose.
+        excused = wait.for_limit + wait.for_connection if call.bulk else wait.for_limit
+        call.excused += excused - max(0.0, charged)
+
+    def _count_wait(self, waiter: _AnyWaiter, now: float) -> Wait:
+        """Count a wait for limits, for the statistics and for the call; return its parts."""
         call, since, ticket = waiter.call, waiter.since, waiter.ticket
         limits = cast("tuple[Limit, ...]", ticket.lane.keys)
         wait = self.counts.add_wait(limits, since, ticket.open_since, now)
         call.waited += now - since
-        # The budget counts the pauses after 429s of the call itself.
-        charged = min(wait.for_pause, self._left_of(call, since)) if waiter.charges_pauses else 0.0
-        # A fan-out has more calls than connections on purpose.
-        excused = wait.for_limit + wait.for_connection if call.bulk else wait.for_limit
-        call.excused += excused - max(0.0, charged)
+        if waiter.held_by is None and wait.for_pause > 0.0:
+            # No limit held the call back when it came.
+            waiter.held_by = self.counts.find_paused_limit(limits, since, now)
         if wait.for_limit > call.longest_limit_wait:
             call.longest_limit_wait = wait.for_limit
             call.waited_for = self._describe_limit(waiter)
         tracer = _tracing.tracer
         if tracer is not None and wait.for_limit > 0:
             tracer.record_wait(waiter.held_by, wait.for_limit)
+        return wait
 
     def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
         """Return the ticket of a request that got a response, and learn from it."""
@@ -475,7 +485,7 @@ class CallQueue:
     def _note_pause(self, limit: Limit, now: float, reason: str) -> None:
         """Remember the pause after a 429 for the statistics, and log a long one."""
         end = self.pacer.get_meter(limit).paused_until
-        if self.counts.note_pause(limit, now, end, reason) > _LONG_PAUSE:
+        if self.counts.note_pause(limit, now, end, reason):
             logger.warning(
                 "ARM's limit %s is used up: its requests wait for %.0f s. "
                 "ArmSession(rate=...) sends fewer; stats() shows the limits",
@@ -493,6 +503,8 @@ class CallQueue:
             lane = self.find_lane(waiter.scoped)
             if lane is not ticket.lane:
                 waiter.ticket = self.pacer.move(ticket, lane, now)
+                if lane.wait(now) > 0.0:
+                    self._note_limit(waiter, lane, now)
                 self._end_long_wait(waiter, now)
 
     def _list_related(self, lane: Lane) -> list[_AnyWaiter]:
@@ -542,7 +554,9 @@ class CallQueue:
         lane = self.find_lane(scoped)
         end = self.pacer.blocked_until(lane, now)
         # Each 429 of a burst prolongs the pause a little, which is no reason to check all calls.
-        if end is not None and end > scoped.checked_until + _LONGER:
+        if end is None:
+            scoped.checked_until = -math.inf
+        elif end > scoped.checked_until + _LONGER:
             scoped.checked_until = end
             for waiter in self._list_related(lane):
                 self._end_long_wait(waiter, now)

@@ -43,8 +43,8 @@ def test_pause_counts_from_its_start_or_that_of_the_wait(
 
 def test_second_429_prolongs_a_pause_that_goes_on() -> None:
     counts = QueueCounts()
-    assert counts.note_pause(READS, 10.0, 20.0, "one") == 10.0
-    assert counts.note_pause(READS, 15.0, 22.0, "two") == 2.0
+    assert counts.note_pause(READS, 10.0, 20.0, "one")
+    assert not counts.note_pause(READS, 15.0, 22.0, "two")
     assert counts.add_wait((READS,), since=0.0, open_since=22.0, now=22.0).for_pause == 12.0
     assert counts.get_pause_reason(READS) == "two"
 
@@ -52,8 +52,23 @@ def test_second_429_prolongs_a_pause_that_goes_on() -> None:
 def test_429_after_a_pause_begins_another_one() -> None:
     counts = QueueCounts()
     counts.note_pause(READS, 10.0, 20.0, "")
-    assert counts.note_pause(READS, 30.0, 33.0, "") == 3.0
+    assert not counts.note_pause(READS, 30.0, 33.0, "")
     assert counts.add_wait((READS,), since=0.0, open_since=33.0, now=33.0).for_pause == 3.0
+
+
+def test_pause_that_becomes_long_is_reported_once() -> None:
+    counts = QueueCounts()
+    ends = [4.0, 8.0, 9.0, 14.0]
+    assert [counts.note_pause(READS, 0.0, end, "") for end in ends] == [False, True, False, True]
+
+
+def test_limit_of_the_longest_pause_is_found() -> None:
+    counts = QueueCounts()
+    assert counts.find_paused_limit((READS, WRITES), 0.0, 9.0) is None
+    counts.note_pause(WRITES, 1.0, 8.0, "")
+    counts.note_pause(READS, 1.0, 3.0, "")
+    assert counts.find_paused_limit((READS, WRITES), 0.0, 9.0) == WRITES
+    assert counts.find_paused_limit((READS, WRITES), 9.0, 9.0) is None
 
 
 def test_oldest_pause_is_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:

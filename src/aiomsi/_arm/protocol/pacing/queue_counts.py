@@ -6,6 +6,7 @@ pauses after 429s. To tell them apart, the last pause of each limit is remembere
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +15,8 @@ import attrs
 
 from aiomsi._arm.protocol.pacing.kinds import Limit
 
+_LONG_PAUSE = 5.0
+"""Seconds of a pause from which on it is reported."""
 _MOST_PAUSES = 1_024
 _MOST_REASON = 500
 """Characters of a 429's error text that are kept."""
@@ -36,11 +39,15 @@ class Wait(NamedTuple):
 
 @attrs.frozen(eq=False, repr=False)
 class _Pause:
-    """A pause of a limit: its start and end in monotonic time, and the error text of its 429."""
+    """A pause of a limit: its start and end in monotonic time, and the error text of its 429.
+
+    `reported` is the end that was last reported to be far, or the start.
+    """
 
     began: float
     ends: float
     reason: str
+    reported: float
 
 
 @attrs.define(eq=False, repr=False)
@@ -84,8 +91,10 @@ class QueueCounts:
         self.pause_wait += for_pause
         return Wait(for_connection, for_limit, for_pause)
 
-    def note_pause(self, limit: Limit, now: float, end: float, reason: str) -> float:
-        """Remember a pause after a 429; return the seconds that it adds to the limit's last one.
+    def note_pause(self, limit: Limit, now: float, end: float, reason: str) -> bool:
+        """Remember a pause after a 429; return whether to report it.
+
+        A pause is reported once it is long, and again if later 429s have prolonged it as much.
 
         Args:
             limit: the limit.
@@ -98,9 +107,17 @@ class QueueCounts:
         if len(self._pauses) >= _MOST_PAUSES:
             del self._pauses[next(iter(self._pauses))]
         if last is None or last.ends <= now:
-            last = _Pause(now, now, "")
-        self._pauses[limit] = _Pause(last.began, end, reason[:_MOST_REASON])
-        return end - last.ends
+            last = _Pause(now, now, "", now)
+        is_long = end - last.reported > _LONG_PAUSE
+        reported = end if is_long else last.reported
+        self._pauses[limit] = _Pause(last.began, end, reason[:_MOST_REASON], reported)
+        return is_long
+
+    def find_paused_limit(self, limits: Sequence[Limit], since: float, now: float) -> Limit | None:
+        """Return the limit whose last pause held back a call longest; None if none did."""
+        paused = [(self._find_paused((limit,), since, now), limit) for limit in limits]
+        longest, limit = max(paused, key=operator.itemgetter(0), default=(0.0, None))
+        return limit if longest > 0.0 else None
 
     def get_pause_reason(self, limit: Limit) -> str | None:
         """Return the error text of a limit's last 429; None without one."""
