@@ -110,7 +110,7 @@ class Gauge:
             self.level, self.at = self.forecast(now), now
         else:
             self.least = max(0, self.least - requests)
-        self.level = max(0.0, self.level - self.share * self.rivals * requests)
+        self.level = max(0.0, self.level - self.share * requests)
         self.number += requests
 
     def reset(self, now: float, number: int) -> None:
