@@ -1209,17 +1209,19 @@ async def test_items_of_other_names_are_found() -> None:
             own.fan_out_list([], item_name="")
 
 
-async def test_further_pages_are_requested_by_post() -> None:
-    def answer(asked: Asked) -> Says:
-        at = int(asked.target.partition("page=")[2] or 0)
-        path = asked.target.partition("?")[0]
-        return make_page(f"{asked.body!r}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
+def answer_by_post(asked: Asked) -> Says:
+    """Respond with one of three pages, whose item shows the body."""
+    at = int(asked.target.partition("page=")[2] or 0)
+    path = asked.target.partition("?")[0]
+    return make_page(f"{asked.body!r}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
 
+
+async def test_further_pages_are_requested_by_post() -> None:
     requests = [
         Request("POST", f"{VAULT}/listThings", api_version=VERSION, json={"a": tag}, tag=tag)
         for tag in "xy"
     ]
-    async with serve_one(answer) as (arm, own):
+    async with serve_one(answer_by_post) as (arm, own):
         rows, ends = await collect_lists(own.fan_out_list(requests, next_method="POST"))
         bodies = [asked.body for asked in arm.asked]
         _, usual = await collect_lists(own.fan_out_list(requests))
@@ -1229,6 +1231,28 @@ async def test_further_pages_are_requested_by_post() -> None:
     assert {tag: len(items) for tag, items in rows.items()} == {"x": 3, "y": 3}
     assert [end.error for end in (*ends.values(), *usual.values())] == [None] * 4
     assert sorted(asked.method for asked in arm.asked[6:]) == ["GET"] * 4 + ["POST"] * 2
+
+
+async def test_pages_by_post_keep_the_body_of_their_list() -> None:
+    body = dict[str, str]()
+    headers = {"Content-Type": "application/json; charset=utf-8", "X-Mine": "1"}
+
+    def requests() -> Iterator[Request]:
+        for tag in "xy":
+            body["a"] = tag
+            yield Request(
+                "POST", f"{VAULT}/{tag}", api_version=VERSION, json=body, headers=headers, tag=tag
+            )
+
+    async with serve_one(answer_by_post) as (arm, own):
+        _, ends = await collect_lists(own.fan_out_list(requests(), next_method="POST"))
+    assert [end.error for end in ends.values()] == [None] * 2
+    for tag in "xy":
+        asked = [one for one in arm.asked if f"/{tag}?" in one.target]
+        assert [one.json() for one in asked] == [{"a": tag}] * 3
+        assert {one.headers["Content-Type"] for one in asked} == {headers["Content-Type"]}
+        # The headers of a request are those of the first page.
+        assert [one.headers.get("X-Mine") for one in asked] == ["1", None, None]
 
 
 async def test_pages_by_post_that_link_to_the_first_one_are_an_error() -> None:

@@ -137,6 +137,23 @@ async def test_a_list_with_a_body_is_a_post_and_goes_on_with_get() -> None:
     assert [one.headers.get("X-Mine") for one in arm.asked] == ["1", None]
 
 
+@pytest.mark.parametrize("prefetch", [True, False])
+async def test_pages_by_post_repeat_the_body_of_the_first(prefetch: bool) -> None:
+    body, headers = {"filter": 0}, {"Content-Type": "application/json; charset=utf-8"}
+    async with (
+        serve_canned(make_page(1, to="/a"), make_page(2, to="/b"), make_page(3)) as arm,
+        open_session(arm) as own,
+    ):
+        options: dict[str, Any] = {"headers": headers, "prefetch": prefetch}
+        async for _ in own.pages(
+            VAULTS, api_version=VERSION, json=body, next_method="POST", **options
+        ):
+            body["filter"] += 1
+    assert [one.method for one in arm.asked] == ["POST"] * 3
+    assert [one.json() for one in arm.asked] == [{"filter": 0}] * 3
+    assert {one.headers["Content-Type"] for one in arm.asked} == {headers["Content-Type"]}
+
+
 async def test_items_and_links_may_have_other_names() -> None:
     first = Says(body={"things": {"all": [1]}, "more": "/next"})
     async with (

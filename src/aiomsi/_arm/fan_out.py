@@ -40,6 +40,7 @@ import attrs
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import make_closed_error
+from aiomsi._arm.pager import make_page_options
 from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget, is_list
 from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames, RawPage, check_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
@@ -232,7 +233,9 @@ class FanOut:
                 parts.append((taken.request, items))
                 url = taken.links.next_url(page, response)
                 if url is not None:
-                    self._waiting.append((taken, self._make_next_call(taken.request, url, names)))
+                    connection, options = self.sender.connection, taken.page_options
+                    call = connection.prepare(names.next_method, url, options)
+                    self._waiting.append((taken, call))
                     return parts
             except AiomsiError as error:
                 taken.error = error.with_traceback(None)
@@ -256,11 +259,6 @@ class FanOut:
             response, item_name=names.items, next_link_name=names.next_link, strict=strict
         )
         return page, RawPage(page.items, response.url) if self.options.raw else page.items
-
-    def _make_next_call(self, request: Request, url: str, names: ListNames) -> Call:
-        body = request.json if names.next_method == "POST" else None
-        options = Options(json=body, lists=True)
-        return self.sender.connection.prepare(names.next_method, url, options)
 
     def _give_outcome(self, taken: TakenRequest) -> Outcome | BaseException:
         """Return the outcome of a request, or the error to raise, and make room for another one."""
@@ -400,6 +398,7 @@ class FanOut:
             is_circle = call.method == names.next_method
             first = call.url if is_circle and not call.lacks_version else None
             taken.links = PageLinks(self.sender.connection.cloud, first)
+            taken.page_options = make_page_options(call, names.next_method)
         elif call.method in ("GET", "POST") and is_list(call.url) and call.reads:
             taken.kind = self._budget.lists
         if self.options.on_error == "skip-scope":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -17,7 +18,7 @@ import attrs
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection, make_closed_error
 from aiomsi._arm.protocol.paging import PageLinks, read_page
-from aiomsi._arm.protocol.request import NO_OPTIONS, Options
+from aiomsi._arm.protocol.request import Options
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import AiomsiError
@@ -25,6 +26,8 @@ from aiomsi._errors import AiomsiError
 Items: TypeAlias = list[Any]
 FetchPage: TypeAlias = Callable[[], Coroutine[Any, Any, ArmResponse]]
 """Sends the request for a page."""
+
+_GET_OPTIONS = Options(lists=True)
 
 
 @attrs.frozen
@@ -116,7 +119,8 @@ class ListOptions:
             names.
         timeout: seconds for each page.
         prefetch: whether a page is fetched while the caller works on the one before it.
-        body: the body of the POST that requests each further page; None for a GET.
+        next_method: the method that requests the further pages: ``"GET"``, or ``"POST"`` with the
+            body of the first page's request.
         strict: whether a page without a list of items is an error, and never an empty page.
 
     """
@@ -125,21 +129,28 @@ class ListOptions:
     next_link_name: str | None = None
     timeout: float | None = None
     prefetch: bool = True
-    body: Any = attrs.field(default=None, repr=False)
+    next_method: str = "GET"
     strict: bool = False
+
+
+def make_page_options(call: Call, next_method: str) -> Options:
+    """Return the options of the requests for a list's further pages; `call` requests the first one.
+
+    A POST repeats the bytes that `call` sends, because the caller may change the objects from which
+    they were encoded.
+    """
+    if next_method == "GET":
+        return _GET_OPTIONS
+    headers = {"Content-Type": call.headers["Content-Type"]}
+    return Options(content=call.data, headers=headers, lists=True)
 
 
 async def iter_list(
     sender: Sender, make: Callable[[], Call], list_options: ListOptions
 ) -> AsyncGenerator[Items, None]:
     """Yield the pages of the list whose first call `make` creates; see `ArmSession.pages`."""
-    call, timeout = make(), list_options.timeout
-    # The method and options of the further pages.
-    method, options = (
-        ("GET", NO_OPTIONS)
-        if list_options.body is None
-        else ("POST", Options(json=list_options.body, lists=True))
-    )
+    call, timeout, method = make(), list_options.timeout, list_options.next_method
+    options = make_page_options(call, method)
     # A list whose first page is requested by POST, and the others by GET, may link to its first
     # URL. A URL without its api-version changes before it is sent.
     is_circle = call.method == method and not call.lacks_version
@@ -158,10 +169,7 @@ async def iter_list(
             return PageResult(page.items, error=error)
         if url is None:
             return PageResult(page.items)
-        return PageResult(
-            page.items,
-            lambda: sender.send(sender.connection.prepare(method, url, options), timeout),
-        )
+        return PageResult(page.items, partial(_fetch_page, sender, method, url, options, timeout))
 
     async with aclosing(
         iter_pages(
@@ -174,3 +182,13 @@ async def iter_list(
         async for page in found:
             yield page
             del page
+
+
+async def _fetch_page(
+    sender: Sender, method: str, url: str, options: Options, timeout: float | None
+) -> ArmResponse:
+    """Send the request for a further page.
+
+    The call is created here, so that an error of it is raised after the items of the page before.
+    """
+    return await sender.send(sender.connection.prepare(method, url, options), timeout)

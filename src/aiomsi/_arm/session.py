@@ -384,8 +384,9 @@ class ArmSession(Verbs):
             raise ConfigurationError(
                 msg, help="Pass json={} for a service that takes no parameters"
             )
-        body = options.json if next_method == "POST" else None
-        list_options = ListOptions(item_name, next_link_name, options.timeout, prefetch, body)
+        list_options = ListOptions(
+            item_name, next_link_name, options.timeout, prefetch, next_method
+        )
         return iter_list(self._sender, lambda: self._make_call(method, path, options), list_options)
 
     # Opening and closing

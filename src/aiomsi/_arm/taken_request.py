@@ -17,6 +17,7 @@ from aiomsi._arm.protocol.bulk.byte_budget import AnswerSize
 from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope
 from aiomsi._arm.protocol.paging import PageLinks
+from aiomsi._arm.protocol.request import NO_OPTIONS, Options
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ArmError, UsageError
 
@@ -51,6 +52,7 @@ class TakenRequest:
         parked: whether the call waits for a limit, so that the byte budget does not count it.
         size: the bytes of the answer in the byte budget.
         links: the links of the list so far; None for a request that is no list.
+        page_options: the options of the requests for the list's further pages.
         items: the number of the list's items that were given back.
         pages: the number of the list's pages that were given back.
         attempts: as `Call.attempts`, of all its calls together.
@@ -76,6 +78,7 @@ class TakenRequest:
     parked: bool = False
     size: int = 0
     links: PageLinks | None = None
+    page_options: Options = NO_OPTIONS
     items: int = 0
     pages: int = 0
     attempts: int = 0
