@@ -877,6 +877,44 @@ async def test_scope_of_anyio_ends_after_the_iterable() -> None:
         assert list_fan_out_tasks() == []
 
 
+def list_own_tasks() -> set[str]:
+    """Return the names of the tasks of sessions, without the timer of the queue."""
+    names = {task.get_name() for task in asyncio.all_tasks()} - {"aiomsi turns"}
+    return {name for name in names if name.startswith("aiomsi ")}
+
+
+PUT = Request("PUT", make_path(2), api_version=VERSION, json={})
+ACCEPTED = Says(202, headers={"Azure-AsyncOperation": f"/operations/1?api-version={VERSION}"})
+
+
+async def test_left_fan_out_ends_the_poll_of_a_write() -> None:
+    hold = Hold("1")
+
+    async def answer(asked: Asked) -> Says:
+        return ACCEPTED if asked.method == "PUT" else await hold(asked)
+
+    async with serve_one(answer) as (arm, own):
+        async with aclosing(own.fan_out([get(1), PUT])) as outcomes:
+            assert (await anext(outcomes)).request.tag == 1
+            await wait_until(lambda: hold.held == 1)
+            assert "aiomsi poll" in list_own_tasks()
+        assert list_own_tasks() == set()
+        hold.release()
+        await take_turns()
+        assert len(arm.asked) == 3
+
+
+async def test_left_fan_out_ends_the_pause_before_a_poll() -> None:
+    manual = ManualClock()
+    async with serve_one(lambda _: ACCEPTED, clock=manual.clock) as (arm, own):
+        consumer = asyncio.ensure_future(anext(own.fan_out([PUT])))
+        await manual.sleeping()
+        consumer.cancel()
+        await asyncio.wait([consumer])
+        assert list_own_tasks() == set()
+        assert len(arm.asked) == 1
+
+
 async def test_closed_session_ends_the_fan_out(source: Source) -> None:
     hold = Hold()
     outcomes: list[Outcome] = []

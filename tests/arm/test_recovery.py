@@ -38,6 +38,7 @@ from aiomsi import (
     OperationUnreadableError,
     PreconditionFailedError,
     RegistrationRequiredError,
+    Request,
     ServiceError,
     UsageError,
 )
@@ -548,6 +549,24 @@ async def test_write_after_another_change_ends_with_the_session() -> None:
             await result
         assert raised.value.uncertain
         held.set()
+
+
+async def test_write_after_another_change_ends_with_its_fan_out() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says(body=DONE)
+
+    requests = [Request("PUT", VAULT, api_version=VERSION, json=BODY)]
+    async with serve_canned(GONE, RUNNING, THEIRS, hold) as arm, open_session(arm) as own:
+        consumer = asyncio.ensure_future(anext(own.fan_out(requests)))
+        await wait_until(lambda: len(arm.asked) == 4)
+        consumer.cancel()
+        await asyncio.wait([consumer])
+        assert "aiomsi repetition" not in {task.get_name() for task in asyncio.all_tasks()}
+        held.set()
+    assert list_methods(arm) == ["PUT", "GET", "GET", "PUT"]
 
 
 # Another operation in progress

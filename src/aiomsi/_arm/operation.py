@@ -263,6 +263,13 @@ class Operation:
             self._poll_task = self._connection.start(self._poll(call), "poll")
         return self._poll_task
 
+    async def _end_poll(self) -> None:
+        """Cancel the poll or repetition under way, and wait for its end."""
+        task = self._find_poll()
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
     async def _repeat(self, pending: PendingWrite) -> None:
         """Send the call again, once, because the change that was polled was another client's."""
         connection = self._connection
@@ -389,9 +396,16 @@ async def start_operation(
 async def run_operation(
     sender: Sender, call: Call, options: Options, deadline: float | None
 ) -> tuple[Any, int]:
-    """Send a call, wait for the end of its operation, and return the result and its bytes."""
+    """Send a call, wait for the end of its operation, and return the result and its bytes.
+
+    A cancellation ends the poll under way, too, because no other task has the operation.
+    """
     operation = await start_operation(sender, call, options, None)
-    result = await operation.result(deadline=deadline)
+    try:
+        result = await operation.result(deadline=deadline)
+    except asyncio.CancelledError:
+        await operation._end_poll()  # noqa: SLF001 (one module)
+        raise
     response = operation._progress.final_response  # noqa: SLF001 (one module)
     return result, 0 if response is None else len(response.body)
 
