@@ -931,6 +931,18 @@ async def test_closed_session_ends_the_fan_out(source: Source) -> None:
         hold.release()
 
 
+async def test_closed_session_of_the_user_ends_the_fan_out() -> None:
+    outcomes: list[Outcome] = []
+    async with aiohttp.ClientSession() as http, serve_one(http=http) as (_, own):
+        found = own.fan_out(map(get, range(1_000)), limit=8)
+        (await anext(found)).result()
+        await http.close()
+        with pytest.raises(UsageError, match="was given is closed"):
+            await collect(found, outcomes)
+        assert len(outcomes) < 20
+        assert list_fan_out_tasks() == []
+
+
 async def test_closing_while_the_iterable_waits_ends_it_too() -> None:
     async def requests() -> AsyncIterator[Request]:
         yield get(1)

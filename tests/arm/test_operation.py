@@ -714,6 +714,23 @@ async def test_poll_through_a_closed_borrowed_session_is_refused() -> None:
         assert raised.value.operation is not None
 
 
+async def test_poll_whose_session_is_closed_meanwhile_is_refused() -> None:
+    class Closing(Tokens):
+        async def get_token(self, *scopes: str, claims: str | None = None, **more: Any) -> Any:
+            if self.asked:
+                await http.close()
+            return await super().get_token(*scopes, claims=claims, **more)
+
+    expired = Says(401, make_error_body("ExpiredAuthenticationToken"))
+    async with serve_canned(BEGUN, expired) as arm, aiohttp.ClientSession() as http:
+        own = open_session(arm, Closing(("a", "b")), http=http)
+        with pytest.raises(UsageError, match="was given is closed") as raised:
+            await own.put(VAULT, api_version=VERSION, json=BODY)
+        assert raised.value.operation is not None
+        assert len(arm.asked) == 2
+        await own.close()
+
+
 async def test_error_of_a_callback_keeps_its_own_operation() -> None:
     async with serve_canned(BEGUN, BEGUN, RUNNING) as arm, open_session(arm) as own:
         first, second = await begin(own), await begin(own)

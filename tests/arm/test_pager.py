@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
+import aiohttp
 import pytest
 from arm_server import (
     GROUP,
@@ -308,6 +309,22 @@ async def test_the_page_that_is_fetched_ahead_ends_with_the_session() -> None:
             with pytest.raises(UsageError, match="this ArmSession is closed"):
                 await anext(items)
         held.set()
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_page_that_came_before_the_closing_is_yielded(borrowed: bool) -> None:
+    async with (
+        serve_canned(make_page(1, to="/a"), make_page(2, to="/b")) as arm,
+        aiohttp.ClientSession() as http,
+        open_session(arm, http=http if borrowed else None) as own,
+        aclosing(own.pages(VAULTS, api_version=VERSION)) as pages,
+    ):
+        assert await anext(pages) == [1]
+        await asyncio.wait(list_pending())
+        await (http.close() if borrowed else own.close())
+        assert await anext(pages) == [2]
+        with pytest.raises(UsageError, match="closed"):
+            await anext(pages)
 
 
 async def test_a_page_that_failed_and_that_nobody_wants_makes_no_noise() -> None:

@@ -148,8 +148,13 @@ async def test_a_request_without_a_response_shows_no_secret(method: str) -> None
         await arm.close()
         with pytest.raises(AiomsiError, match="closed") as borrowed:
             await woken
+        arm = ArmSession(Tokens((TOKEN,)), cloud=cloud, retry=None, http=http)
+        await http.close()
+        with pytest.raises(UsageError, match="closed") as unsent:
+            await send(arm, method)
     for raised in (late, stopped, closed, borrowed):
         check_hidden(raised.value)
+    check_hidden(unsent.value, BODY)
 
 
 async def test_an_endpoint_without_tls_shows_no_secret() -> None:

@@ -207,9 +207,13 @@ class Connection:
         Raises:
             ConfigurationError: a header or the body can't be sent, or an object given as a
                 credential is not one.
-            UsageError: the session is closed, or belongs to another event loop.
+            UsageError: the session, or the one in `user_session`, is closed; or the session belongs
+                to another event loop.
 
         """
+        # Before the body is encoded, because error reporters show the locals of this frame.
+        if self.user_session is not None and self.user_session.closed:
+            raise make_closed_error(ours=self.closed)
         conditions: Mapping[str, str] = {}
         if options.headers is not None:
             check_headers(options.headers)
