@@ -368,6 +368,45 @@ async def test_other_tasks_run_while_requests_are_taken() -> None:
     assert most <= 64
 
 
+async def count_in_a_row(found: AsyncIterator[Any]) -> int:
+    """Consume a fan-out without a wait; return the most values between turns of the loop."""
+    loop, most, in_a_row, ended = asyncio.get_running_loop(), 0, 0, False
+
+    def turn() -> None:
+        nonlocal in_a_row
+        in_a_row = 0
+        if not ended:
+            loop.call_soon(turn)
+
+    turn()
+    async for _ in found:
+        in_a_row += 1
+        most = max(most, in_a_row)
+    ended = True
+    return most
+
+
+async def test_other_tasks_run_while_outcomes_are_given_back() -> None:
+    async with (
+        serve_one() as (arm, own),
+        aclosing(own.fan_out(get(number) for number in range(300))) as outcomes,
+    ):
+        await anext(outcomes)
+        await wait_until(lambda: len(arm.asked) == 300 and not list_fan_out_tasks())
+        assert 1 < await count_in_a_row(outcomes) <= 32
+
+
+async def test_other_tasks_run_after_each_page() -> None:
+    async with (
+        serve_one(serve_pages(1)) as (arm, own),
+        aclosing(own.fan_out_list(make_vaults_request(f"g{n}") for n in range(40))) as parts,
+    ):
+        await anext(parts)
+        await wait_until(lambda: len(arm.asked) == 40 and not list_fan_out_tasks())
+        # The page of a list, and its outcome.
+        assert await count_in_a_row(parts) == 2
+
+
 async def test_large_answers_reduce_the_calls_under_way() -> None:
     hold = Hold()
 

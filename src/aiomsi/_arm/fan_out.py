@@ -63,9 +63,9 @@ Items: TypeAlias = list[Any]
 MakeCall: TypeAlias = Callable[[str, str, Options], Call]
 
 _SLICE = 32
-"""Requests that the feeder starts before other tasks run: each takes some 30 microseconds. A task
-sends as many calls, because with a session of the application (`http=`) none of them may suspend
-it."""
+"""Requests that the feeder starts before other tasks run: each takes some 30 microseconds. As many
+outcomes are given back in a row. A task sends as many calls, because with a session of the
+application (`http=`) none of them may suspend it."""
 _COLD = 256
 """Requests that are taken before the session has its first response. Each of them has a task, which
 waits for the token."""
@@ -106,16 +106,24 @@ async def _iterate(
     sender: Sender, make_call: MakeCall, requests: Requests, options: FanOutOptions
 ) -> AsyncGenerator[Any, None]:
     fan_out = FanOut(sender, make_call, options)
+    # The number of requests that were given back since other tasks ran. A page counts as many,
+    # because it may be large.
+    given, weight = 0, 1 if options.list_names is None else _SLICE
     try:
         fan_out.open(requests)
         del requests
         while True:
+            if given >= _SLICE:
+                given = 0
+                await asyncio.sleep(0)
             taken = fan_out.next_done()
             if taken is None:
                 if fan_out.is_over:
                     break
+                given = 0
                 await fan_out.wait()
                 continue
+            given += weight
             parts = fan_out.give_back(taken)
             del taken
             # A suspended frame keeps no part, because a page may be large.
