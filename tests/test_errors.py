@@ -16,6 +16,7 @@ from aiomsi import (
     ConfigurationError,
     CredentialError,
     ErrorDetail,
+    ForeignHostError,
     UsageError,
     _errors,
 )
@@ -72,6 +73,8 @@ def make(kind: type[_errors.AiomsiError]) -> _errors.AiomsiError:
             retry_after=4.0,
             request_id="r",
         )
+    if issubclass(kind, ForeignHostError):
+        return kind("it failed", help="do this", from_response=True)
     return kind("it failed", help="do this")
 
 

@@ -93,7 +93,19 @@ class ConfigurationError(AiomsiError, ValueError):
 
 
 class ForeignHostError(ConfigurationError):
-    """The host of the URL is not the cloud's ARM. Neither a token nor a request was sent."""
+    """The host of the URL is not the cloud's ARM. Neither a token nor a request was sent to it.
+
+    Attributes:
+        from_response: whether the URL is a link in a response, for example to the next page of a
+            list. The request before was sent, and its arguments are right.
+
+    """
+
+    from_response: bool = False
+
+    def __init__(self, summary: str, *, help: str = "", from_response: bool = False) -> None:  # noqa: A002 (as in AiomsiError)
+        super().__init__(summary, help=help)
+        self.from_response = from_response
 
 
 class UsageError(AiomsiError, RuntimeError):

@@ -153,6 +153,36 @@ def test_get_that_can_not_be_sent_is_wrong_usage_and_asks_nobody(
     assert embedded_azure.requests == ()
 
 
+ELSEWHERE = "https://evil.example/x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault", "advice"),
+    [
+        (
+            ("list", f"{SUBSCRIPTION}/resourceGroups"),
+            Fault(200, body={"value": [], "nextLink": ELSEWHERE}),
+            "The link was not followed, because tokens are sent to the cloud's ARM only",
+        ),
+        (
+            ("request", "DELETE", DEVTEST),
+            Fault(202, {"Location": ELSEWHERE}, body=""),
+            "The URL is not on the cloud's ARM, and tokens are sent to that only",
+        ),
+    ],
+)
+def test_link_of_the_service_elsewhere_is_no_wrong_usage(
+    run: Run, embedded_azure: EmbeddedAzure, arguments: tuple[str, ...], fault: Fault, advice: str
+) -> None:
+    embedded_azure.arm.inject(fault, times=1)
+
+    said = run(*arguments, *VERSION)
+
+    assert said.code == 1
+    assert ELSEWHERE in said.complaint[0]
+    assert said.complaint[1].startswith(advice)
+
+
 def test_get_where_arm_does_not_answer(
     run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: str
 ) -> None:

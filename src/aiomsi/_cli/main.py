@@ -149,11 +149,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         where = error.ctx.command_path if error.ctx else "aiomsi"
         return _fail(2, error.format_message(), f"See '{where} --help'")
     except AiomsiError as error:
-        return _fail(
-            2 if isinstance(error, ConfigurationError) else 1,
-            translate(str(error.args[0])),
-            _list_advice(error),
-        )
+        code = 2 if isinstance(error, ConfigurationError) and not _is_of_link(error) else 1
+        return _fail(code, translate(str(error.args[0])), _list_advice(error))
     except MissingExtraError as error:
         return _fail(2, str(error))
     except OSError as error:
@@ -161,6 +158,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         _discard(sys.stdout)
         return _fail(1, str(error))
     return code or 0
+
+
+def _is_of_link(error: AiomsiError) -> bool:
+    """Return whether an error is due to a link of the service, and not to the command line."""
+    return isinstance(error, ForeignHostError) and error.from_response
 
 
 def _fail(code: int, summary: str, advice: str = "") -> int:
@@ -174,7 +176,7 @@ def _fail(code: int, summary: str, advice: str = "") -> int:
 def _list_advice(error: AiomsiError) -> str:
     """Return the service's details, the notes, and the next step."""
     parts = [*_list_details(error), *getattr(error, "__notes__", ())]
-    if isinstance(error, ForeignHostError):
+    if isinstance(error, ForeignHostError) and not error.from_response:
         parts.append("Tokens are sent to the chosen cloud's ARM only: pass the path, or --cloud")
     else:
         parts.append(translate(error.help))

@@ -126,6 +126,7 @@ def test_a_link_that_leads_elsewhere_or_nowhere_is_refused(link: str) -> None:
     with pytest.raises(ForeignHostError) as raised:
         resolve_link(PUBLIC, link, BASE)
     assert "not followed" in raised.value.help
+    assert raised.value.from_response
 
 
 def test_every_cloud_has_its_own_arm() -> None:

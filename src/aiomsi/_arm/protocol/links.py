@@ -59,7 +59,10 @@ def resolve_link(cloud: Cloud, link: str, base: str) -> str:
         shown = link.partition("?")[0][:_MAX_TEXT]
         msg = f"the response links to {shown!r}, which is not on {cloud.resource_manager}"
         raise ForeignHostError(
-            msg, help="The link was not followed, so the data behind it is missing"
+            msg,
+            help="The link was not followed, because tokens are sent to the cloud's ARM only, "
+            "so the data behind it is missing",
+            from_response=True,
         )
     return Link(
         url[: found.end()] + quote(url[found.end() :], safe=_SENDABLE, errors="surrogatepass")

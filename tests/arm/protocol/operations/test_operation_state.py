@@ -96,8 +96,9 @@ def test_many_failed_polls_end_the_polling_not_the_operation() -> None:
     "url", ["https://evil.example/x", f"{ARM}@evil.example/", "/subscriptions/s", f"{ARM}:8443/"]
 )
 def test_a_state_that_leads_off_arm_is_refused(name: str, url: str) -> None:
-    with pytest.raises(ForeignHostError):
+    with pytest.raises(ForeignHostError) as raised:
         Progress.from_dict(PUBLIC, {**RUNNING.to_dict(), name: url})
+    assert not raised.value.from_response
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,7 @@ def test_operation_with_its_only_link_off_arm_is_an_error() -> None:
         with pytest.raises(ForeignHostError, match="accepted DELETE") as raised:
             begin_progress("DELETE", 202, L=link)
         assert "signature" not in str(raised.value)
+        assert raised.value.from_response
 
 
 def test_an_unknown_place_of_the_result_is_an_error() -> None:

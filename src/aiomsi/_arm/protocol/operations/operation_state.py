@@ -12,7 +12,7 @@ from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.links import get_path, resolve_link
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
-from aiomsi._errors import ArmConnectionError, ArmError, ConfigurationError
+from aiomsi._errors import ArmConnectionError, ArmError, ConfigurationError, ForeignHostError
 
 Reads = Literal["operation", "location", "resource", "result"]
 OperationOutcome = Literal["succeeded", "failed", "canceled"]
@@ -249,7 +249,12 @@ def _read_error(cloud: Cloud, saved: Mapping[str, Any]) -> ArmError | ArmConnect
 
 def _check_url(cloud: Cloud, value: object) -> str:
     url = _check_text(value)
-    return resolve_link(cloud, url, url)
+    try:
+        return resolve_link(cloud, url, url)
+    except ForeignHostError as error:
+        # The state is an argument of the caller.
+        error.from_response = False
+        raise
 
 
 def _read_number(value: Any) -> float | None:

@@ -125,8 +125,9 @@ def begin(
         )
         raise ForeignHostError(
             msg,
-            help="That URL is not on the cloud's ARM, so no request was sent to it; "
+            help="The URL is not on the cloud's ARM, and tokens are sent to that only: "
             "read the resource to see the outcome",
+            from_response=True,
         )
     if _continues(poll):
         status = (
