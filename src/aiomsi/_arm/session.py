@@ -283,8 +283,11 @@ class ArmSession(Verbs):
         """Send many requests at once, and yield the outcome of each one as it ends.
 
         The iterable is read lazily and may be endless. A request that waits for the limits of one
-        subscription holds back no other subscription, so it is best if the requests of several
-        subscriptions alternate. The iterable is closed at the end, and all tasks end with
+        subscription holds back no other subscription as long as fewer than `limit` requests are
+        taken, so it is best if the requests of several subscriptions alternate. If a throttled
+        subscription has more requests than it accepts, those that wait fill `limit` in the end, and
+        then all others are sent at its pace: pass a larger `limit`, or send the requests of that
+        subscription by another `fan_out`. The iterable is closed at the end, and all tasks end with
         the generator: use `contextlib.aclosing` if you leave the loop early.
 
         Args:
@@ -297,7 +300,8 @@ class ArmSession(Verbs):
                 ``"skip-scope"`` yields them, too. After an error that applies to a subscription or
                 management group as a whole, unsent requests of the same kind in it are not sent:
                 their outcomes have that error, and `skipped` is true. The same kind means the same
-                method and the same path except for names.
+                method and the same path except for names. ``AuthorizationFailed`` is such an error,
+                so do not use it for an identity that has roles on single resource groups only.
             max_bytes: the budget, in bytes, for answers that are under way or not yet yielded. The
                 size of an answer is estimated from earlier answers; if these are large, fewer calls
                 are under way.
@@ -306,7 +310,8 @@ class ArmSession(Verbs):
         Raises:
             ConfigurationError: an argument is wrong, or the iterable yields another type; raised
                 after the outcomes of earlier requests.
-            UsageError: the session was closed; raised after the outcomes of earlier requests.
+            UsageError: the session, or the aiohttp session in `http`, was closed; raised after the
+                outcomes of earlier requests.
             Exception: the iterable raised it; raised after the outcomes of earlier requests.
 
         """
@@ -338,8 +343,10 @@ class ArmSession(Verbs):
         at most.
 
         Args:
-            requests: as for `fan_out`; requests are GETs or POSTs.
-            limit: the largest number of lists under way.
+            requests: as for `fan_out`; requests are GETs or POSTs. The `headers` of a request are
+                sent for the first page only.
+            limit: the largest number of lists under way. As for `fan_out`, those of a throttled
+                subscription fill it in the end.
             on_error: as for `fan_out`.
             max_bytes: as for `fan_out`.
             api_version: as for `fan_out`.

@@ -34,9 +34,10 @@ class Request:
         params: further query parameters, not yet encoded: text, integers or booleans.
         json: a body to encode as JSON.
         content: a body to send unchanged; name its type in `headers`.
-        headers: further headers.
-        timeout: seconds for the whole call, from the moment when `fan_out` takes the request from
-            its iterable; the wait for its turn counts. For a list, seconds for each page.
+        headers: further headers; for a list, of the request for its first page only.
+        timeout: seconds for the whole call, from the moment when the budget `max_bytes` has room
+            for its answer; the wait for its turn in the queue counts. For a list, seconds for each
+            page.
         if_match: an entity tag, sent unchanged.
         if_none_match: an entity tag, sent unchanged.
         deadline: seconds after which to stop waiting for a long-running operation.
