@@ -53,24 +53,6 @@ def test_refusal_sets_the_rate_to_the_successes_over_the_time() -> None:
     assert rate.wait(110.0, 250) == pytest.approx(0.05)
 
 
-def test_time_without_demand_is_no_part_of_the_measured_time() -> None:
-    rate, sent = make_rate(), 50
-    for second in range(60):
-        # One request a second, of 10 and more.
-        assert rate.wait(101.0 + second, sent) == 0.0
-        sent += 1
-    rate.refuse(160.0, 110, 100, 162.0)
-    # 10 s until the saved tokens are complete, and about a tenth of a second for each request.
-    assert 4.0 < rate.rate < 10.0
-
-
-def test_pause_is_part_of_the_measured_time() -> None:
-    rate = make_rate(since=160.0)
-    assert rate.wait(160.0, 50) == 0.0
-    rate.refuse(160.0, 90, 100, 162.0)
-    assert rate.rate == 1.0
-
-
 def test_refusal_without_a_success_keeps_the_rate() -> None:
     rate = make_rate()
     rate.refuse(110.0, 60, 40, 112.0)

@@ -11,10 +11,9 @@ from aiomsi._arm.protocol.pacing.rules import PacingRules
 class LearnedRate:
     """The rate of a limit whose responses carry no count, learned from its 429s.
 
-    The rate is the number of requests that succeeded between two 429s over the time between them,
-    without the time in which the client sent too few requests for one of them to wait. Without a
-    429 it grows slowly at first and then fast, like the window of TCP's CUBIC, so that a limit that
-    was raised is found.
+    The rate is the number of requests that succeeded between two 429s over the time between them.
+    Without a 429 it grows slowly at first and then fast, like the window of TCP's CUBIC, so that a
+    limit that was raised is found.
 
     Attributes:
         rules: the numbers to decide by.
@@ -29,8 +28,7 @@ class LearnedRate:
     # The tokens below are those at this time, after this request.
     _at: float
     _number: int
-    # The requests that had succeeded at the last 429, and the time of that 429, later by the time
-    # without demand.
+    # The requests that had succeeded at the last 429, and the time of that 429.
     _succeeded: int
     _began: float = attrs.field(init=False)
     _tokens: float = attrs.field(default=0.0, init=False)
@@ -43,13 +41,8 @@ class LearnedRate:
         rules = self.rules
         rate = self.rate_at(now)
         most = max(1.0, rules.stock * rate)
-        tokens = self._tokens + rate * max(0.0, now - self._at)
-        saved = max(1.0, rules.stock * self.rate)
-        if tokens > saved:
-            # Time in which no request would have waited shows nothing about the limit.
-            unused = min((tokens - saved) / rate, now - max(self._at, self.since))
-            self._began += max(0.0, unused)
-        self._tokens = min(tokens, most) - (number - self._number)
+        self._tokens = min(self._tokens + rate * max(0.0, now - self._at), most)
+        self._tokens -= number - self._number
         self._at, self._number = max(now, self._at), number
         return (1.0 - self._tokens) / rate if self._tokens < 1.0 else 0.0
 
