@@ -21,9 +21,6 @@ import attrs
 
 from aiomsi._arm.protocol.throttling import parse_duration, parse_instant
 
-RESOURCE_POLICY = "Resource"
-"""The end of the names of Compute's policies that count the calls to one resource."""
-
 BucketScope: TypeAlias = Literal["subscription", "global", "tenant", "provider", "resource", "user"]
 
 
@@ -146,9 +143,7 @@ def _parse_policies(value: str) -> Iterator[Remaining]:
         counted = _POLICY_WINDOW.search(policy)
         window = None if counted is None else float(counted[1]) * _SECONDS[counted[2][0].lower()]
         yield from _parse_counts(
-            Bucket(
-                "resource" if policy.endswith(RESOURCE_POLICY) else "subscription", policy, window
-            ),
+            Bucket("resource" if policy.endswith("Resource") else "subscription", policy, window),
             count,
         )
 

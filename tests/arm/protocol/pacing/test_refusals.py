@@ -109,11 +109,6 @@ def test_policy_of_compute_is_the_one_of_the_header() -> None:
     assert by.keys[0].name == "HighCostGet30Min"
 
 
-def test_limit_of_one_resource_stops_no_other() -> None:
-    parts = [{"code": "TooManyRequests", "target": "UpdateVMResource"}]
-    assert parse_refusal("OperationNotAllowed", details=parts) is None
-
-
 def test_resource_graphs_refusal_is_of_its_quota() -> None:
     graph = find_kind("POST", "/providers/Microsoft.ResourceGraph/resources")
     assert parse_refusal("RateLimiting", by=graph) == Limit("", "user-quota")

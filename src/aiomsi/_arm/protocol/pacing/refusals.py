@@ -18,7 +18,6 @@ import attrs
 
 from aiomsi._arm.protocol.errors.codes import is_locked
 from aiomsi._arm.protocol.errors.detail import ErrorDetail, read_detail
-from aiomsi._arm.protocol.limits import RESOURCE_POLICY
 from aiomsi._arm.protocol.pacing.kinds import Limit, ScopedKind
 from aiomsi._arm.protocol.pacing.pacer import Count
 from aiomsi._arm.protocol.response import ArmResponse
@@ -97,9 +96,6 @@ def find_refusing_limit(
     ):
         return Limit(scoped.scope, f"action {action[1].lower()}")
     if detail.code == "OperationNotAllowed" and (policy := _find_policy(detail)) is not None:
-        if policy.endswith(RESOURCE_POLICY):
-            # The limit of a single resource delays no request for another one.
-            return None
         # The header writes "Microsoft.Compute/" before the policy's name.
         known = (limit for limit in scoped.keys if limit.name.lower() == policy.lower())
         return next(known, Limit(scoped.scope, policy))

@@ -89,11 +89,10 @@ class ArmStats:
         limit_wait: seconds that calls have waited for limits, in all, without pauses.
         pause_wait: seconds that calls have waited for pauses after a 429, in all.
         connection_wait: seconds that calls have waited for a free connection, in all.
-        refusals: number of 429s by the name of the limit. 429s of locked resources do not count,
-            nor do those of a single resource's own limit; empty with ``pacing=False``.
+        refusals: number of 429s by the name of the limit. 429s of locked resources do not count.
         responses: number of responses by the front-door region that sent them, without most of the
             responses that came while all limits were far away; empty for responses that name no
-            region, and with ``pacing=False``.
+            region.
         limits: the limits, sorted by scope and name; empty with ``pacing=False``.
 
     """
