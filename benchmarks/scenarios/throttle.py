@@ -442,7 +442,7 @@ SCENARIO = Scenario(
         Block(_UNCOUNTED, (1,), (UNPACED,), work=1_000, rounds=1, limit=180),
         Block(_PROCESSES, (1,), (SUBJECT,), work=1_500, rounds=3, limit=180),
         Block(_PROCESSES, (1,), (UNPACED, "azure_core"), work=1_500, rounds=1, limit=240),
-        Block(_STARVED, (50,), _OWN, work=20_000, rounds=5),
+        Block(_STARVED, (50,), (SUBJECT,), work=20_000, rounds=5),
     ),
     quick=(
         Block(_ONE, (1,), (SUBJECT, "azure_core"), work=350, rounds=1),

@@ -846,6 +846,24 @@ async def test_window_with_tokens_ends_no_wait() -> None:
         assert await asyncio.gather(*calls) == [{}] * 6
 
 
+async def test_lost_requests_that_use_up_a_window_end_the_waits() -> None:
+    quota = {"x-ms-user-quota-remaining": "2", "x-ms-user-quota-resets-after": "01:00:00"}
+    path = f"{GROUP}?useResourceGraph=true"
+    async with serve_gated(128, Gate(Says(body={}, headers=quota), open=True)) as (gate, arm):
+        for _ in range(2):
+            await arm.get(path, api_version=VERSION)
+        gate.open = False
+        first, second, third = await start_calls(arm, gate, [path] * 3)
+        assert arm.stats().waiting == 2
+        first.cancel()
+        await wait_until(lambda: len(gate.arrived) == 4)
+        second.cancel()
+        with pytest.raises(ThrottledError):
+            await third
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert is_idle(arm)
+
+
 async def test_types_that_share_a_bucket_leave_it_open() -> None:
     async with serve_gated(128, Gate(Says(body={}, headers=PLENTY), open=True)) as (_, arm):
         for _ in range(40):

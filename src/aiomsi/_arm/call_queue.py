@@ -268,9 +268,11 @@ class CallQueue:
         if ticket.waiting:
             waiter.call.missed_turn = self._describe_wait(waiter)
             ticket.open_since = ticket.lane.open_since_with_rate
-            self._count_wait(waiter, self.clock.monotonic())
             self.pacer.cancel(ticket)
-            self.send_waiting()
+            try:
+                self._count_wait(waiter, self.clock.monotonic())
+            finally:
+                self.send_waiting()
 
     def _add(self, waiter: _AnyWaiter, lane: Lane, *, is_held: bool) -> None:
         """Give a call a place in its lane; `is_held` says whether a limit holds it back."""
@@ -403,8 +405,12 @@ class CallQueue:
 
     def lose(self, ticket: Ticket) -> None:
         """Return a ticket whose request got no response; do nothing if it was returned before."""
+        scoped: Any = ticket.item if ticket.in_flight else None
         self.pacer.lost(ticket, self.clock.monotonic())
         self.send_waiting()
+        if isinstance(scoped, ScopedKind) and scoped.has_windows:
+            # No response will show whether the window has tokens left.
+            self._end_long_waits(scoped, self.clock.monotonic())
 
     def close(self, make_error: Callable[[], AiomsiError]) -> None:
         """Send no further call, and raise an error in those without a task.

@@ -107,10 +107,13 @@ class Gauge:
         there is one, whose count then brings bad news only.
         """
         if self.resets_at is None:
-            self.level, self.at = self.forecast(now), now
+            # As many as for a request under way, because other clients draw as well, and the refill
+            # may be lower than the assumed one.
+            self.level, self.at = self.forecast(now) - self.cost * requests, now
         else:
+            self.level -= self.share * requests
             self.least = max(0, self.least - requests)
-        self.level = max(0.0, self.level - self.share * requests)
+        self.level = max(0.0, self.level)
         self.number += requests
 
     def reset(self, now: float, number: int) -> None:

@@ -124,14 +124,21 @@ class Meter:
     def blocked_until(self, now: float) -> float | None:
         """Return the end of a pause, or of a window without tokens; None for neither.
 
-        A window has tokens as long as the response to a request under way may show one.
+        A window has tokens as long as the response to a request under way may show one. Without
+        such a request, only its end can let the next request go.
         """
         if self.sent < self.open_to:
             return None
         end = self.paused_until if now < self.paused_until else None
         for gauge in self.gauges.values():
-            resets_at = gauge.resets_at
-            if resets_at is not None and now < resets_at and gauge.is_used_up(self.unseen(gauge)):
+            resets_at, unseen = gauge.resets_at, self.unseen(gauge)
+            if resets_at is None or now >= resets_at:
+                continue
+            if (
+                gauge.is_used_up(unseen)
+                if self.in_flight
+                else gauge.wait(now, unseen, self.heard_at) > 0.0
+            ):
                 end = resets_at if end is None else max(end, resets_at)
         return end
 
