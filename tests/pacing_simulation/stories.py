@@ -641,6 +641,9 @@ def urgent_calls_go_before_other_lanes(world: World) -> None:
     while waits:
         first = waits.pop()
         pacer.answered(first, 1.0, ((249, "", None),))
+        if pacer.waiting:
+            late = pacer.try_send(pacer.find_lane(("late",)), 1.0)
+            world.need(late is None, "P5", "a new call went before the waiting ones")
         waits, _ = pacer.take(1.0)
         order += [ticket.item for ticket in waits]
     world.tell("pacer", "sends", *order)
