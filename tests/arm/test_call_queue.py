@@ -60,6 +60,7 @@ TOKENS_TEXT = (
     f"Number of 'read' requests for subscription '{SUBSCRIPTION}' actor 'me' exceeded. "
     "Please try again after '10' seconds after additional tokens are available."
 )
+WINDOW_PATH = f"{GROUP}?useResourceGraph=true"
 SITE = f"{GROUP}/providers/Microsoft.Web/sites/a"
 BUSY_SITE = Says(429, make_error_body("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
 THROTTLED = Says(429, make_error_body("SubscriptionRequestsThrottled", TOKENS_TEXT))
@@ -832,14 +833,21 @@ async def test_wait_that_ends_in_an_error_is_counted() -> None:
         assert (arm.stats().limit_wait, arm.stats().waiting) == (3, 0)
 
 
-async def test_window_with_tokens_ends_no_wait() -> None:
-    quota = {"x-ms-user-quota-remaining": "8", "x-ms-user-quota-resets-after": "01:00:00"}
-    path = f"{GROUP}?useResourceGraph=true"
+@asynccontextmanager
+async def serve_window(count: int) -> AsyncIterator[tuple[Gate, ArmSession]]:
+    """Run a server that holds requests, and a session that knows a window's count."""
+    quota = {"x-ms-user-quota-remaining": str(count), "x-ms-user-quota-resets-after": "01:00:00"}
     async with serve_gated(128, Gate(Says(body={}, headers=quota), open=True)) as (gate, arm):
+        # The first response shows that there is a quota, and the second one its count.
         for _ in range(2):
-            await arm.get(path, api_version=VERSION)
+            await arm.get(WINDOW_PATH, api_version=VERSION)
         gate.open = False
-        calls = await start_calls(arm, gate, [path] * 6)
+        yield gate, arm
+
+
+async def test_window_with_tokens_ends_no_wait() -> None:
+    async with serve_window(8) as (gate, arm):
+        calls = await start_calls(arm, gate, [WINDOW_PATH] * 6)
         # Half of the tokens are set aside for other clients, until the responses show the rest.
         assert arm.stats().waiting > 0
         gate.release_all()
@@ -847,13 +855,8 @@ async def test_window_with_tokens_ends_no_wait() -> None:
 
 
 async def test_lost_requests_that_use_up_a_window_end_the_waits() -> None:
-    quota = {"x-ms-user-quota-remaining": "2", "x-ms-user-quota-resets-after": "01:00:00"}
-    path = f"{GROUP}?useResourceGraph=true"
-    async with serve_gated(128, Gate(Says(body={}, headers=quota), open=True)) as (gate, arm):
-        for _ in range(2):
-            await arm.get(path, api_version=VERSION)
-        gate.open = False
-        first, second, third = await start_calls(arm, gate, [path] * 3)
+    async with serve_window(2) as (gate, arm):
+        first, second, third = await start_calls(arm, gate, [WINDOW_PATH] * 3)
         assert arm.stats().waiting == 2
         first.cancel()
         await wait_until(lambda: len(gate.arrived) == 4)
@@ -1006,12 +1009,11 @@ async def test_waiting_calls_keep_their_lane_if_their_limits_do() -> None:
 async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
     manual = ManualClock()
     quota = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": "01:00:00"}
-    path = f"{GROUP}?useResourceGraph=true"
     async with serve_gated(1, Gate(Says(body={}, headers=quota)), clock=manual.clock) as (
         gate,
         arm,
     ):
-        calls = await start_calls(arm, gate, [path] * 4)
+        calls = await start_calls(arm, gate, [WINDOW_PATH] * 4)
         # The first response shows that there is a quota, and the second one its count.
         for number in (1, 2):
             await wait_until(partial(_has_arrived, gate, number))

@@ -271,6 +271,7 @@ class CallQueue:
             self.pacer.cancel(ticket)
             try:
                 self._count_wait(waiter, self.clock.monotonic())
+            # A tracer may raise.
             finally:
                 self.send_waiting()
 
