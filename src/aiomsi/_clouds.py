@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._util.argument_checks import check_type
 from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def split_endpoint(url: str, what: str) -> SplitResult:
 
 
 def _strip_slash(url: str) -> str:
+    check_type("resource_manager", url, str)
     return url.rstrip("/")
 
 
@@ -106,7 +108,7 @@ class Cloud:
 
     Raises:
         ConfigurationError: the endpoint is not https and not on loopback, or it has a path; or the
-            audience is empty.
+            audience is empty; or one of the three is no string.
 
     """
 
@@ -117,6 +119,8 @@ class Cloud:
 
     @_endpoint.default
     def _validated(self) -> SplitResult:
+        check_type("name", self.name, str)
+        check_type("audience", self.audience, str)
         if not self.audience:
             msg = "A cloud's audience is empty"
             raise ConfigurationError(msg)

@@ -23,7 +23,7 @@ from aiomsi._arm.protocol.graph_queries import (
     sort_query,
 )
 from aiomsi._arm.protocol.paging import PageLinks
-from aiomsi._arm.protocol.request import Options, build_url
+from aiomsi._arm.protocol.request import Options, build_url, check_seconds
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_quota_wait
 from aiomsi._arm.sender import Sender
@@ -90,6 +90,7 @@ def iter_rows(
     sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None, *, prefetch: bool
 ) -> AsyncGenerator[Items, None]:
     """Yield the rows of several queries, one query after the other, a page at a time."""
+    check_seconds("timeout", timeout)
     rows = _Rows(sender, bodies, timeout)
     return iter_pages(sender.connection, rows.next_query(), rows.read, prefetch=prefetch)
 

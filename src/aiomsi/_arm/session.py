@@ -19,9 +19,10 @@ from aiomsi._arm.protocol.request import Options, check_headers
 from aiomsi._arm.protocol.retry import ArmRetry, RetryRule, get_budget
 from aiomsi._arm.sender import Sender
 from aiomsi._arm.verbs import Params, Verbs
-from aiomsi._clock import SYSTEM_CLOCK, Clock
+from aiomsi._clock import Clock
 from aiomsi._clouds import PUBLIC, Cloud, choose_cloud
 from aiomsi._errors import ConfigurationError
+from aiomsi._util.argument_checks import check_type, choose_clock
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import MaskedMapping
 
@@ -70,8 +71,8 @@ class ArmSession(Verbs):
         clock: the source of time, for tests.
 
     Raises:
-        ConfigurationError: the arguments contradict each other, or the environment names a foreign
-            endpoint.
+        ConfigurationError: the arguments contradict each other, one has a wrong type, or the
+            environment names a foreign endpoint.
 
     """
 
@@ -96,15 +97,20 @@ class ArmSession(Verbs):
             raise ConfigurationError(
                 msg, help="Give the aiohttp session a connector with that TLS context"
             )
-        _check_type("http", http, aiohttp.ClientSession)
-        _check_type("ssl", ssl, ssl_module.SSLContext)
-        _check_type("cloud", cloud, Cloud)
-        _check_type("user_agent", user_agent, str)
+        for name, value, kind in (
+            ("http", http, aiohttp.ClientSession),
+            ("ssl", ssl, ssl_module.SSLContext),
+            ("user_agent", user_agent, str),
+        ):
+            if value is not None:
+                check_type(name, value, kind)
+        check_type("cloud", cloud, Cloud)
+        check_type("auxiliary", auxiliary, Sequence)
         _check_rule(retry)
         if len(auxiliary) > _MOST_AUXILIARY:
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
-        time = SYSTEM_CLOCK if clock is None else clock
+        time = choose_clock(clock)
         rule = _refuse_repetition if retry is None else retry
         self._connection = Connection(
             cloud=choose_cloud(cloud, MaskedMapping(os.environ)),
@@ -455,12 +461,6 @@ def _check_names(item_name: object, next_link_name: object) -> None:
 def _check_next_method(next_method: object) -> None:
     if next_method not in ("GET", "POST"):
         msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
-        raise ConfigurationError(msg)
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        msg = f"{name}= takes a {kind.__name__}, not {type(value).__name__}"
         raise ConfigurationError(msg)
 
 

@@ -23,6 +23,7 @@ from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable, get_shared_backoff, get_shared_slots
+from aiomsi._util.argument_checks import check_type, choose_clock
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import MaskedMapping
 
@@ -66,7 +67,8 @@ class ManagedIdentityCredential(SlotCredential):
     Raises:
         ConfigurationError: more than one id is given, an id is malformed, the host can't serve that
             kind of id, a variable of the host is missing or malformed, the variables match no
-            kind of host, `host` is no name of a kind, or `gate` is no gate.
+            kind of host, `host` is no name of a kind, `gate` is no gate, or `policy` or `clock` has
+            a wrong type.
 
     Source:
         https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
@@ -85,6 +87,8 @@ class ManagedIdentityCredential(SlotCredential):
         policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
+        check_type("policy", policy, RefreshPolicy)
+        clock = choose_clock(clock)
         self._identity = RequestedIdentity.of(client_id, object_id, resource_id)
         self._named_host = host
         self._host = make_host(MaskedMapping(os.environ), self._identity, host=host)
@@ -92,7 +96,6 @@ class ManagedIdentityCredential(SlotCredential):
         self._origin = SlotOrigin(self._host.kind, self._host.endpoint, choice)
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share
-        clock = SYSTEM_CLOCK if clock is None else clock
         table = get_shared_slots(clock) if share else SlotTable(clock)
         super().__init__(table, (self._host.cache_key, policy.key), policy, clock)
         # The host's limits also apply to a credential whose tokens are not shared.

@@ -24,6 +24,7 @@ from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable
+from aiomsi._util.argument_checks import check_type, choose_clock
 from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class SharedCredential(SlotCredential):
     Raises:
         ConfigurationError: `inner` is none of the three, or a synchronous credential. If it can't
             be recognised as synchronous here, it is first called in a thread, and `get_token`
-            raises the error.
+            raises the error. Or `policy` or `clock` has a wrong type.
 
     Source:
         https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
@@ -98,7 +99,8 @@ class SharedCredential(SlotCredential):
         policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
-        clock = SYSTEM_CLOCK if clock is None else clock
+        check_type("policy", policy, RefreshPolicy)
+        clock = choose_clock(clock)
         self._shared = _SharedSlots(wrap(inner), SlotTable(clock))
         super().__init__(self._shared.table, None, policy, clock)
         self._given = inner
