@@ -1,4 +1,4 @@
-"""Cancellation at every `await` of credential, core and fan-out; the next call then works.
+"""Cancellation at every `await` of credential, core, queue and fan-out; the next call then works.
 
 The await points are read from the sources' syntax trees (`awaits`). Each scenario below is first
 played undisturbed, to see where the library's tasks come to stand; every point must be among those
@@ -22,6 +22,7 @@ from typing import Any, Self, TypeAlias
 import attrs
 import gates
 import pytest
+from arm_server import Token
 from await_points import Awaits, Point, Stand, Watch, Way, read
 from filelock import BaseFileLock
 from loops import LOOPS, wait_until
@@ -37,6 +38,7 @@ from aiomsi import (
     SharedCredential,
     UsageError,
 )
+from aiomsi._arm.call import AsyncCredential
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import normalize_audience
 from aiomsi._credentials import gate as _gate
@@ -60,6 +62,7 @@ FILES = sorted(
     [
         *(path for folder in FOLDERS for path in SOURCE.glob(f"{folder}/*.py")),
         SOURCE / "_arm" / "call_queue.py",
+        SOURCE / "_arm" / "connection.py",
         SOURCE / "_arm" / "fan_out.py",
     ]
 )
@@ -87,9 +90,9 @@ SUSPENDS = [point for point in AWAITS.points if str(point) not in NEVER_SUSPENDS
 SCOPE = "https://management.azure.com/.default"
 DAY = 86_400.0
 SOON = 0.001
+"""As good as at once; but a task that sleeps for so long is suspended."""
 WHILE = 20.0
 """A wait that a busy machine does not outlast; clocks of the scenarios sleep for less."""
-"""As good as at once; but a task that sleeps for so long is suspended."""
 TOLD = CredentialClosedError, AccessToken, AccessTokenInfo
 """Results of a call whose credential is closed.
 
@@ -228,11 +231,11 @@ class Inner:
         if not held:
             self.go_on.set()
 
-    async def get_token(self, *scopes: str, **options: Any) -> tuple[str, float]:
+    async def get_token(self, *scopes: str, **options: Any) -> Token:
         await asyncio.sleep(SOON)
         self.begun.set()
         await self.go_on.wait()
-        return "token", SYSTEM_CLOCK.wall() + DAY
+        return Token("token", int(SYSTEM_CLOCK.wall() + DAY))
 
     async def close(self) -> None:
         self.closing = True
@@ -242,7 +245,7 @@ class Inner:
 class Newer(Inner):
     """One with the newer of the two methods, and to be entered."""
 
-    async def get_token_info(self, *scopes: str, options: dict[str, Any]) -> tuple[str, float]:
+    async def get_token_info(self, *scopes: str, options: dict[str, Any]) -> Token:
         return await self.get_token(*scopes, **options)
 
     async def __aenter__(self) -> Self:
@@ -712,6 +715,8 @@ def fan_out_with(
 
 
 GROUP = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+NETWORKS = "Microsoft.Network/virtualNetworks"
+NET = f"{GROUP}/providers/{NETWORKS}/net"
 
 
 async def play_reads_of_a_fan_out(stage: Stage) -> SlotCredential:
@@ -734,29 +739,25 @@ async def play_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
 
 
 async def play_writes_of_a_fan_out(stage: Stage) -> SlotCredential:
-    net = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
-    stage.azure.arm.long_running(
-        "Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1
-    )
+    stage.azure.arm.long_running(NETWORKS, "azure-async-operation", polls=1)
 
     async def requests() -> AsyncIterator[aiomsi.Request]:
         for _ in range(3):
-            yield aiomsi.Request("PUT", net, api_version="2023-09-01", json={"location": "westus"})
+            yield aiomsi.Request("PUT", NET, api_version="2023-09-01", json={"location": "westus"})
 
     return fan_out_with(stage, make_brief_clock(), requests)
 
 
-async def play_wait_for_a_limit(stage: Stage) -> SlotCredential:
-    stage.azure.arm.inject(Fault(429), times=2)
-    clock = ManualClock(autoadvance=True).clock
-    credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
-    group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+def send_gets(stage: Stage, clock: Clock, *credentials: AsyncCredential, number: int = 3) -> None:
+    """Send some requests of a session at once; its queue has to be empty in the end."""
+    arms = list[aiomsi.ArmSession]()
 
     async def calls() -> None:
-        async with aiomsi.ArmSession(credential, clock=clock) as arm:
+        first, *further = credentials
+        async with aiomsi.ArmSession(first, auxiliary=further, clock=clock) as arm:
             arms.append(arm)
-            gets = [arm.get(group, api_version="2021-04-01") for _ in range(3)]
-            await asyncio.wait([stage.call(get, dict, aiomsi.UsageError) for get in gets])
+            gets = [arm.get(GROUP, api_version="2021-04-01") for _ in range(number)]
+            await asyncio.wait([stage.call(get, dict, UsageError) for get in gets])
 
     def left() -> list[object]:
         pacers = [arm._connection.queue.pacer for arm in arms if hasattr(arm._connection, "queue")]
@@ -764,7 +765,108 @@ async def play_wait_for_a_limit(stage: Stage) -> SlotCredential:
 
     stage.checks.append(left)
     stage.call(calls(), NoneType)
+
+
+async def play_wait_for_a_limit(stage: Stage) -> SlotCredential:
+    stage.azure.arm.inject(Fault(429), times=2)
+    credential = ManagedIdentityCredential()
+    send_gets(stage, ManualClock(autoadvance=True).clock, credential)
     return credential
+
+
+@attrs.define(eq=False)
+class Brief:
+    """A credential whose tokens expire half a minute after they were returned."""
+
+    inner: ManagedIdentityCredential
+    clock: Clock
+
+    async def get_token(self, *scopes: str, **options: Any) -> Token:
+        token = await self.inner.get_token(*scopes, **options)
+        await asyncio.sleep(SOON)
+        return Token(token.token, int(self.clock.wall()) + 30)
+
+
+async def play_tokens_that_expire_in_the_queue(stage: Stage) -> SlotCredential:
+    stage.azure.arm.inject(Fault(429, {"Retry-After": "40"}), times=1)
+    credential, clock = ManagedIdentityCredential(), ManualClock(autoadvance=True).clock
+    # A second call might fetch the tokens first.
+    send_gets(stage, clock, Brief(credential, clock), Brief(credential, clock), number=1)
+    return credential
+
+
+async def play_refused_tokens(stage: Stage) -> SlotCredential:
+    credentials = [ManagedIdentityCredential(share=False) for _ in range(2)]
+    for credential in credentials:
+        await credential.get_token(SCOPE)
+    stage.azure.imds.revoke_tokens()
+    send_gets(stage, SYSTEM_CLOCK, *credentials)
+    return credentials[0]
+
+
+async def play_a_claims_challenge(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    await credential.get_token(SCOPE)
+    stage.azure.arm.challenge_tokens()
+    send_gets(stage, SYSTEM_CLOCK, credential)
+    return credential
+
+
+async def play_unavailable_service(stage: Stage) -> SlotCredential:
+    stage.azure.arm.inject(Fault(503), times=2)
+    credential = ManagedIdentityCredential()
+    send_gets(stage, ManualClock(autoadvance=True).clock, credential)
+    return credential
+
+
+async def play_body_in_parts(stage: Stage) -> SlotCredential:
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A cancelled call closes its connection.
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            for part in (head, b"{", b"}"):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(SOON)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    credential = ManagedIdentityCredential()
+    with pytest.MonkeyPatch.context() as patch:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        patch.setenv("AIOMSI_RESOURCE_MANAGER", url)
+        send_gets(stage, SYSTEM_CLOCK, credential)
+        await asyncio.wait([task for task, _ in stage.calls])
+    server.close()
+    return credential
+
+
+async def play_end_of_a_session(stage: Stage) -> SlotCredential:
+    """Leave a session that polls an operation, and whose credential fetches a token."""
+    stage.azure.arm.long_running(NETWORKS, "azure-async-operation", polls=1)
+
+    async def poll() -> None:
+        async with aiomsi.ArmSession(clock=make_brief_clock()) as arm:
+            body = {"location": "westus"}
+            operation = await arm.begin("PUT", NET, api_version="2023-09-01", json=body)
+            with stage.azure.arm.hold() as hold:
+                result = stage.call(operation.result(), dict, UsageError)
+                arrival = asyncio.ensure_future(hold.arrived(1))
+                # No request arrives if the call is cancelled before.
+                await asyncio.wait([result, arrival], return_when=asyncio.FIRST_COMPLETED)
+                arrival.cancel()
+
+    async def fetch() -> None:
+        inner = Inner(held=True)
+        async with aiomsi.ArmSession(inner) as arm:
+            stage.call(arm.get(GROUP, api_version="2021-04-01"), UsageError)
+            await inner.begun.wait()
+
+    await asyncio.wait([stage.call(fetch(), NoneType)])
+    await asyncio.wait([stage.call(poll(), NoneType)])
+    return ManagedIdentityCredential()
 
 
 async def play_instance_metadata(stage: Stage) -> SlotCredential:
@@ -816,6 +918,12 @@ SCENARIOS: dict[Scenario, set[str]] = {
     play_bad_requests_of_a_fan_out: {"fan_out"},
     play_writes_of_a_fan_out: {"fan_out"},
     play_wait_for_a_limit: {"call_queue"},
+    play_tokens_that_expire_in_the_queue: {"connection"},
+    play_refused_tokens: {"connection"},
+    play_a_claims_challenge: {"connection"},
+    play_unavailable_service: {"connection"},
+    play_body_in_parts: {"connection"},
+    play_end_of_a_session: {"connection"},
     play_instance_metadata: {"instance_request"},
     play_token_provider: {"token_provider"},
 }
