@@ -182,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         "successes without counts do not widen the window",
-        change("meter", "max(rules.uncounted_window, share * calm)", "rules.uncounted_window"),
+        change("meter", "rules.unrefused_share * calm", "0"),
     ),
     Mutant(
         "the end of a window is not believed",

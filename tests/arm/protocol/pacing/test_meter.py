@@ -58,6 +58,8 @@ def test_window_without_counts_grows_with_the_successes() -> None:
     assert 64 < meter.window <= meter.succeeded / 4
     run_rounds(meter)
     assert meter.window == 128
+    run_rounds(meter, rounds=30)
+    assert 128 < meter.window <= meter.succeeded / 32
     refuse_request(meter, 1.0)
     refuse_request(meter, 1.0)
     meter.succeed(NOW, meter.send(NOW), NOW)

@@ -50,8 +50,8 @@ class Meter:
         uncounted: requests that ended without a count.
         window: requests that may be under way at once; infinite after the slow start of a limit
             with counts.
-        full_window: requests under way from which on the window limits no longer, if the limit has
-            counts.
+        full_window: requests under way from which on the window of a limit with counts limits no
+            longer.
 
     """
 
@@ -285,9 +285,10 @@ class Meter:
             return
         # Without counts, the first 429 comes without a warning, and all requests under way follow.
         rules, calm = self.rules, self.succeeded - self._calm_from
-        share = rules.uncounted_share if self.refusals else rules.unrefused_share
-        most = max(rules.uncounted_window, share * calm)
-        self.window = min(self.window, most, self.full_window)
+        most = max(rules.uncounted_window, rules.uncounted_share * calm)
+        if not self.refusals:
+            most = max(most, min(rules.unrefused_share * calm, rules.full_window))
+        self.window = min(self.window, most)
 
     def _share(self, region: str) -> None:
         """Average the share of each region over the last responses with counts."""

@@ -21,8 +21,10 @@ class PacingRules:
         uncounted_window: requests of a limit without counts that may be under way at once. Its
             first 429 comes without a warning, and those under way may all be refused.
         unrefused_share: requests under way for each success of a limit without counts and 429s. It
-            raises that window, because many successes show that the limit is large.
-        uncounted_share: the same for each success since the last 429.
+            raises that window up to `full_window`, because many successes show that the limit is
+            large.
+        uncounted_share: the same for each success since the last 429, without an upper bound: the
+            429s at the end are few among so many requests.
         window_after_pause: requests under way after a 429, whose own count is not known.
         caution: tokens set aside for each request without a known count. Other clients see the
             same count at the same moment, so that a client may take half of it.
