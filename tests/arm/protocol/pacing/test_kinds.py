@@ -213,6 +213,19 @@ def test_quota_of_resource_graph_belongs_to_the_paths_scope() -> None:
             assert read(kinds, scoped, found) == [(14, "", 5.0)]
 
 
+def test_quota_of_resource_graph_in_two_headers_is_one_limit() -> None:
+    kinds, counts = Kinds(), []
+    for left in (14, 13, 0):
+        found = make_headers(
+            **{"tenant-reads": 11_999, "tenant-resource-requests": left},
+            x_ms_user_quota_remaining=left,
+            x_ms_user_quota_resets_after="00:00:05",
+        )
+        counts = read(kinds, find(kinds, GRAPH, "POST"), found)
+    assert find(kinds, GRAPH, "POST").keys == (Limit("", "tenant-reads"), Limit("", "user-quota"))
+    assert counts == [(11_999, "EASTUS2", None), (0, "", 5.0)]
+
+
 def test_window_with_an_instant_is_read_by_the_wall_clock() -> None:
     kinds = Kinds()
     found = make_headers(

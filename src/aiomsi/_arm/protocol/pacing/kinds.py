@@ -34,6 +34,7 @@ _ROUTING_ID = istr("x-ms-routing-request-id")
 _PREFIX = "x-ms-ratelimit-remaining-"
 _POLICIES = f"{_PREFIX}resource"
 _OPERATIONS = frozenset({"reads", "writes", "deletes"})
+_USER_QUOTA = "user-quota"
 _GRAPH = "raph="
 """The end of a parameter that may be `_BY_GRAPH`, in any usual spelling."""
 _BY_GRAPH = "useresourcegraph=true"
@@ -340,6 +341,7 @@ class Kinds:
                 # The end of a window belongs to the service, and not to a region of ARM.
                 place = "" if draw.resets else region
                 found[draw] = (one.count, place, one.resets_after)
+        _drop_copies(found)
         if good and found:
             self._learn(scoped.kind, sorted(found, key=_get_sort_key))
         counts = {(draw.name, draw.owner): count for draw, count in found.items()}
@@ -379,6 +381,20 @@ class Kinds:
             scoped.version = _STALE
 
 
+def _drop_copies(found: dict[Draw, Count]) -> None:
+    """Drop the counts that repeat the user's quota.
+
+    Resource Graph sends that quota a second time, as ``tenant-resource-requests`` and without the
+    end of its window.
+    """
+    quota = next((count for draw, count in found.items() if draw.name == _USER_QUOTA), None)
+    if quota is None:
+        return
+    for draw, count in list(found.items()):
+        if draw.owner and count[0] == quota[0] and count[2] is None:
+            del found[draw]
+
+
 def _get_sort_key(draw: Draw) -> tuple[str, str]:
     return draw.name, draw.owner
 
@@ -407,7 +423,7 @@ def _make_draw(header: str, remaining: Remaining, kind: Kind) -> Draw:
         policy = bucket.operations.rpartition("/")[2]
         return Draw(policy, "", istr(header), before=f"/{policy};")
     if bucket.scope == "user":
-        return Draw("user-quota", "", istr(header), resets=resets)
+        return Draw(_USER_QUOTA, "", istr(header), resets=resets)
     # Without its prefix, a header's name also has the window, as in "resource-requests-pt5m".
     name = header.removeprefix(_PREFIX).removeprefix("x-").removesuffix("-remaining")
     owner = "" if bucket.operations in _OPERATIONS else kind.type
