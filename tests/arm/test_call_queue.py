@@ -26,8 +26,10 @@ from arm_server import (
     serve_canned,
 )
 from loops import PATIENCE, wait_until
+from time_outs import TimeOuts
 
 from aiomsi import (
+    AiomsiError,
     ArmAttempt,
     ArmConnectionError,
     ArmRetry,
@@ -43,7 +45,7 @@ from aiomsi import (
 from aiomsi._arm import fan_out
 from aiomsi._arm import http as _http
 from aiomsi._arm.call import Call
-from aiomsi._arm.call_queue import CallQueue
+from aiomsi._arm.call_queue import CallQueue, TaskWaiter
 from aiomsi._arm.fan_out import FanOut
 from aiomsi._arm.protocol.pacing import queue_counts
 from aiomsi._arm.protocol.pacing.kinds import Limit
@@ -1119,6 +1121,28 @@ async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str
         assert not raised.value.arrived
         gate.release_all()
         await held
+        assert is_idle(arm)
+
+
+async def test_time_out_as_the_turn_comes_blames_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    time_outs, end = TimeOuts(monkeypatch), TaskWaiter.end
+
+    def end_late(waiter: TaskWaiter, error: AiomsiError | None = None) -> None:
+        time_outs.expire()
+        end(waiter, error)
+
+    monkeypatch.setattr(TaskWaiter, "end", end_late)
+    async with serve_gated(1) as (gate, arm):
+        held = start(arm, GROUP)
+        await wait_until(lambda: bool(gate.arrived))
+        late = start(arm, GROUP, timeout=time_outs.SECONDS)
+        await wait_until(lambda: arm.stats().waiting == 1)
+        gate.release()
+        with pytest.raises(ArmConnectionError, match="no turn within") as raised:
+            await late
+        assert not raised.value.arrived
+        await held
+        assert len(gate.arrived) == 1
         assert is_idle(arm)
 
 

@@ -44,6 +44,7 @@ from aiomsi import (
     OperationCanceledError,
     OperationFailedError,
     PreconditionFailedError,
+    Request,
     ServiceError,
     ThrottledError,
     UsageError,
@@ -646,6 +647,21 @@ async def test_the_time_out_is_for_all_requests_of_a_call_together(
             await send(own, "GET", timeout=time_outs.SECONDS)
         held.set()
     assert (raised.value.attempts, raised.value.arrived) == (2, True)
+
+
+@pytest.mark.parametrize("seconds", [0, -5, -0.1])
+async def test_without_time_nothing_is_sent(seconds: float) -> None:
+    async with serve_canned(Says()) as arm, open_session(arm) as own:
+        # A request of a warm session is written before its task can be cancelled.
+        await send(own, "GET")
+        put = Request("PUT", GROUP, api_version=VERSION, json={}, timeout=seconds)
+        with pytest.raises(ArmConnectionError, match=f"no answer within {seconds} s") as raised:
+            await own.put(GROUP, json={}, api_version=VERSION, timeout=seconds)
+        errors = [outcome.error async for outcome in own.fan_out([put])]
+        for error in (raised.value, *errors):
+            assert isinstance(error, ArmConnectionError)
+            assert (error.arrived, error.uncertain, error.attempts) == (False, False, 0)
+    assert len(arm.asked) == 1
 
 
 async def test_a_time_out_of_the_callers_own_is_left_alone() -> None:

@@ -301,6 +301,10 @@ class Connection:
                         waiter = queue.enter(call, scoped, lane)
                         try:
                             await waiter.future
+                        except asyncio.CancelledError:
+                            # Its turn may have come in the same moment.
+                            call.missed_turn = "turn"
+                            raise
                         finally:
                             queue.leave(waiter)
                             ticket = waiter.ticket

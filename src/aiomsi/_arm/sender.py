@@ -97,6 +97,11 @@ class Sender:
 
     async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
         check_seconds("timeout", timeout)
+        if timeout <= 0:
+            # asyncio would notice that only after the request was sent.
+            raise self.connection.no_response_error(
+                call, f"no answer within {timeout} s", arrived=False
+            )
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
