@@ -491,3 +491,47 @@ def test_latency_follows_the_charge() -> None:
 def test_invalid_limits_raise_value_error(make: Callable[[], object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         make()
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"buckets": ArmBucket(250, 25)},
+        {"by_subscription": {SUBSCRIPTION: ArmBucket(250, 25)}},
+        {"graph": 15},
+        {"graph_reads": None},
+        {"providers": [ArmBuckets()]},
+        {"other_clients": [5]},
+    ],
+)
+def test_limits_of_a_wrong_type_raise_type_error(limits: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=next(iter(limits))):
+        ArmLimits(**limits)
+    with pytest.raises(TypeError, match="reads takes ArmBucket"):
+        ArmBuckets(reads=250)  # type: ignore[arg-type]
+
+
+def test_limits_that_are_none_replace_none(stage: Start) -> None:
+    one = stage(buckets=SMALL)
+    for wrong in (None, SMALL):
+        with pytest.raises(TypeError, match="an ArmLimits"):
+            one.azure.arm.limits = wrong  # type: ignore[assignment]
+    assert one.read(1) == ["2"]
+    assert one.azure.arm.limits.buckets is SMALL
+
+
+def test_wrong_names_of_counts_and_draws_are_errors(stage: Start) -> None:
+    arm = stage(regions={"A": 1.0}).azure.arm
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"subscription_id": OTHER}, "does not exist"),
+        ({"kind": "read"}, "kind must be one of reads, writes, deletes"),
+        ({"region": "B"}, "region must be one of A and is 'B'"),
+    ]
+    for arguments, text in wrong:
+        with pytest.raises(ValueError, match=text):
+            arm.usage(**arguments)
+        with pytest.raises(ValueError, match=text):
+            arm.draw_tokens(1, **arguments)
+    with pytest.raises(ValueError, match="number must be at least 0"):
+        arm.draw_tokens(-1)
+    assert arm.usage(SUBSCRIPTION, region="A", kind="reads").requests == 0

@@ -12,7 +12,7 @@ from aiomsi.testing._arm.call import Action, ArmState, EmptyPages
 from aiomsi.testing._arm.services.children import put_resource_and_children
 from aiomsi.testing._arm.tenant.group_controls import EmbeddedManagementGroups
 from aiomsi.testing._arm.tenant.troubles import give_troubles
-from aiomsi.testing._limits.arm_limits import ArmLimits, BucketKind
+from aiomsi.testing._limits.arm_limits import ArmLimits, BucketKind, check_kind
 from aiomsi.testing._limits.graph_controls import EmbeddedGraph
 from aiomsi.testing._limits.throttle import ArmUsage
 from aiomsi.testing._server.endpoint import Endpoint
@@ -550,7 +550,12 @@ class EmbeddedArm(Endpoint):
             region: region of ARM's front door; None for all of them.
             identity: the principal that has the bucket.
 
+        Raises:
+            ValueError: the number is negative, or the subscription, class or region is unknown.
+
         """
+        if subscription_id is not None:
+            self._state.azure.subscription(subscription_id)
         self._state.throttle.draw(number, subscription_id, kind, region, identity.object_id)
 
     @property
@@ -565,11 +570,23 @@ class EmbeddedArm(Endpoint):
         region: str | None = None,
         kind: BucketKind | None = None,
     ) -> ArmUsage:
-        """Return the sum of the counts that match all arguments; None matches each one."""
+        """Return the sum of the counts that match all arguments; None matches each one.
+
+        Raises:
+            ValueError: the subscription, region or class is unknown.
+
+        """
+        if kind is not None:
+            check_kind(kind)
+        if region is not None:
+            self._state.throttle.check_region(region)
         wanted = None if subscription_id is None else subscription_id.lower()
+        usages = self.usages
+        if subscription_id is not None and all(one.subscription_id != wanted for one in usages):
+            self._state.azure.subscription(subscription_id)
         found = [
             usage
-            for usage in self.usages
+            for usage in usages
             if wanted in (None, usage.subscription_id)
             and region in (None, usage.region)
             and kind in (None, usage.kind)

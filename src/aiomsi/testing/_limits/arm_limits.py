@@ -40,6 +40,19 @@ def _check_share(_: object, attribute: attrs.Attribute[Any], value: float) -> No
         raise ValueError(msg)
 
 
+def _check_type(kind: type) -> Any:
+    """Return a validator for a value of this type, and for each value of a tuple or mapping."""
+
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        single = value if isinstance(value, tuple) else (value,)
+        for one in value.values() if isinstance(value, Mapping) else single:
+            if not isinstance(one, kind):
+                msg = f"{attribute.name} takes {kind.__name__}, and has {one!r}"
+                raise TypeError(msg)
+
+    return check
+
+
 def _check_word(words: object) -> Any:
     known = get_args(words)
 
@@ -49,6 +62,18 @@ def _check_word(words: object) -> Any:
             raise ValueError(msg)
 
     return check
+
+
+def check_kind(kind: str) -> None:
+    """Check the name of a class of requests.
+
+    Raises:
+        ValueError: no class has that name.
+
+    """
+    if kind not in get_args(BucketKind):
+        msg = f"kind must be one of {', '.join(get_args(BucketKind))} and is {kind!r}"
+        raise ValueError(msg)
 
 
 @attrs.frozen
@@ -83,9 +108,9 @@ class ArmBuckets:
 
     """
 
-    reads: ArmBucket = ArmBucket(1_100, 110)
-    writes: ArmBucket = ArmBucket(800, 80)
-    deletes: ArmBucket = ArmBucket(800, 80)
+    reads: ArmBucket = attrs.field(default=ArmBucket(1_100, 110), validator=_check_type(ArmBucket))
+    writes: ArmBucket = attrs.field(default=ArmBucket(800, 80), validator=_check_type(ArmBucket))
+    deletes: ArmBucket = attrs.field(default=ArmBucket(800, 80), validator=_check_type(ArmBucket))
     global_factor: float = attrs.field(default=15, validator=_check_positive)
 
 
@@ -232,18 +257,24 @@ class ArmLimits:
             tokens are available"; ``"seconds"``: the former one.
         refused_count: whether a refused request takes a token too; the level then falls below 0, to
             minus the bucket's size at the least.
-        counts_share: share of the responses that report remaining requests, except for Resource
-            Graph's quota.
+        counts_share: share of the good responses that report remaining requests, except for
+            Resource Graph's quota. Errors report none, apart from the 429s of a limit.
         other_clients: other clients that draw from the same buckets.
         seed: seed of the regions and of the responses without counts.
 
     """
 
-    buckets: ArmBuckets = ArmBuckets()
-    by_subscription: Mapping[str, ArmBuckets] = attrs.field(factory=dict, converter=_freeze_sizes)
-    graph: GraphLimits = GraphLimits()
-    graph_reads: GraphLimits = GraphLimits(4_000, 60)
-    providers: tuple[ProviderLimit, ...] = attrs.field(default=(), converter=_freeze_limits)
+    buckets: ArmBuckets = attrs.field(default=ArmBuckets(), validator=_check_type(ArmBuckets))
+    by_subscription: Mapping[str, ArmBuckets] = attrs.field(
+        factory=dict, converter=_freeze_sizes, validator=_check_type(ArmBuckets)
+    )
+    graph: GraphLimits = attrs.field(default=GraphLimits(), validator=_check_type(GraphLimits))
+    graph_reads: GraphLimits = attrs.field(
+        default=GraphLimits(4_000, 60), validator=_check_type(GraphLimits)
+    )
+    providers: tuple[ProviderLimit, ...] = attrs.field(
+        default=(), converter=_freeze_limits, validator=_check_type(ProviderLimit)
+    )
     enforced: bool = True
     regions: Mapping[str, float] = attrs.field(
         default={"WESTUS": 1.0}, converter=_freeze_regions, validator=_check_regions
@@ -253,5 +284,19 @@ class ArmLimits:
     wording: Wording = attrs.field(default="tokens", validator=_check_word(Wording))
     refused_count: bool = False
     counts_share: float = attrs.field(default=_FULL_SHARE, validator=_check_share)
-    other_clients: tuple[OtherClient, ...] = attrs.field(default=(), converter=_freeze_clients)
+    other_clients: tuple[OtherClient, ...] = attrs.field(
+        default=(), converter=_freeze_clients, validator=_check_type(OtherClient)
+    )
     seed: int = 0
+
+
+def check_limits(limits: object) -> None:
+    """Check that a value is an `ArmLimits`.
+
+    Raises:
+        TypeError: the value is none.
+
+    """
+    if not isinstance(limits, ArmLimits):
+        msg = f"the limits of ARM are an ArmLimits, not {limits!r}"
+        raise TypeError(msg)

@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 import attrs
 
-from aiomsi.testing._limits.arm_limits import ArmBucket, ArmBuckets, ArmLimits, BucketKind
+from aiomsi.testing._limits.arm_limits import (
+    ArmBucket,
+    ArmBuckets,
+    ArmLimits,
+    BucketKind,
+    check_kind,
+    check_limits,
+)
 from aiomsi.testing._limits.buckets import TokenBucket
 from aiomsi.testing._limits.provider_windows import REMAINING_PREFIX, ProviderWindows
 from aiomsi.testing._limits.throttle_errors import refuse_by_buckets
@@ -31,7 +38,8 @@ class ArmUsage:
     """The requests to ARM that were charged to the buckets of a class.
 
     Attributes:
-        requests: requests with a valid token, including refused ones.
+        requests: requests with a valid token that ARM charged to its limits, including those that
+            the limits refused. Injected faults, unknown paths and refused api-versions are not.
         refused: requests to which ARM responded 429, because a bucket was empty.
         refused_by_providers: requests to which ARM responded 429, because of a provider's limit or
             Resource Graph's quota.
@@ -111,7 +119,13 @@ class Throttle:
         return self._limits
 
     def set_limits(self, limits: ArmLimits) -> None:
-        """Replace the limits; token buckets keep their levels, at most the new size."""
+        """Replace the limits; token buckets keep their levels, at most the new size.
+
+        Raises:
+            TypeError: `limits` is no `ArmLimits`.
+
+        """
+        check_limits(limits)
         now = self._monotonic()
         with self._lock:
             self._limits = limits
@@ -126,6 +140,17 @@ class Throttle:
                 old.update(now)
                 bucket = self._buckets[key] = self._make_bucket(key)
                 bucket.level = min(old.level, bucket.size)
+
+    def check_region(self, region: str) -> None:
+        """Check the name of a region.
+
+        Raises:
+            ValueError: ARM's front door has no region of that name.
+
+        """
+        if region not in self._regions:
+            msg = f"region must be one of {', '.join(self._regions)} and is {region!r}"
+            raise ValueError(msg)
 
     def choose_region(self) -> str:
         """Return the region of a request that no limit is charged for."""
@@ -238,7 +263,18 @@ class Throttle:
         region: str | None,
         principal: str,
     ) -> None:
-        """Take tokens from a principal's bucket at once, or as many as are left."""
+        """Take tokens from a principal's bucket at once, or as many as are left.
+
+        Raises:
+            ValueError: the number is negative, or the class or the region is unknown.
+
+        """
+        if not number >= 0:
+            msg = f"number must be at least 0 and is {number!r}"
+            raise ValueError(msg)
+        check_kind(kind)
+        if region is not None:
+            self.check_region(region)
         now = self._monotonic()
         with self._lock:
             for one in self._regions if region is None else (region,):
