@@ -100,6 +100,23 @@ async def test_wrong_argument_of_a_call_has_its_own_error(name: str) -> None:
         assert await find_other_errors(method, given) == []
 
 
+@pytest.mark.parametrize("name", ["auto_register", "pacing"])
+def test_text_is_no_switch(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}= takes a bool, not str"):
+        ArmSession(**{name: "no"})  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.anyio
+async def test_wrong_argument_of_a_fan_out_is_an_error() -> None:
+    async with ArmSession() as arm:
+        wrong: dict[str, Any] = {"ordered": "no"}
+        with pytest.raises(ConfigurationError, match="ordered= takes a bool, not str"):
+            arm.fan_out([], **wrong)
+        with pytest.raises(ConfigurationError, match="an iterable of requests, not bytes"):
+            arm.fan_out(b"/path")  # type: ignore[arg-type]
+
+
 def test_error_of_a_clock_names_the_right_one() -> None:
     with pytest.raises(ConfigurationError, match=r"not ManualClock\..* its attribute clock"):
         aiomsi.ManagedIdentityCredential(clock=ManualClock())  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ def _check_iterable(requests: object) -> None:
         ConfigurationError: the argument is not iterable, or a single request.
 
     """
-    if isinstance(requests, str) or not isinstance(requests, Iterable | AsyncIterable):
+    if isinstance(requests, str | bytes) or not isinstance(requests, Iterable | AsyncIterable):
         msg = f"requests= takes an iterable of requests, not {type(requests).__name__}"
         raise ConfigurationError(msg, help="Pass a list or a generator, asynchronous or not")
 

@@ -105,6 +105,8 @@ class ArmSession(Verbs):
             if value is not None:
                 check_type(name, value, kind)
         check_type("cloud", cloud, Cloud)
+        check_type("auto_register", auto_register, bool)
+        check_type("pacing", pacing, bool)
         check_type("auxiliary", auxiliary, Sequence)
         _check_rule(retry)
         if len(auxiliary) > _MOST_AUXILIARY:
@@ -300,8 +302,10 @@ class ArmSession(Verbs):
             requests: `aiomsi.Request` values, or paths as text for GETs; any iterable or
                 asynchronous iterable.
             limit: the largest number of requests taken from `requests` and not yet yielded as
-                outcomes. If the consumer is slow, no more are sent.
-            ordered: yield the outcomes in the order of the requests, with the same `limit`.
+                outcomes. If the consumer is slow, as many are sent before it has their outcomes:
+                pass a small number for writes.
+            ordered: yield the outcomes in the order of the requests, with the same `limit`. An
+                error to raise is raised after the outcomes of earlier requests.
             on_error: ``"collect"`` yields errors as outcomes. ``"raise"`` raises the first one.
                 ``"skip-scope"`` yields them, too. After an error that applies to a subscription or
                 management group as a whole, unsent requests of the same kind in it are not sent:
@@ -311,7 +315,8 @@ class ArmSession(Verbs):
             max_bytes: the budget, in bytes, for answers that are under way or not yet yielded. The
                 size of an answer is estimated from earlier answers; if these are large, fewer calls
                 are under way.
-            api_version: the api-version of the paths that are passed as text.
+            api_version: the api-version of the paths that are passed as text. That of a `Request`
+                without one is looked up.
 
         Raises:
             ConfigurationError: an argument is wrong, or the iterable yields another type; raised

@@ -8,6 +8,7 @@ import attrs
 
 from aiomsi._arm.protocol.bulk.outcomes import Request
 from aiomsi._errors import ConfigurationError
+from aiomsi._util.argument_checks import check_type
 
 OnError: TypeAlias = Literal["collect", "raise", "skip-scope"]
 
@@ -85,6 +86,7 @@ class FanOutOptions:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 msg = f"{name}= takes a positive integer, not {value!r}"
                 raise ConfigurationError(msg)
+        check_type("ordered", self.ordered, bool)
         if self.on_error not in _ON_ERROR:
             msg = f"on_error= is {', '.join(map(repr, _ON_ERROR))}, and not {self.on_error!r}"
             raise ConfigurationError(msg)

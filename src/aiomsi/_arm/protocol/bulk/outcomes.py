@@ -83,7 +83,8 @@ class Outcome:
         request: the request.
         value: the decoded JSON body; None for an empty one. For a list, the number of its items.
         error: the error that the verb would raise; None after a success.
-        attempts: the number of requests that were sent, without the polls of an operation.
+        attempts: the number of requests that were sent, without the polls of an operation and the
+            GETs that look for a write whose response was lost.
         waited: seconds in the session's queue.
         waited_for: the limit that the request waited for longest; None if it waited for a
             connection only, or not at all.

@@ -85,14 +85,15 @@ class ArmStats:
     Attributes:
         connections: number of requests under way.
         most_connections: number of requests that may be under way at once; 0 before the first call.
-        waiting: number of calls that wait for their turn.
+        waiting: number of calls that wait for their turn, those of fan-outs included.
         limit_wait: seconds that calls have waited for limits, in all, without pauses.
         pause_wait: seconds that calls have waited for pauses after a 429, in all.
         connection_wait: seconds that calls have waited for a free connection, in all.
-        refusals: number of 429s by the name of the limit. 429s of locked resources do not count.
+        refusals: number of 429s by the name of the limit. 429s of locked resources do not count;
+            empty with ``pacing=False``.
         responses: number of responses by the front-door region that sent them, without most of the
             responses that came while all limits were far away; empty for responses that name no
-            region.
+            region, and with ``pacing=False``.
         limits: the limits, sorted by scope and name; empty with ``pacing=False``.
 
     """
