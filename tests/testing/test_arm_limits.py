@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 import pytest
-from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm
+from loops import wait_in_thread
+from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, Reply, ask_arm
 
 from aiomsi.testing import (
     ArmBucket,
@@ -77,6 +78,11 @@ def test_subscriptions_have_their_own_sizes(stage: Start) -> None:
     assert one.read(1, other, GLOBAL) == ["42"]
 
 
+def test_sizes_of_a_subscription_hold_in_any_case(stage: Start) -> None:
+    for written in (SUBSCRIPTION.upper(), SUBSCRIPTION):
+        assert stage(by_subscription={written: SMALL}).read(2) == ["2", "1"]
+
+
 def test_classes_have_buckets_of_their_own(stage: Start) -> None:
     one = stage(buckets=SMALL)
     one.azure.arm.add_resource(VAULT)
@@ -130,6 +136,15 @@ def test_429_has_wait_in_chosen_form(
     assert words in text
     assert ("Please try again" in text) is bool(words)
     assert "'write' requests" in text
+
+
+def test_429_asks_to_wait_for_the_last_empty_bucket(stage: Start) -> None:
+    one = stage(buckets=SMALL)
+    one.azure.arm.draw_tokens(1e9, SUBSCRIPTION, "writes")
+    refused = ask_arm(one.azure, method="PATCH", body={"tags": {}})
+
+    # All callers of the subscription together have a token again within a second.
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "2")
 
 
 def test_former_wording_is_an_option(stage: Start) -> None:
@@ -242,6 +257,14 @@ def test_drawn_tokens_are_missing_at_once(stage: Start) -> None:
     assert one.get().status == 429
 
 
+def test_drawn_tokens_leave_no_debt(stage: Start) -> None:
+    one = stage(buckets=SMALL)
+    one.azure.arm.draw_tokens(1e9, SUBSCRIPTION)
+    one.clock.advance(2)
+
+    assert one.read(1) == ["1"]
+
+
 @pytest.mark.slow
 def test_new_sizes_keep_the_levels(stage: Start) -> None:
     one = stage(buckets=ArmBuckets(reads=ArmBucket(250, 25)))
@@ -273,6 +296,15 @@ def test_usage_counts_requests_and_refusals(stage: Start) -> None:
     assert azure.arm.usage(OTHER.upper(), kind="reads") == ArmUsage(1, 0, 0, OTHER, None, "reads")
     azure.reset_counts()
     assert azure.arm.usage() == ArmUsage()
+
+
+def test_counts_of_provider_refusals_can_start_anew(stage: Start) -> None:
+    one = stage(providers=[make_limit("plain")])
+    refuse(one)
+    one.azure.reset_counts()
+    one.get()
+
+    assert one.azure.arm.usage() == ArmUsage(1)
 
 
 def make_limit(form: str, **more: Any) -> ProviderLimit:
@@ -414,6 +446,22 @@ def test_resources_can_have_windows_of_their_own(stage: Start) -> None:
     assert [get("kv"), get("kv2"), get("KV")] == [200, 200, 429]
 
 
+def test_subscriptions_have_provider_windows_of_their_own(stage: Start) -> None:
+    one = stage(providers=[make_limit("plain", requests=1)])
+    one.azure.arm.add_subscription(OTHER)
+    paths = [VAULTS, VAULTS.replace(SUBSCRIPTION, OTHER), VAULTS]
+
+    assert [one.get(path, VAULT_VERSION).status for path in paths] == [200, 200, 429]
+
+
+def test_post_to_a_resource_counts_for_its_type(stage: Start) -> None:
+    one = stage(providers=[make_limit("plain", requests=1, kind="writes")])
+    replies = [ask_arm(one.azure, VAULT, VAULT_VERSION, method="POST") for _ in range(2)]
+
+    assert replies[0].status != 429
+    assert replies[1].status == 429
+
+
 def test_limits_not_enforced_are_reported(stage: Start) -> None:
     one = stage(providers=[make_limit("requests", requests=1)], buckets=SMALL, enforced=False)
     replies = [one.get(VAULTS, VAULT_VERSION) for _ in range(5)]
@@ -421,6 +469,14 @@ def test_limits_not_enforced_are_reported(stage: Start) -> None:
     assert {reply.status for reply in replies} == {200}
     assert [reply.headers[PROVIDER] for reply in replies] == ["0"] * 5
     assert one.azure.arm.usage() == ArmUsage(5)
+
+
+def test_limits_not_enforced_leave_no_debt(stage: Start) -> None:
+    one = stage(buckets=SMALL, enforced=False)
+    one.read(9)
+    one.clock.advance(3)
+
+    assert one.read(1) == ["2"]
 
 
 def test_reads_from_graph_have_a_quota(stage: Start) -> None:
@@ -434,6 +490,25 @@ def test_reads_from_graph_have_a_quota(stage: Start) -> None:
     assert replies[2].headers[READS] == "1097"
     assert replies[2].json["error"]["details"][0]["code"] == "RateLimiting"
     assert one.azure.arm.usage().refused_by_providers == 1
+
+
+def test_reads_from_graph_have_a_quota_per_principal(stage: Start) -> None:
+    one = stage(graph_reads=GraphLimits(1, 60))
+    who = one.azure.imds.assign_identity()
+    one.azure.arm.grant(who.object_id)
+    tokens = (None, one.azure.imds.issue_token(identity=who), None)
+    path = f"{VAULTS}?useResourceGraph=true"
+    replies = [ask_arm(one.azure, path, VAULT_VERSION, token=token) for token in tokens]
+
+    assert [reply.status for reply in replies] == [200, 200, 429]
+
+
+def test_refusal_by_graph_is_no_request_to_the_provider(stage: Start) -> None:
+    one = stage(graph_reads=GraphLimits(1, 60), providers=[make_limit("plain")])
+    path = f"{VAULTS}?useResourceGraph=true"
+    paths = [path, path, VAULTS, VAULTS]
+
+    assert [one.get(each, VAULT_VERSION).status for each in paths] == [200, 429, 200, 429]
 
 
 def test_reads_from_graph_not_enforced_pass(stage: Start) -> None:
@@ -461,6 +536,17 @@ def test_graph_queries_read_from_tenant(stage: Start) -> None:
 def test_latency_follows_the_charge() -> None:
     with EmbeddedAzure(arm_latency=0.01, arm_limits=ArmLimits(buckets=SMALL)) as azure:
         assert ask_arm(azure).headers[READS] == "2"
+
+
+def test_request_is_charged_before_its_latency(concurrently: Concurrently) -> None:
+    azure = EmbeddedAzure(arm_latency=86_400.0).start()
+    try:
+        replies = concurrently(1, lambda: ask_arm(azure))
+        wait_in_thread(lambda: azure.arm.usage().requests == 1)
+    finally:
+        azure.stop()
+    with pytest.raises(ConnectionError):
+        replies()
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,13 @@ def test_client_that_ended_long_ago_draws_nothing() -> None:
     assert bucket.level == 100
 
 
+def test_draws_of_a_client_that_ended_leave_their_trace() -> None:
+    bucket = TokenBucket(100, 1, 0.0, [OtherClient(requests=9, every=0.001, until=100.0)])
+    bucket.update(120.0)
+
+    assert bucket.level == pytest.approx(20, abs=0.1)
+
+
 def test_quota_is_restored_at_the_end_of_its_window() -> None:
     quota = QuotaWindow(2, 5.0, 0.0)
 
