@@ -147,6 +147,27 @@ def test_a_limit_is_obeyed() -> None:
     assert shared.counts.arm_requests == 30
 
 
+def test_limit_holds_in_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a latency, each request would be over before the next one arrives.
+    azure = EmbeddedAzure(arm_latency=0.01)
+    monkeypatch.setattr(steps, "EmbeddedAzure", lambda: azure)
+
+    steps.run(make_console(), calls=8, compare=False, limit=1)
+
+    assert azure.counts.arm_most_at_once == 1
+
+
+def test_crawl_has_only_so_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl, "MOST_CALLS", 3)
+    console = make_console()
+
+    steps.run(console, calls=5, compare=False, limit=None)
+
+    out = read_console(console)
+    assert "Step 3: 5 concurrent" in out
+    assert "Step 4: 3 GETs" in out
+
+
 @pytest.mark.slow
 def test_output_to_a_file_has_no_colours_even_if_forced() -> None:
     done = run_demo(
@@ -355,11 +376,14 @@ def test_crawl_with_a_failed_call_fails() -> None:
         crawl.judge(done)
 
 
-@pytest.mark.parametrize(("refused", "fails"), [(10, False), (11, True)])
-def test_crawl_with_many_429s_fails(*, refused: int, fails: bool) -> None:
-    done = crawl.Crawl(True, 1_000, (), 1.0, 1.0, ArmUsage(1_000 + refused, refused))
+@pytest.mark.parametrize(
+    ("calls", "refused", "fails"), [(1_000, 10, False), (1_000, 11, True), (990, 10, True)]
+)
+def test_crawl_with_many_429s_fails(*, calls: int, refused: int, fails: bool) -> None:
+    done = crawl.Crawl(True, calls, (), 1.0, 1.0, ArmUsage(calls + refused, refused))
 
-    with pytest.raises(DemoFailedError, match="11 requests of 1000") if fails else nullcontext():
+    text = f"{refused} requests of {calls} calls"
+    with pytest.raises(DemoFailedError, match=text) if fails else nullcontext():
         crawl.judge(done)
 
 
