@@ -191,3 +191,41 @@ def test_window_is_full_after_its_end() -> None:
     gauge.reset(NOW + 31.0, 25)
     assert (gauge.level, gauge.number, gauge.at) == (10.0, 25, NOW + 31.0)
     assert gauge.resets_at is None
+
+
+def make_window(count: int, largest: int = 100) -> Gauge:
+    """Return the gauge of a window of which request 10 has left `count` tokens."""
+    gauge = make_gauge(largest, number=9)
+    gauge.resets_at = NOW + 30.0
+    gauge.record(count, NOW, 10)
+    return gauge
+
+
+def test_window_without_counts_is_used_up_by_its_requests() -> None:
+    gauge = make_window(9)
+    gauge.draw(NOW, 8)
+    assert not gauge.is_used_up(0)
+    gauge.draw(NOW, 1)
+    assert gauge.is_used_up(0)
+
+
+def test_window_is_not_used_up_while_its_least_count_lasts() -> None:
+    gauge = make_window(40)
+    gauge.record(10, NOW, 14)
+    # An earlier request was counted later, so that the requests between draw nothing more.
+    gauge.record(7, NOW, 11)
+    assert gauge.level == 4
+    assert not gauge.is_used_up(6)
+    assert gauge.is_used_up(7)
+
+
+def test_requests_without_counts_have_drawn_from_a_window() -> None:
+    gauge = make_window(40)
+    gauge.settle(14)
+    assert (gauge.level, gauge.number) == (36, 14)
+
+
+def test_high_count_of_a_window_is_its_least_as_well() -> None:
+    gauge = make_window(95)
+    gauge.settle(10)
+    assert gauge.level == 95

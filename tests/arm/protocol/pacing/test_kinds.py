@@ -273,6 +273,17 @@ def test_global_bucket_is_compared_when_all_headers_are_read() -> None:
     assert len(find(kinds, SITES).keys) == 2
 
 
+def test_low_global_bucket_is_waited_for_by_all_its_kinds() -> None:
+    kinds = Kinds()
+    paths = (SITES, f"{SITES}/a")
+    for path in paths:
+        read(kinds, find(kinds, path), make_headers(**BOTH))
+    both = [find(kinds, path) for path in paths]
+    for scoped in both:
+        read(kinds, scoped, make_headers(**{**BOTH, "subscription-global-reads": 199}))
+    assert [len(find(kinds, path).keys) for path in paths] == [2, 2]
+
+
 def test_global_bucket_alone_is_waited_for() -> None:
     kinds = Kinds()
     found = make_headers(**{"subscription-global-reads": 3749})

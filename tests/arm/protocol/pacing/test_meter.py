@@ -75,6 +75,15 @@ def test_window_without_counts_is_smaller_after_a_refusal() -> None:
     assert 64 < meter.window <= meter.succeeded / 32
 
 
+def test_successes_before_a_refusal_widen_no_window() -> None:
+    meter = Meter()
+    run_rounds(meter, rounds=40)
+    assert meter.window > 128
+    refuse_request(meter, 1.0)
+    run_rounds(meter, rounds=12)
+    assert meter.window == 64
+
+
 def test_window_opens_once_a_limit_has_counts() -> None:
     meter = Meter()
     run_rounds(meter)
@@ -116,6 +125,15 @@ def test_full_bucket_needs_no_decision() -> None:
     assert meter.gauges["EASTUS"].number == meter.sent
 
 
+def test_full_count_of_an_earlier_request_changes_nothing() -> None:
+    meter = Meter()
+    first, earlier, later = (meter.send(NOW) for _ in range(3))
+    for number, count in ((first, 11_999), (later, 11_990), (earlier, 11_995)):
+        meter.succeed(NOW, number, NOW, count)
+    gauge = meter.gauges[""]
+    assert (gauge.level, gauge.number) == (11_990, later)
+
+
 def test_open_numbers_end_with_the_window() -> None:
     meter = Meter()
     for count in (11_999, 11_998):
@@ -151,6 +169,14 @@ def test_shares_follow_the_answers() -> None:
     assert meter.gauges["WESTUS"].share == pytest.approx(0.25, abs=0.03)
 
 
+def test_shares_follow_the_last_answers_only() -> None:
+    meter = Meter()
+    for region in ("EASTUS", "WESTUS"):
+        for _ in range(500):
+            meter.succeed(NOW, meter.send(NOW), NOW, 200, region)
+    assert meter.gauges["EASTUS"].share < ARM_RULES.rare
+
+
 def test_rare_region_delays_no_request() -> None:
     meter = Meter()
     meter.succeed(NOW, meter.send(NOW), NOW, 0, "RARE")
@@ -183,6 +209,31 @@ def test_lost_request_may_have_been_counted() -> None:
     assert meter.in_flight == 0
     assert meter.heard_at == NOW + 1.0
     assert meter.unseen(meter.gauges["EASTUS"]) == 1
+
+
+def test_full_count_includes_the_requests_that_were_lost() -> None:
+    meter = Meter()
+    meter.succeed(NOW, meter.send(NOW), NOW, 240, "EASTUS")
+    for _ in range(3):
+        meter.send(NOW)
+        meter.lose(NOW)
+    meter.succeed(NOW, meter.send(NOW), NOW, 239, "EASTUS")
+    for _ in range(5):
+        meter.succeed(NOW, meter.send(NOW), NOW, 240, "WESTUS")
+    assert meter.unseen(meter.gauges["EASTUS"]) == 0
+
+
+def test_requests_without_counts_take_their_tokens_once() -> None:
+    meter = Meter()
+    meter.succeed(NOW, meter.send(NOW), NOW, 0, "WESTUS")
+    for _ in range(30):
+        meter.succeed(NOW, meter.send(NOW), NOW, 240, "EASTUS")
+    for _ in range(3):
+        meter.succeed(NOW, meter.send(NOW), NOW)
+    gauge = meter.gauges["WESTUS"]
+    assert meter.unseen(gauge) == 3
+    assert meter.wait(NOW) > 0.0
+    assert meter.unseen(gauge) == 0
 
 
 def test_older_count_leaves_later_draws_alone() -> None:
@@ -311,6 +362,14 @@ def test_refusal_of_an_unknown_region_empties_no_bucket() -> None:
     meter.refuse(NOW + 0.1, meter.send(NOW), NOW, 1.0, "WESTUS")
     assert meter.gauges["EASTUS"].level == 200
     assert meter.learned is None
+
+
+def test_bucket_refills_from_the_arrival_of_a_refused_request() -> None:
+    meter = Meter()
+    first, second = meter.send(NOW), meter.send(NOW)
+    meter.succeed(NOW + 0.2, first, NOW, 100)
+    meter.refuse(NOW + 5.0, second, NOW, 1.0)
+    assert meter.gauges[""].at == pytest.approx(NOW + 0.1)
 
 
 def test_limit_without_counts_learns_a_rate() -> None:
@@ -473,6 +532,24 @@ def test_window_with_tokens_or_past_its_end_blocks_nothing() -> None:
     assert meter.blocked_until(NOW + 31.0) is None
 
 
+def test_pause_blocks_beyond_the_end_of_a_window() -> None:
+    meter = Meter()
+    meter.succeed(NOW, meter.send(NOW), NOW, 0, "", 5.0)
+    refuse_request(meter, 60.0)
+    assert meter.blocked_until(NOW) == NOW + 60.0
+
+
+def test_full_count_of_a_new_window_names_its_end() -> None:
+    meter = Meter()
+    for count in (20, 0):
+        meter.succeed(NOW, meter.send(NOW), NOW, count, "", 30.0)
+    now = NOW + 30.0
+    (number,) = send_all(meter, now, 1)
+    assert meter.gauges[""].resets_at is None
+    meter.succeed(now, number, now, 20, "", 30.0)
+    assert meter.gauges[""].resets_at == now + 30.0
+
+
 def test_full_bucket_is_forgotten_after_two_minutes() -> None:
     meter = Meter()
     number = meter.send(NOW)
@@ -480,6 +557,13 @@ def test_full_bucket_is_forgotten_after_two_minutes() -> None:
     meter.succeed(NOW, number, NOW, 249)
     assert not meter.is_forgettable(NOW + 119.0)
     assert meter.is_forgettable(NOW + 120.0)
+
+
+def test_time_until_a_limit_is_forgotten_begins_with_a_response() -> None:
+    meter = Meter()
+    meter.succeed(NOW + 100.0, meter.send(NOW), NOW, 249)
+    assert not meter.is_forgettable(NOW + 219.0)
+    assert meter.is_forgettable(NOW + 220.0)
 
 
 def test_bucket_that_is_not_full_is_kept_for_an_hour() -> None:
