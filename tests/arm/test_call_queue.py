@@ -1322,6 +1322,15 @@ async def test_stats_show_limits_of_single_resources() -> None:
     assert [(limit.name, limit.count) for limit in found] == [("UpdateVMResource", 11)]
 
 
+async def test_stats_sort_limits_by_scope_and_name() -> None:
+    async with serve_gated(128, Gate(Says(body={}), open=True)) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        await arm.delete(GROUP, api_version=VERSION)
+        await arm.get("/subscriptions", api_version=VERSION)
+        names = [limit.name for limit in arm.stats().limits]
+    assert names == ["tenant-reads", "subscription-deletes", "subscription-reads"]
+
+
 async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
     async with serve_gated(128, gate, clock=manual.clock) as (_, arm):

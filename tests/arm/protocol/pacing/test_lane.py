@@ -157,6 +157,17 @@ def test_only_long_or_only_short_lanes_take_all_turns() -> None:
         assert [turns.pop() for _ in lanes] == lanes
 
 
+def test_lane_of_the_other_length_has_the_next_turn() -> None:
+    for is_long in (True, False):
+        turns = Turns()
+        same, other = [make_lane(name) for name in "abcd"], make_lane("other")
+        for lane in same:
+            turns.add(lane, is_long=is_long)
+        assert [turns.pop() for _ in range(2)] == same[:2]
+        turns.add(other, is_long=not is_long)
+        assert [turns.pop() for _ in range(3)] == [other, *same[2:]]
+
+
 def test_lane_is_removed_out_of_its_turn() -> None:
     turns = Turns()
     lanes = [make_lane(name) for name in "abcd"]
@@ -190,3 +201,16 @@ def test_group_takes_the_lanes_that_it_has() -> None:
     assert [group.pop(1) for _ in lanes] == lanes
     group.bulk.add(lanes[0], is_long=True)
     assert group.pop(1) is lanes[0]
+
+
+def test_urgent_lanes_without_bulk_are_no_part_of_a_run() -> None:
+    group = RateGroup()
+    urgent, bulk = [make_lane(name) for name in "abcd"], make_lane("bulk")
+    for lane in urgent:
+        group.urgent.add(lane, is_long=False)
+    group.bulk.add(bulk, is_long=False)
+    assert group.pop(2) is urgent[0]
+    group.bulk.remove(bulk)
+    assert group.pop(2) is urgent[1]
+    group.bulk.add(bulk, is_long=False)
+    assert [group.pop(2) for _ in range(3)] == [*urgent[2:], bulk]

@@ -260,6 +260,19 @@ def test_moved_calls_keep_their_ranks() -> None:
     assert_idle(pacer)
 
 
+def test_refused_calls_keep_their_order_when_they_are_moved() -> None:
+    pacer = make_pacer()
+    tickets = submit_all(pacer, "a", 3)
+    pacer.take(NOW)
+    for ticket in tickets:
+        pacer.answered(ticket, NOW, (), (0, 1.0, ""))
+        pacer.resubmit(ticket, NOW)
+    new = pacer.find_lane(("a", "b"))
+    for ticket in reversed(tickets):
+        pacer.move(ticket, new, NOW)
+    assert list_items(new.list_waiting()) == ["a0", "a1", "a2"]
+
+
 def test_forgotten_lane_keeps_the_meters_of_requests() -> None:
     pacer = make_pacer()
     idle, busy = pacer.find_lane(("idle",)), pacer.find_lane(("busy",))
@@ -597,6 +610,13 @@ def test_later_the_shortest_latency_adds_no_connection() -> None:
     assert sizes == [128, 128]
 
 
+def test_cpu_time_before_the_burst_makes_no_client_busy() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+    growth.restart(NOW, 100.0, 0)
+    load = ClientLoad(NOW + 0.2, 100.0, 128, 0.2, 0.001, 128, is_full=True)
+    assert growth.decide(load) == 512
+
+
 def test_a_pause_between_bursts_adds_no_connection() -> None:
     service = LoadedService(0.001, most=1_000.0)
     sizes = [service.burst(1_200) for _ in range(20)][-1]
@@ -643,6 +663,29 @@ def test_step_is_not_judged_by_the_first_responses_to_a_burst() -> None:
     assert decide(11.3, 2_048, 512) == 1_024
 
 
+def test_step_is_judged_by_half_a_second_of_responses() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+    growth.restart(NOW, 0.0, 0)
+    sizes, connections = [], 128
+    # The first half a second after the step is left out as well.
+    for second, responses in ((0.5, 128), (0.6, 640), (1.1, 1_152), (1.5, 1_664), (1.7, 2_176)):
+        load = ClientLoad(NOW + second, 0.0, responses, 0.5, 0.5, connections, is_full=True)
+        connections = growth.decide(load)
+        sizes.append(connections)
+    assert sizes == [512, 512, 512, 512, 1_024]
+
+
+def test_step_that_a_low_latency_takes_back_is_not_judged() -> None:
+    growth = ConnectionGrowth(ARM_RULES, 128, 1_024)
+    growth.restart(NOW, 0.0, 0)
+    sizes, connections = [], 128
+    for second, responses, latency in ((0.5, 128, 0.5), (1.0, 640, 0.01), (2.0, 768, 0.5)):
+        load = ClientLoad(NOW + second, 0.0, responses, latency, 0.01, connections, is_full=True)
+        connections = growth.decide(load)
+        sizes.append(connections)
+    assert sizes == [512, 128, 512]
+
+
 def test_connections_do_not_grow_while_no_call_waits() -> None:
     pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
     lane = pacer.find_lane(())
@@ -651,6 +694,30 @@ def test_connections_do_not_grow_while_no_call_waits() -> None:
         assert ticket is not None
         pacer.answered(ticket, NOW + 2.0)
     assert pacer.connections == 128
+
+
+def test_connections_do_not_grow_if_all_are_just_enough() -> None:
+    pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
+    lane = pacer.find_lane(())
+    under_way = deque(pacer.try_send(lane, NOW) for _ in range(128))
+    for _ in range(1_000):
+        ticket = under_way.popleft()
+        assert ticket is not None
+        pacer.answered(ticket, NOW + 2.0)
+        under_way.append(pacer.try_send(lane, NOW))
+    assert pacer.connections == 128
+
+
+def test_connections_do_not_grow_for_calls_that_a_pause_holds() -> None:
+    pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
+    pacer.refused_by("paused", NOW, NOW, 60.0)
+    pacer.submit(pacer.find_lane(("paused",)), "call", NOW)
+    lane = pacer.find_lane(())
+    for _ in range(1_000):
+        ticket = pacer.try_send(lane, NOW)
+        assert ticket is not None
+        pacer.answered(ticket, NOW + 2.0)
+    assert (pacer.connections, pacer.waiting) == (128, 1)
 
 
 def test_connections_shrink_when_the_latency_falls() -> None:
@@ -707,6 +774,37 @@ def test_success_is_learned_from_after_a_429_and_in_a_slow_start() -> None:
     assert (meter.refusals_in_row, meter.window) == (0, ARM_RULES.window_after_pause)
 
 
+def test_success_is_learned_from_when_connections_may_grow() -> None:
+    pacer = Pacer(ARM_RULES, connections=2, most_connections=8)
+    tickets = [pacer.try_send(pacer.find_lane(()), NOW) for _ in range(2)]
+    counted = [ticket is not None and pacer.count_success(ticket) for ticket in tickets]
+    assert (counted, pacer.in_flight) == ([True, False], 1)
+
+
+def test_success_that_was_not_read_has_drawn_from_some_region() -> None:
+    pacer = make_pacer()
+    lane = pacer.find_lane(("reads",))
+    for region in ("EASTUS", "WESTUS"):
+        ticket = pacer.try_send(lane, NOW)
+        assert ticket is not None
+        pacer.answered(ticket, NOW, ((200, region, None),))
+    ticket = pacer.try_send(lane, NOW)
+    assert ticket is not None
+    assert pacer.count_success(ticket)
+    meter = get_meter(lane)
+    assert [meter.unseen(gauge) for gauge in meter.gauges.values()] == [1, 1]
+
+
+def test_limit_is_far_only_beyond_the_responses_left_unread() -> None:
+    pacer = make_pacer()
+    lane = pacer.find_lane(("reads",))
+    ticket = pacer.try_send(lane, NOW)
+    assert ticket is not None
+    pacer.answered(ticket, NOW, FULL)
+    # The slow start allows 16 requests.
+    assert [pacer.is_far(lane, FULL, unread) for unread in (15, 16)] == [True, False]
+
+
 def test_rate_of_the_user_holds_for_all_its_lanes() -> None:
     pacer = make_pacer(reads=10.0)
     for each in range(40):
@@ -737,6 +835,20 @@ def test_rate_of_the_user_holds_for_warm_calls() -> None:
     assert pacer.try_send(lane, NOW) is None
     assert pacer.try_send(pacer.find_lane(()), NOW) is not None
     assert pacer.try_send(lane, NOW + 0.5) is not None
+
+
+def test_wait_for_a_connection_is_told_from_one_for_the_rate() -> None:
+    pacer = make_pacer(1, reads=1.0)
+    lane = pacer.find_lane((), "reads")
+    first, second, third = (pacer.submit(lane, each, NOW) for each in range(3))
+    pacer.take(NOW)
+    pacer.lost(first, NOW + 5.0)
+    assert pacer.take(NOW + 5.0)[0] == [second]
+    assert second.open_since <= NOW
+    pacer.lost(second, NOW + 5.5)
+    assert pacer.take(NOW + 5.5) == ([], NOW + 6.0)
+    assert pacer.take(NOW + 6.0)[0] == [third]
+    assert third.open_since == NOW + 6.0
 
 
 def test_rate_that_waits_for_a_connection_sets_no_timer() -> None:
@@ -864,6 +976,24 @@ def test_refusal_by_a_new_limit_is_remembered() -> None:
     pacer = make_pacer()
     pacer.refused_by("type", NOW, NOW, 5.0)
     assert pacer.blocked_until(pacer.find_lane(("type",)), NOW) == NOW + 5.0
+
+
+def test_refusal_that_shows_a_faster_rate_wakes_a_lane_earlier() -> None:
+    pacer = make_pacer()
+    going = submit_all(pacer, "type", 6)
+    pacer.take(NOW)
+    pacer.refused_by("type", NOW, NOW)
+    pacer.answered(going.pop(), NOW + 50.0)
+    # One success in 100 seconds.
+    pacer.refused_by("type", NOW + 100.0, NOW + 99.0)
+    submit_all(pacer, "type", 1)
+    for ticket in going:
+        pacer.answered(ticket, NOW + 101.0)
+    assert pacer.take(NOW + 101.0)[1] == pytest.approx(NOW + 200.0, abs=1.0)
+    # Five successes in two seconds, and a pause of one.
+    pacer.refused_by("type", NOW + 102.0, NOW + 101.0)
+    assert pacer.take(NOW + 102.0) == ([], NOW + 103.0)
+    assert len(pacer.take(NOW + 103.0)[0]) == 1
 
 
 def test_burst_of_refusals_by_a_new_limit_is_one_event() -> None:
