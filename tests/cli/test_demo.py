@@ -444,6 +444,15 @@ def test_low_limit_of_open_files_limits_calls_under_way(
     )
 
 
+def test_files_are_no_reason_for_a_lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "open_files", lambda _: nullcontext(100))
+    console = make_console()
+
+    steps.run(console, calls=50, compare=False, limit=2)
+
+    assert "files only" not in read_console(console)
+
+
 @unix
 @pytest.mark.slow
 def test_a_hard_limit_on_open_files_makes_nothing_fail() -> None:

@@ -45,10 +45,11 @@ def run(console: Console, *, calls: int, compare: bool, limit: int | None) -> No
         open_files(wanted) as files,
     ):
         asyncio.run(run_tutorial(console, azure))
-        at_once = min(limit or calls, max(1, (files - _OTHER_FILES) // _FILES_PER_CALL))
+        possible = max(1, (files - _OTHER_FILES) // _FILES_PER_CALL)
+        at_once = min(limit or calls, possible)
         few = (
             f"  at most {at_once} at once, since this process may open {files} files only"
-            if files < wanted
+            if possible < (limit or calls)
             else ""
         )
         run_sharing(console, azure, calls, at_once, few, compare=compare)

@@ -359,10 +359,8 @@ class Pacer:
             return False
         meters = ticket.lane.meters
         for meter in meters:
-            if meter.sent >= meter.open_to or (
-                meter.window < math.inf
-                and (meter.refusals_in_row or meter.in_flight * 2 >= meter.window)
-            ):
+            # A 429 sets `open_to` to 0, and only a success raises it.
+            if meter.sent >= meter.open_to or meter.in_flight * 2 >= meter.window:
                 return False
         ticket.in_flight = False
         self.in_flight -= 1
