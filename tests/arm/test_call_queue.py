@@ -473,6 +473,40 @@ async def test_closed_borrowed_session_ends_a_call_in_its_pool() -> None:
         assert is_idle(arm)
 
 
+async def test_call_that_closes_its_session_gets_its_response() -> None:
+    closing = list[ArmSession]()
+
+    async def close(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await handler(request)
+        await wait_until(response.content.is_eof)
+        for arm in closing:
+            await arm.close()
+        return response
+
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1), middlewares=[close]) as http,
+        serve_gated(None, http=http) as (gate, arm),
+    ):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        closing.append(arm)
+        gate.release()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [dict, UsageError, UsageError]
+        # Its connection was given to none of the others, which would count as sent.
+        assert [limit.sent for limit in arm.stats().limits] == [1]
+        assert is_idle(arm)
+
+
+async def test_close_cancels_the_timer_of_the_connections() -> None:
+    async with serve_gated() as (gate, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}{number}" for number in range(2)])
+        timer = get_queue(arm)._connection_timer
+        assert timer is not None
+        await arm.close()
+        assert timer.cancelled()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def test_call_is_not_repeated_on_a_session_closed_meanwhile() -> None:
     async with aiohttp.ClientSession() as http, serve_canned(Says(503)) as server:
         connector = http.connector
@@ -656,6 +690,26 @@ async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
         assert arm.stats().connection_wait == 1_000
 
 
+async def test_bulk_waits_for_both_without_a_limit() -> None:
+    manual = ManualClock()
+    async with serve_gated(clock=manual.clock) as (gate, arm):
+        held = start(arm, f"{GROUP}0")
+        await wait_until(lambda: bool(gate.arrived))
+        queue = get_queue(arm)
+        ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
+        lane.meters[0].paused_until = 50.0
+        bulk = asyncio.ensure_future(send(arm, f"{GROUP}1", bulk=True))
+        await wait_until(lambda: arm.stats().waiting == 1)
+        manual.advance(50)
+        queue.send_waiting()
+        # From here on the call lacks a connection only.
+        manual.advance(1_000)
+        gate.release_all()
+        await held
+        call = await bulk
+        assert (call.waited, call.excused, call.longest_limit_wait) == (1_050, 1_050, 50)
+
+
 # Limits
 
 
@@ -702,6 +756,48 @@ async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
         manual.advance(32)
         assert await call == {"ok": True}
         assert gate.arrived.count(site) == 2
+
+
+async def test_shorter_wait_brings_the_timer_forward() -> None:
+    manual = ManualClock()
+    low = Says(body={}, headers={**PLENTY, READS: "1"})
+    gate = Gate({SITE: BUSY_SITE, GROUP: low}, open=True)
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        site = start(arm, SITE)
+        await manual.sleeping()
+        await arm.get(GROUP, api_version=VERSION)
+        group = start(arm, GROUP)
+        await wait_until(lambda: arm.stats().waiting == 2)
+        # The timer was set for the end of the provider's pause of 30 s.
+        manual.advance(5)
+        await wait_until(group.done)
+        assert not site.done()
+        gate.says = Says(body={}, headers=PLENTY)
+        manual.advance(32)
+        await asyncio.gather(site, group)
+        assert is_idle(arm)
+
+
+async def test_429_between_unread_counts_pauses_its_limit() -> None:
+    gate = Gate(Says(body={}, headers=PLENTY), open=True)
+    async with serve_gated(128, gate, retry=None) as (_, arm):
+        # The counts of the last of these responses were not read.
+        for _ in range(12):
+            await arm.get(GROUP, api_version=VERSION)
+        gate.says = THROTTLED
+        with pytest.raises(ThrottledError):
+            await arm.get(GROUP, api_version=VERSION)
+        (limit,) = arm.stats().limits
+        assert (limit.refused, arm.stats().refusals) == (1, {"subscription-reads": 1})
+        assert limit.paused_for >= 10
+
+
+async def test_call_that_may_not_wait_raises_the_429_it_got() -> None:
+    busy = Says(429, BUSY_SITE.body, {**PLENTY, "Retry-After": "3600"})
+    async with serve_gated(128, Gate(busy, open=True), retry=lambda _: 0.0) as (_, arm):
+        with pytest.raises(ThrottledError) as raised:
+            await arm.get(SITE, api_version=VERSION)
+        assert (raised.value.code, raised.value.attempts) == ("TooManyRequests", 1)
 
 
 async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
@@ -794,6 +890,26 @@ async def test_moved_call_knows_the_limit_that_paused() -> None:
         await first
         found = await second
     assert found.waited_for == f"GET microsoft.web/sites in subscription {SUBSCRIPTION}"
+
+
+async def test_moved_call_reports_that_a_limit_holds_it_back() -> None:
+    manual, reported = ManualClock(), list[Call]()
+    gate = Gate(BUSY_SITE)
+    async with serve_gated(1, gate, clock=manual.clock) as (_, arm):
+        first = start(arm, SITE)
+        await wait_until(lambda: len(gate.arrived) == 1)
+        call = arm._make_call("GET", SITE, Options(VERSION))
+        call.bulk, call.on_held = True, reported.append
+        second = asyncio.ensure_future(arm._sender.send(call))
+        await wait_until(lambda: arm.stats().waiting == 1)
+        assert reported == []
+        gate.release_all()
+        await wait_until(lambda: arm.stats().waiting == 2)
+        assert reported == [call]
+        gate.says = Says(body={}, headers=PLENTY)
+        await manual.sleeping()
+        manual.advance(32)
+        await asyncio.gather(first, second)
 
 
 async def test_call_knows_the_limit_that_paused_meanwhile() -> None:
@@ -979,6 +1095,21 @@ async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
         await bulk
 
 
+async def test_longer_pause_ends_the_waits_of_moved_calls() -> None:
+    manual, gate = ManualClock(), Gate(BUSY_SITE)
+    async with serve_gated(2, gate, clock=manual.clock) as (_, arm):
+        calls = await start_calls(arm, gate, [SITE] * 3)
+        gate.release()
+        # The first 429 has moved two calls to the provider's limit.
+        await wait_until(lambda: arm.stats().waiting == 2)
+        gate.says = Says(429, BUSY_SITE.body, {**PLENTY, "Retry-After": "3600"})
+        gate.release()
+        await wait_until(lambda: all(call.done() for call in calls))
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [ThrottledError] * 3
+        assert is_idle(arm)
+
+
 async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
     manual, gate = ManualClock(), Gate(HOUR)
     async with serve_gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
@@ -1024,6 +1155,21 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
         assert [type(end) for end in ends] == [dict, dict, ThrottledError, ThrottledError]
 
 
+async def test_calls_that_move_to_a_used_up_window_end() -> None:
+    quota = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": "01:00:00"}
+    async with serve_gated(1, Gate(Says(body={}, headers=quota), open=True)) as (gate, arm):
+        for _ in range(2):
+            await arm.get(WINDOW_PATH, api_version=VERSION)
+        gate.open = False
+        # The limits of this kind are not known before its first response.
+        calls = await start_calls(arm, gate, [f"{SITE}?useResourceGraph=true"] * 2)
+        gate.release()
+        await wait_until(lambda: all(call.done() for call in calls))
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [dict, ThrottledError]
+        assert is_idle(arm)
+
+
 async def test_wait_for_a_refill_leaves_the_budget_for_a_pause() -> None:
     manual, gate = ManualClock(), Gate(THROTTLED)
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
@@ -1061,6 +1207,22 @@ async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
             await arm.get(GROUP, api_version=VERSION, timeout=31.0)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_random_part_of_a_pause_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    manual, gate = ManualClock(), Gate(Says(429, THROTTLED.body, {"Retry-After": "179"}))
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=180)}
+    async with serve_gated(128, gate, **options) as (_, arm):
+        call = start(arm, GROUP)
+        await wait_until(lambda: bool(gate.held))
+        manual.advance(0.5)
+        gate.release()
+        # The pause of 181 s exceeds the rest of the budget.
+        await wait_until(lambda: arm.stats().waiting == 1 or call.done())
+        gate.says, gate.open = Says(body={}), True
+        manual.advance(181)
+        assert await call == {}
 
 
 async def test_refused_bulk_call_waits_beyond_the_budget() -> None:
