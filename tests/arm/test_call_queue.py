@@ -45,7 +45,7 @@ from aiomsi import (
 from aiomsi._arm import fan_out
 from aiomsi._arm import http as _http
 from aiomsi._arm.call import Call
-from aiomsi._arm.call_queue import CallQueue, TaskWaiter
+from aiomsi._arm.call_queue import CallQueue, TasklessWaiter, TaskWaiter
 from aiomsi._arm.fan_out import FanOut
 from aiomsi._arm.protocol.pacing import queue_counts
 from aiomsi._arm.protocol.pacing.kinds import Limit
@@ -507,6 +507,24 @@ async def test_close_cancels_the_timer_of_the_connections() -> None:
         await asyncio.gather(*calls, return_exceptions=True)
 
 
+async def test_closed_queue_lets_no_call_without_a_task_wait() -> None:
+    ended = list[TasklessWaiter]()
+    async with serve_gated() as (gate, arm):
+        (held,) = await start_calls(arm, gate, [GROUP])
+        queue = get_queue(arm)
+        before, after = (arm._make_call("GET", GROUP, Options(VERSION)) for _ in range(2))
+        waiter = queue.line_up(before, ended.append)
+        assert waiter is not None
+        closing = asyncio.ensure_future(arm.close())
+        await wait_until(lambda: queue.closed)
+        assert queue.line_up(after, ended.append) is None
+        assert ended == [waiter]
+        assert isinstance(waiter.error, UsageError)
+        queue.leave(waiter)
+        await asyncio.gather(closing, held, return_exceptions=True)
+        assert is_idle(arm)
+
+
 async def test_call_is_not_repeated_on_a_session_closed_meanwhile() -> None:
     async with aiohttp.ClientSession() as http, serve_canned(Says(503)) as server:
         connector = http.connector
@@ -675,6 +693,19 @@ async def test_infinite_budget_limits_no_wait_for_a_connection() -> None:
         await asyncio.gather(*calls)
 
 
+async def test_call_waits_for_a_connection_after_its_budget() -> None:
+    async with serve_gated() as (gate, arm):
+        held = start(arm, f"{GROUP}0")
+        await wait_until(lambda: bool(gate.arrived))
+        get_queue(arm).budget = -60.0
+        began = asyncio.get_running_loop().time()
+        (call,) = await start_calls(arm, gate, [f"{GROUP}1"])
+        (waiter,) = get_queue(arm)._waiters
+        assert waiter.fails_at > began
+        gate.release_all()
+        await asyncio.gather(held, call, return_exceptions=True)
+
+
 async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
     manual = ManualClock()
     async with serve_gated(clock=manual.clock) as (gate, arm):
@@ -756,6 +787,19 @@ async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
         manual.advance(32)
         assert await call == {"ok": True}
         assert gate.arrived.count(site) == 2
+
+
+async def test_new_limit_of_a_provider_begins_with_few_requests() -> None:
+    policy = {"x-ms-ratelimit-remaining-resource": "Microsoft.Compute/LowCostGet3Min;3000"}
+    gate = Gate(Says(body={}, headers=policy), open=True)
+    machine = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/a"
+    async with serve_gated(128, gate) as (_, arm):
+        await arm.get(machine, api_version=VERSION)
+        gate.open = False
+        calls = await start_calls(arm, gate, [machine] * 8)
+        assert (len(gate.held), arm.stats().waiting) == (4, 4)
+        gate.release_all()
+        await asyncio.gather(*calls)
 
 
 async def test_shorter_wait_brings_the_timer_forward() -> None:
@@ -982,6 +1026,25 @@ async def test_lost_requests_that_use_up_a_window_end_the_waits() -> None:
         with pytest.raises(ThrottledError):
             await third
         await asyncio.gather(first, second, return_exceptions=True)
+        assert is_idle(arm)
+
+
+async def test_window_used_up_again_ends_the_waits_again() -> None:
+    quota = {"x-ms-user-quota-resets-after": "01:00:00"}
+    async with serve_window(8) as (gate, arm):
+        calls = list[asyncio.Task[Any]]()
+        for count in ("0", "8", "0"):
+            if count == "0":
+                calls.extend(await start_calls(arm, gate, [WINDOW_PATH] * 9))
+                assert arm.stats().waiting > 0
+            gate.says = Says(body={}, headers={**quota, "x-ms-user-quota-remaining": count})
+            gate.release()
+            # No call waits, and the others are under way.
+            await wait_until(lambda: sum(not call.done() for call in calls) == len(gate.held))
+        ends = Counter(type(call.exception()) for call in calls if call.done())
+        assert (ends[type(None)], len(ends), ends[ThrottledError] > 7) == (3, 2, True)
+        gate.release_all()
+        await asyncio.gather(*calls, return_exceptions=True)
         assert is_idle(arm)
 
 
@@ -1538,6 +1601,25 @@ async def test_forgotten_lane_is_found_again() -> None:
         assert len(names) == 2
 
 
+async def test_call_of_a_forgotten_lane_meets_its_limits_pause() -> None:
+    manual = ManualClock()
+    gate = Gate(Says(body={}, headers=PLENTY), open=True)
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        for path in (GROUP, SITE):
+            await arm.get(path, api_version=VERSION)
+        manual.advance(4_000)
+        await arm.get(OTHER, api_version=VERSION)
+        gate.says = HOUR
+        with pytest.raises(ThrottledError):
+            await arm.get(SITE, api_version=VERSION)
+        # This path draws from the same limit.
+        call = start(arm, GROUP)
+        await wait_until(lambda: call.done() or arm.stats().waiting == 1)
+        assert isinstance(call.exception(), ThrottledError)
+        assert gate.arrived.count(GROUP) == 1
+        assert is_idle(arm)
+
+
 async def test_429_is_an_error_without_the_module_for_refusals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -1643,6 +1725,18 @@ async def test_calls_of_a_fan_out_wait_without_a_task() -> None:
         assert [outcome.error for outcome in outcomes] == [None] * 3
         assert [outcome.attempts for outcome in outcomes] == [1] * 3
         assert those.gate.arrived[2:] == VAULTS
+
+
+async def test_calls_that_wait_for_a_rate_have_no_task() -> None:
+    async with serve_gated(128, Gate(open=True), rate={"reads": 0.01}) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        requests = [Request("GET", path, api_version=VERSION) for path in VAULTS * 40]
+        reading = asyncio.ensure_future(_collect(arm.fan_out(requests)))
+        await wait_until(lambda: arm.stats().waiting == len(requests))
+        # The calls of the first slice found no other that waited.
+        assert len(list_fan_out_tasks()) <= fan_out._SLICE
+        reading.cancel()
+        await asyncio.wait([reading])
 
 
 async def read_contexts(
@@ -1798,6 +1892,47 @@ async def test_wait_ends_if_it_is_interrupted_at_its_start() -> None:
             loop.set_task_factory(usual)
 
 
+async def test_interrupted_call_returns_the_turn_it_has_got() -> None:
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        if work.__qualname__ == "CallQueue._wait_until":
+            work.close()
+            raise asyncio.CancelledError
+        return asyncio.Task(work, loop=loop, **more)
+
+    manual = ManualClock()
+    low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
+    gate = Gate(Says(body={}, headers=low), open=True)
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        queue = get_queue(arm)
+        call = arm._make_call("GET", GROUP, Options(VERSION))
+        call.bulk = True
+        bulk = queue.line_up(call, lambda _: None)
+        assert bulk is not None
+        # As if the timer had been cancelled before it began.
+        timer, queue._turn_timer_at = queue._turn_timer, math.inf
+        assert timer is not None
+        timer.cancel()
+        await asyncio.wait([timer])
+        wakes_at = bulk.ticket.lane.wakes_at
+        assert wakes_at is not None
+        manual.advance(wakes_at)
+        loop = asyncio.get_running_loop()
+        usual = loop.get_task_factory()
+        loop.set_task_factory(make)
+        try:
+            # It goes before the bulk call, for which a timer is then to be set.
+            with pytest.raises(asyncio.CancelledError):
+                await arm.get(GROUP, api_version=VERSION)
+        finally:
+            loop.set_task_factory(usual)
+        assert bulk.ticket.waiting
+        assert [limit.sent for limit in arm.stats().limits] == [2]
+        assert queue.pacer.in_flight == 0
+        queue.leave(bulk)
+        assert is_idle(arm)
+
+
 async def test_next_call_replaces_a_timer_that_was_cancelled() -> None:
     low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
     async with serve_gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
@@ -1817,6 +1952,23 @@ async def test_next_call_replaces_a_timer_that_was_cancelled() -> None:
         other = line_up()
         assert other is not timer
         assert not other.done()
+
+
+async def test_timer_that_is_cancelled_sets_another_one() -> None:
+    manual = ManualClock()
+    low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
+    gate = Gate(Says(body={}, headers=low), open=True)
+    async with serve_gated(128, gate, clock=manual.clock) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        call = start(arm, GROUP)
+        await manual.sleeping()
+        timer = get_queue(arm)._turn_timer
+        assert timer is not None
+        timer.cancel()
+        await asyncio.wait([timer])
+        manual.advance(5)
+        await wait_until(call.done)
+        assert await call == {}
 
 
 async def test_task_factory_may_run_a_call_in_another_task() -> None:
