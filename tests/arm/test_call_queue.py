@@ -354,6 +354,23 @@ async def test_call_that_waited_uses_the_token_of_that_moment() -> None:
     assert seen == ["Bearer first", "Bearer second"]
 
 
+async def test_call_that_waited_uses_the_further_tokens_of_then() -> None:
+    manual, seen = ManualClock(), list[str]()
+
+    async def answer(asked: Asked) -> Says:
+        seen.append(asked.headers["x-ms-authorization-auxiliary"])
+        return await gate.answer(asked)
+
+    gate = Gate()
+    options: dict[str, Any] = {"auxiliary": [Stepwise()], "retry": ArmRetry(total_budget=9_999)}
+    async with serve_gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
+        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        manual.advance(3_600)
+        gate.release_all()
+        await asyncio.gather(*calls)
+    assert seen == ["Bearer first", "Bearer second"]
+
+
 async def test_turn_is_returned_if_no_token_is_left_after_the_wait() -> None:
     manual, credential = ManualClock(), Stepwise()
     async with serve_gated(clock=manual.clock, credential=credential) as (gate, arm):

@@ -201,3 +201,86 @@ async def test_request_cancelled_by_its_caller_stays_cancelled() -> None:
             await call
         await closing
         assert arm._connection._woken == set()
+
+
+async def test_sent_request_cancelled_by_its_caller_stays_cancelled() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says()
+
+    answer: Callable[[Asked], Awaitable[Says]] = hold
+    async with serve_canned(answer) as server:
+        arm = open_session(server)
+        call = asyncio.ensure_future(send(arm))
+        await wait_until(lambda: bool(server.asked))
+        closing = close_and_cancel(arm, call)
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await closing
+        held.set()
+
+
+@pytest.mark.parametrize("wait", ["token", "repetition"])
+async def test_task_whose_call_was_cancelled_is_not_woken(wait: str) -> None:
+    manual, caught, released = ManualClock(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        with pytest.raises(asyncio.CancelledError):
+            await send(arm)
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
+        caught.set()
+        await released.wait()
+        return "done"
+
+    repeated = wait == "repetition"
+    async with serve_canned(*[BUSY] * repeated) as server:
+        arm = open_session(server, Waiting(after=repeated), clock=manual.clock)
+        task = asyncio.ensure_future(work())
+        if repeated:
+            await manual.sleeping()
+        else:
+            await wait_until(lambda: bool(arm._connection._waiting))
+        task.cancel()
+        await caught.wait()
+        await arm.close()
+        released.set()
+        assert await task == "done"
+
+
+async def test_close_interrupts_no_end_of_a_cancelled_request() -> None:
+    held, ending, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    ended = list[bool]()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says()
+
+    async def end_slowly(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        try:
+            response: aiohttp.ClientResponse = await handler(request)
+        finally:
+            ending.set()
+            await released.wait()
+            ended.append(True)
+        return response
+
+    answer: Callable[[Asked], Awaitable[Says]] = hold
+    async with (
+        serve_canned(answer) as server,
+        aiohttp.ClientSession(middlewares=[end_slowly]) as http,
+    ):
+        arm = open_session(server, http=http)
+        call = asyncio.ensure_future(send(arm))
+        await wait_until(lambda: bool(server.asked))
+        call.cancel()
+        await ending.wait()
+        await arm.close()
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert ended == [True]
+        held.set()

@@ -647,6 +647,7 @@ async def test_the_time_out_is_for_all_requests_of_a_call_together(
             await send(own, "GET", timeout=time_outs.SECONDS)
         held.set()
     assert (raised.value.attempts, raised.value.arrived) == (2, True)
+    assert not raised.value.uncertain
 
 
 @pytest.mark.parametrize("seconds", [0, -5, -0.1])

@@ -1051,6 +1051,19 @@ async def test_a_session_closes_what_it_opened(embedded_azure: EmbeddedAzure) ->
     assert (before, http.closed, http.connector) == (False, True, None)
 
 
+@pytest.mark.anyio
+async def test_credential_of_a_further_tenant_stays_open(embedded_azure: EmbeddedAzure) -> None:
+    further = ManagedIdentityCredential(share=False)
+    arm = ArmSession(auxiliary=[further])
+    assert await get(arm) == group()
+    with embedded_azure.imds.hold() as hold:
+        token = asyncio.ensure_future(further.get_token("https://vault.azure.net/.default"))
+        await hold.arrived(1)
+        await arm.close()
+    assert (await token).token
+    await further.close()
+
+
 def test_nothing_is_left_open(embedded_azure: EmbeddedAzure) -> None:
     async def main() -> None:
         ArmSession(retry=None)

@@ -381,6 +381,32 @@ async def test_4xx_with_a_lost_body_is_no_response() -> None:
     assert len(seen) == 1
 
 
+async def test_5xx_whose_body_stops_takes_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_http, "_READ", 0.1)
+    # Not the cached time-outs of other tests.
+    monkeypatch.setattr(_http, "_make_timeout", _http._make_timeout.__wrapped__)
+    answers = [FAILED_AND_CUT["cut"], b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"]
+    ended = list[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answers.pop(0))
+        # The connection stays open until the client closes it.
+        ended.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    connector = aiohttp.TCPConnector(limit=1)
+    async with server, aiohttp.ClientSession(connector=connector) as http:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        retry = ArmRetry(first_delay=0.0)
+        async with open_raw_session(url, http=http, retry=retry) as arm:
+            assert await get(arm) == {}
+            await wait_until(lambda: ended == [b""])
+
+
 async def test_a_read_with_an_unreadable_response_is_repeated() -> None:
     async with (
         listen(UNREADABLE["cut"]) as (url, seen),
