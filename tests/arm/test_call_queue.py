@@ -1680,10 +1680,13 @@ class Fanned:
         queue.send_waiting()
 
     async def finish(self) -> list[Outcome]:
+        fan_out, budget = self.fan_out, self.fan_out._budget
         self.gate.release_all()
         await self.held
         outcomes = await self.reading
         assert is_idle(self.arm)
+        # A call that still counted would take the place of a call to come.
+        assert (fan_out._started, budget.under_way, budget.held) == ({}, 0, 0)
         return outcomes
 
     async def finish_with(self, task_factory: Any) -> list[Outcome]:
@@ -1741,6 +1744,7 @@ async def test_calls_of_a_fan_out_wait_without_a_task() -> None:
         outcomes = await those.finish()
         assert [outcome.error for outcome in outcomes] == [None] * 3
         assert [outcome.attempts for outcome in outcomes] == [1] * 3
+        assert [outcome.received for outcome in outcomes] == [len("{}")] * 3
         assert those.gate.arrived[2:] == VAULTS
 
 
@@ -1759,7 +1763,7 @@ async def test_calls_that_wait_for_a_rate_have_no_task() -> None:
 async def read_contexts(
     make: Callable[[str], object],
 ) -> tuple[list[object], list[object], list[asyncio.Task[Any]]]:
-    """Fan out over `VAULTS`, whose iterable sets a context variable for each.
+    """Fan out over `VAULTS`, whose iterable sets a context variable for each, unless to None.
 
     Return the values that it has set, those that each call has had, and the task of each call.
     """
@@ -1770,7 +1774,7 @@ async def read_contexts(
         async def get_token(self, *_scopes: str, **_: Any) -> Any:
             task = asyncio.current_task()
             assert task is not None
-            seen.append(variable.get())
+            seen.append(variable.get(None))
             tasks.append(task)
             return tokens
 
@@ -1780,8 +1784,10 @@ async def read_contexts(
     def count() -> Iterator[Request]:
         for path in VAULTS:
             values.append(make(path))
-            variable.set(values[-1])
+            token = None if values[-1] is None else variable.set(values[-1])
             yield Request("GET", path, api_version=VERSION)
+            if token is not None:
+                variable.reset(token)
 
     async with serve_gated(gate=Gate(open=True)) as (gate, arm):
         await start(arm, GROUP)
@@ -1817,6 +1823,12 @@ async def test_task_of_a_waiting_call_has_the_context_of_its_request() -> None:
     values, seen, tasks = await read_contexts(lambda path: path)
     assert seen == values == VAULTS
     assert len(set(tasks)) == len(VAULTS)
+
+
+async def test_task_goes_on_in_no_context_without_its_variable() -> None:
+    values, seen, tasks = await read_contexts(lambda path: path if path == VAULTS[0] else None)
+    assert seen == values == [VAULTS[0], None, None]
+    assert len(set(tasks)) == 2
 
 
 @pytest.mark.parametrize("make", [lambda _: [], lambda _: Incomparable()])
@@ -2093,6 +2105,7 @@ async def test_closed_session_ends_the_waiting_calls_of_a_fan_out() -> None:
         await those.reading
         assert [type(outcome.error) for outcome in those.outcomes] == [UsageError] * 3
         assert not any(outcome.attempts for outcome in those.outcomes)
+        assert those.arm.stats().waiting == 0
         with pytest.raises(ArmConnectionError):
             await those.held
 
@@ -2106,6 +2119,44 @@ async def test_waiting_calls_of_a_refusing_scope_are_skipped() -> None:
         is_sent = VAULTS[1] in those.gate.arrived
         assert skipped == {VAULTS[0]: False, VAULTS[1]: not is_sent, VAULTS[2]: True}
         assert VAULTS[2] not in those.gate.arrived
+
+
+async def test_request_that_may_fail_in_the_queue_waits_in_a_task() -> None:
+    async with serve_gated(gate=Gate(open=True)) as (gate, arm):
+        await start(arm, GROUP)
+        gate.open = False
+        held = start(arm, GROUP)
+        await wait_until(lambda: len(gate.arrived) == 2)
+        outcomes: list[Outcome] = []
+        request = Request("GET", VAULTS[0], api_version=VERSION, timeout=0.01)
+        reading = asyncio.ensure_future(_collect(arm.fan_out([request]), outcomes))
+        # The only connection becomes free after that.
+        await wait_until(lambda: bool(outcomes))
+        assert isinstance(outcomes[0].error, ArmConnectionError)
+        gate.release_all()
+        await asyncio.gather(held, reading)
+        assert is_idle(arm)
+
+
+async def test_look_up_of_a_version_needs_no_second_connection() -> None:
+    document = {"resourceTypes": [{"resourceType": "widgets", "apiVersions": [VERSION]}]}
+    provider = f"/subscriptions/{SUBSCRIPTION}/providers/Contoso.Widgets"
+    path = f"{GROUP}/providers/Contoso.Widgets/widgets/w"
+    says = {GROUP: Says(body={}), provider: Says(body=document), path: Says(body=[1])}
+    async with serve_gated(gate=Gate(says, open=True)) as (gate, arm):
+        await start(arm, GROUP)
+        gate.open = False
+        held = start(arm, GROUP)
+        await wait_until(lambda: len(gate.arrived) == 2)
+        outcomes: list[Outcome] = []
+        reading = asyncio.ensure_future(_collect(arm.fan_out([Request("GET", path)]), outcomes))
+        await wait_until(lambda: arm.stats().waiting == 1)
+        gate.release_all()
+        await held
+        await wait_until(lambda: bool(outcomes))
+        assert outcomes[0].result() == [1]
+        assert gate.arrived[2:] == [provider, path]
+        await reading
 
 
 async def test_turn_counts_for_the_limits_that_it_came_for() -> None:
