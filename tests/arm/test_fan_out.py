@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import subprocess
 import sys
 import traceback
@@ -26,7 +27,7 @@ from arm_server import (
     open_session,
     serve_canned,
 )
-from loops import wait_until
+from loops import BlockedLoop, wait_until
 
 import aiomsi
 from aiomsi import (
@@ -38,12 +39,14 @@ from aiomsi import (
     CredentialError,
     ForeignHostError,
     NotFoundError,
+    OperationUnfinishedError,
     Outcome,
     Request,
     ServiceError,
     UsageError,
 )
 from aiomsi._arm import fan_out
+from aiomsi._arm.protocol.bulk import byte_budget
 from aiomsi._arm.protocol.bulk.byte_budget import FIRST_CALLS, FIRST_LIST, FIRST_SINGLE, GROWTH
 from aiomsi._arm.protocol.bulk.fan_out_options import FanOutOptions, ListNames, RawPage
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
@@ -58,6 +61,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fan_out, "_PATIENCE", 3_600.0)
 
 
+# Room for one list, and for a single answer besides, before the first answer.
+ONE_LIST = 7 * FIRST_LIST - 1
 FIRST, SECOND = (f"/subscriptions/{digit * 8}-0000-0000-0000-000000000000" for digit in "12")
 SUBSCRIPTION = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
 
@@ -90,6 +95,19 @@ async def serve_one(
 def list_fan_out_tasks() -> list[str]:
     """Return the names of the tasks of fan-outs."""
     return [task.get_name() for task in asyncio.all_tasks() if "fan-out" in task.get_name()]
+
+
+def get_fan_out(found: Any) -> fan_out.FanOut:
+    """Return the fan-out behind a generator that has begun and has not ended."""
+    behind: fan_out.FanOut = found.ag_frame.f_locals["fan_out"]
+    return behind
+
+
+def run_blocked(main: Callable[[BlockedLoop], Any]) -> None:
+    """Run a coroutine in a loop that may be blocked for longer than a fan-out is patient."""
+    loop = BlockedLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main(loop))
 
 
 async def take_turns(number: int = 100) -> None:
@@ -194,6 +212,23 @@ async def test_writes_follow_their_long_running_operations(embedded_azure: Embed
         assert isinstance((await one("DELETE", deadline="soon")).error, ConfigurationError)
 
 
+async def test_deadline_of_a_write_ends_its_wait() -> None:
+    polls = 0
+
+    def answer(asked: Asked) -> Says:
+        nonlocal polls
+        if asked.method == "PUT":
+            return ACCEPTED
+        polls += 1
+        return Says(body={"status": "Running" if polls < 20 else "Succeeded"})
+
+    async with serve_one(answer) as (_, own):
+        request = Request("PUT", make_path(2), api_version=VERSION, json={}, deadline=60)
+        (outcome,) = [one async for one in own.fan_out([request])]
+    assert isinstance(outcome.error, OperationUnfinishedError)
+    assert polls < 20
+
+
 async def test_paths_as_text_are_gets_with_the_common_version() -> None:
     async with serve_one() as (arm, own):
         paths = [make_path(1), f"{make_path(2)}"]
@@ -215,6 +250,7 @@ async def test_error_of_one_request_is_its_outcome() -> None:
     failed = [one for one in outcomes if one.error is not None]
     assert [one.request.tag for one in failed] == [3]
     assert failed[0].value is None
+    assert failed[0].received == len(json.dumps(make_error_body("ResourceGroupNotFound")))
     for _ in range(2):
         with pytest.raises(NotFoundError) as raised:
             failed[0].result()
@@ -453,6 +489,23 @@ async def test_large_answers_to_posts_stop_the_sending() -> None:
     assert len(server.asked) == 200
 
 
+async def test_held_result_of_a_write_counts_as_decoded() -> None:
+    def answer(asked: Asked) -> Says:
+        return Says(body="[1, 2, 3]") if asked.method == "PUT" else return_name(asked)
+
+    async with (
+        serve_one(answer) as (_, own),
+        aclosing(own.fan_out([get(1), PUT], ordered=True)) as outcomes,
+    ):
+        (await anext(outcomes)).result()
+        budget = get_fan_out(outcomes)._budget
+        await wait_until(lambda: not budget.under_way)
+        # Decoded JSON takes more memory than its text.
+        assert budget.held == 4 * len("[1, 2, 3]")
+        assert (await anext(outcomes)).result() == [1, 2, 3]
+        assert budget.held == 0
+
+
 @pytest.mark.slow
 async def test_lists_start_fewer_calls_than_named_resources() -> None:
     hold = Hold()
@@ -474,6 +527,20 @@ async def test_lists_start_fewer_calls_than_named_resources() -> None:
         hold.release()
         found = [await first] + [outcome async for outcome in outcomes]
     assert [outcome.error for outcome in found] == [None] * 200
+
+
+async def test_list_that_waits_for_the_budget_stops_the_taking() -> None:
+    hold, source = Hold(), Source()
+    async with (
+        serve_one(hold) as (_, own),
+        aclosing(own.fan_out_list(source.requests(), max_bytes=ONE_LIST)) as found,
+    ):
+        first = asyncio.ensure_future(anext(found))
+        await wait_until(lambda: hold.held == 1)
+        await take_turns()
+        assert (hold.held, source.taken) == (1, 2)
+        hold.release()
+        await first
 
 
 async def test_query_by_post_is_expected_to_be_as_large_as_a_list() -> None:
@@ -566,6 +633,67 @@ async def test_lists_that_hang_at_first_hold_back_no_others(
         assert len([part async for _, part in found if isinstance(part, Outcome)]) == hanging
 
 
+def test_patience_begins_anew_after_an_answer() -> None:
+    async def main(loop: BlockedLoop) -> None:
+        source, hold = Source(), Hold(*(f"g{number}" for number in range(2, 500)))
+        async with (
+            serve_one(hold, pacing=False) as (_, own),
+            aclosing(own.fan_out(source.requests())) as found,
+        ):
+            # Of the first calls only g1 is answered.
+            (await anext(found)).result()
+            await wait_until(lambda: hold.held == FIRST_CALLS + GROWTH)
+            taken = source.taken
+            loop.block(2 * fan_out._PATIENCE)
+            await take_turns()
+            # The answer came in that time.
+            assert source.taken == taken
+            loop.block(2 * fan_out._PATIENCE)
+            await take_turns()
+            assert source.taken == taken + GROWTH
+            hold.release()
+            await anext(found)
+
+    run_blocked(main)
+
+
+def test_list_that_hangs_at_last_holds_back_no_next_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(byte_budget, "FIRST_LIST", 1_000)
+    monkeypatch.setattr(byte_budget, "FIRST_SINGLE", 10)
+
+    async def main(loop: BlockedLoop) -> None:
+        hold, pages = Hold(), serve_pages(2)
+
+        async def answer(asked: Asked) -> Says:
+            if "/a/" in asked.target:
+                await hold(asked)
+            said = pages(asked)
+            said.body["padding"] = "x" * 2_000
+            return said
+
+        # Room for both lists, as long as their pages are not known to be that large.
+        requests = map(make_vaults_request, "ab")
+        async with (
+            serve_one(answer, pacing=False) as (arm, own),
+            aclosing(own.fan_out_list(requests, max_bytes=7_100)) as found,
+        ):
+            parts = [(await anext(found))[1]]
+            await wait_until(lambda: hold.held == 1)
+            following = asyncio.ensure_future(anext(found))
+            await take_turns()
+            # The list that hangs, and the first page of the other one.
+            assert len(arm.asked) == 2
+            loop.block(2 * fan_out._PATIENCE)
+            await wait_until(following.done)
+            parts.append(following.result()[1])
+            assert parts == [["b-0", "b-1"], ["b-2", "b-3"]]
+            hold.release()
+
+    run_blocked(main)
+
+
 async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
     manual = ManualClock()
 
@@ -584,6 +712,35 @@ async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
             assert tags == set(range(20, 30))
 
 
+async def test_refused_calls_make_room_for_others() -> None:
+    manual = ManualClock()
+    refusal = Says(
+        429, make_error_body("SubscriptionRequestsThrottled"), {"Retry-After": "60", READS: "0"}
+    )
+    hold = Hold()
+
+    async def answer(asked: Asked) -> Says:
+        if not asked.target.startswith(FIRST):
+            return return_name(asked)
+        # All the calls that may start before the first answer.
+        await hold(asked)
+        return refusal
+
+    def requests() -> Iterator[Request]:
+        yield from (get(number) for number in range(FIRST_CALLS))
+        yield get(FIRST_CALLS, SECOND)
+
+    async with (
+        serve_one(answer, clock=manual.clock) as (_, own),
+        aclosing(own.fan_out(requests())) as found,
+    ):
+        first = asyncio.ensure_future(anext(found))
+        await wait_until(lambda: hold.held == FIRST_CALLS)
+        hold.release()
+        await wait_until(first.done)
+        assert first.result().request.tag == FIRST_CALLS
+
+
 async def test_call_that_waits_for_limits_twice_counts_once() -> None:
     said = [
         Says(body=1, headers={READS: "0"}),
@@ -595,7 +752,11 @@ async def test_call_that_waits_for_limits_twice_counts_once() -> None:
     clock = ManualClock(autoadvance=True).clock
     async with serve_one(lambda _: said.pop(0), clock=clock) as (_, own):
         await own.get(make_path(0), api_version=VERSION)
-        (found,) = [one async for one in own.fan_out([get(1)])]
+        async with aclosing(own.fan_out([get(1)])) as outcomes:
+            found = await anext(outcomes)
+            singles = get_fan_out(outcomes)._budget.singles
+            # Otherwise more calls than are allowed would start.
+            assert (singles.under_way, singles.parked) == (0, 0)
     assert (found.result(), found.attempts) == (2, 2)
     assert found.waited >= 3
 
@@ -671,6 +832,19 @@ async def test_error_of_closing_the_iterable_is_raised() -> None:
         with pytest.raises(LookupError):
             await outcomes.aclose()
         assert list_fan_out_tasks() == []
+
+
+async def test_error_of_the_iterable_is_not_raised_by_closing() -> None:
+    def requests() -> Iterator[Request]:
+        yield get(1)
+        raise LookupError
+
+    async with serve_one() as (_, own):
+        outcomes = own.fan_out(requests())
+        await anext(outcomes)
+        await wait_until(lambda: get_fan_out(outcomes)._fed)
+        # The consumer has left before the error's turn came.
+        await outcomes.aclose()
 
 
 async def test_wrong_item_is_an_error_after_the_outcomes() -> None:
@@ -765,6 +939,30 @@ async def test_raise_ends_all_with_the_first_error(source: Source) -> None:
         assert len(arm.asked) <= 8
 
 
+async def test_raise_takes_no_request_after_the_first_error() -> None:
+    first, failing, source = Hold(), Hold(), Source()
+
+    async def answer(asked: Asked) -> Says:
+        if "/g2?" not in asked.target:
+            return await first(asked)
+        await failing(asked)
+        return Says(409, make_error_body("Conflict"))
+
+    async with serve_one(answer, pacing=False) as (_, own):
+        found = own.fan_out(source.requests(), on_error="raise", ordered=True)
+        task = asyncio.ensure_future(collect(found, []))
+        await wait_until(lambda: first.held + failing.held == FIRST_CALLS)
+        failing.release()
+        # One of them, and the feeder is left.
+        await wait_until(lambda: len(list_fan_out_tasks()) == FIRST_CALLS)
+        await take_turns()
+        assert source.taken == FIRST_CALLS
+        first.release()
+        with pytest.raises(ConflictError):
+            await task
+        assert source.taken == FIRST_CALLS
+
+
 async def test_refusing_scope_is_skipped_and_others_are_not() -> None:
     def answer(asked: Asked) -> Says:
         return (
@@ -815,6 +1013,70 @@ async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
     assert outcomes[3].request.method == "POST"
     assert isinstance(outcomes[3].error, aiomsi.AiomsiError)
     assert not any("/vaults/kv2" in target or "/vaults/kv3" in target for target in arm.targets)
+
+
+async def test_sent_requests_are_not_kept_for_their_scope() -> None:
+    requests = [get(number, (FIRST, SECOND)[number % 2]) for number in range(10)]
+    async with (
+        serve_one() as (_, own),
+        aclosing(own.fan_out(requests, on_error="skip-scope")) as found,
+    ):
+        outcomes = [await anext(found) for _ in requests]
+        assert get_fan_out(found)._unsent == {}
+    assert [one.error for one in outcomes] == [None] * 10
+
+
+async def test_refused_look_up_of_a_version_is_the_error() -> None:
+    vault = f"{FIRST}/resourceGroups/g/providers/Microsoft.KeyVault/vaults/kv"
+    refusal = Says(403, make_error_body("AuthorizationFailed"))
+    async with serve_one(lambda _: refusal) as (_, own):
+        (outcome,) = [
+            one async for one in own.fan_out([Request("GET", vault)], on_error="skip-scope")
+        ]
+    assert isinstance(outcome.error, AuthorizationError)
+    assert (outcome.attempts, outcome.skipped) == (0, False)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_result_that_comes_in_spite_of_a_skip_counts(fails: bool) -> None:
+    waits = asyncio.Event()
+
+    class Stubborn:
+        """A credential that suppresses the cancellation of its second fetch."""
+
+        fetches = 0
+
+        async def get_token(self, *_scopes: str, **_: Any) -> Any:
+            self.fetches += 1
+            if self.fetches == 2:
+                waits.set()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                if fails:
+                    raise LookupError
+            return token
+
+        async def close(self) -> None:
+            pass
+
+    async def answer(asked: Asked) -> Says:
+        if "/g1?" not in asked.target:
+            return return_name(asked)
+        await waits.wait()
+        return Says(403, make_error_body("AuthorizationFailed"))
+
+    async with serve_one(answer) as (_, own):
+        await own.get(make_path(0), api_version=VERSION)
+        token = await own._connection.credentials[0].get_token(own._connection.scope)
+        own._connection.credentials[0] = Stubborn()  # type: ignore[call-overload]
+        found = own.fan_out([get(1), get(2)], on_error="skip-scope")
+        outcomes = {one.request.tag: one async for one in found}
+    assert isinstance(outcomes[1].error, AuthorizationError)
+    assert not outcomes[2].skipped
+    if fails:
+        assert isinstance(outcomes[2].error, LookupError)
+    else:
+        assert outcomes[2].result() == {"name": "g2"}
 
 
 async def test_error_of_a_single_resource_skips_nothing() -> None:
@@ -893,6 +1155,25 @@ async def test_iterable_that_suppresses_its_cancellation_ends_too() -> None:
         await outcomes.aclose()
         assert list_fan_out_tasks() == []
     assert (taken, len(server.asked)) == (1, 1)
+
+
+def test_left_fan_out_starts_no_call_that_waited() -> None:
+    async def main(loop: BlockedLoop) -> None:
+        hold = Hold()
+        async with serve_one(hold) as (_, own):
+            found = own.fan_out_list(map(make_vaults_request, "ab"), max_bytes=ONE_LIST)
+            first = asyncio.ensure_future(anext(found))
+            await wait_until(lambda: hold.held == 1)
+            # The other list waits for the budget, as long as that is patient.
+            first.cancel()
+            await asyncio.wait([first])
+            loop.block(2 * fan_out._PATIENCE)
+            await take_turns()
+            assert hold.held == 1
+            assert list_fan_out_tasks() == []
+            hold.release()
+
+    run_blocked(main)
 
 
 async def test_scope_of_anyio_ends_after_the_iterable() -> None:
@@ -1051,6 +1332,25 @@ async def test_cancelled_task_of_a_request_is_an_outcome() -> None:
         outcome = await anext(outcomes)
         assert isinstance(outcome.error, UsageError)
         assert (outcome.attempts, outcome.error.uncertain) == (1, False)
+        hold.release()
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_cancelled_write_is_uncertain_if_it_was_sent(sent: bool) -> None:
+    hold = Hold()
+    # Without an api-version it is looked up first.
+    request = Request("PUT", VAULT, api_version=VERSION if sent else None, json={})
+    async with serve_one(hold) as (arm, own):
+        found = own.fan_out([request])
+        first = asyncio.ensure_future(anext(found))
+        await wait_until(lambda: hold.held == 1)
+        (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "aiomsi fan-out")
+        task.cancel()
+        outcome = await first
+        assert [asked.method for asked in arm.asked] == ["PUT" if sent else "GET"]
+        assert isinstance(outcome.error, UsageError)
+        assert (outcome.attempts, outcome.error.uncertain) == (int(sent), sent)
+        await found.aclose()
         hold.release()
 
 
@@ -1383,6 +1683,95 @@ async def test_list_of_a_refusing_scope_is_skipped() -> None:
         )
     assert [ends[name].skipped for name in "abc"] == [False, True, True]
     assert len(arm.asked) == 1
+
+
+async def test_begun_list_of_a_refusing_scope_is_continued() -> None:
+    begun, refused, pages = asyncio.Event(), asyncio.Event(), serve_pages(3)
+
+    async def answer(asked: Asked) -> Says:
+        if "/b/" in asked.target:
+            await begun.wait()
+            return Says(403, make_error_body("AuthorizationFailed"))
+        begun.set()
+        await refused.wait()
+        return pages(asked)
+
+    async with (
+        serve_one(answer) as (_, own),
+        aclosing(own.fan_out_list(map(make_vaults_request, "ab"), on_error="skip-scope")) as found,
+    ):
+        request, end = await anext(found)
+        assert (request.tag, type(end.error)) == ("b", AuthorizationError)
+        refused.set()
+        rows, ends = await collect_lists(found)
+    assert rows == {"a": [f"a-{number}" for number in range(6)]}
+    assert ends["a"].result() == 6
+
+
+async def test_outcome_of_a_list_has_the_numbers_of_all_pages() -> None:
+    pages, refused = serve_pages(3), set[str]()
+    sizes = list[int]()
+
+    def answer(asked: Asked) -> Says:
+        # The first two pages are refused once, and the last one is in a scope of other limits.
+        if asked.target.startswith(FIRST) and asked.target not in refused:
+            refused.add(asked.target)
+            error = make_error_body("SubscriptionRequestsThrottled")
+            return Says(429, error, {"Retry-After": "3"})
+        said = pages(asked)
+        if "page=1" in asked.target:
+            said.body["nextLink"] = said.body["nextLink"].replace(FIRST, SECOND)
+        sizes.append(len(json.dumps(said.body)))
+        return said
+
+    async with serve_one(answer) as (_, own):
+        _, ends = await collect_lists(own.fan_out_list([make_vaults_request("a")]))
+    end = ends["a"]
+    assert (end.result(), end.attempts, end.throttled) == (6, 5, 2)
+    assert end.received == sum(sizes)
+    assert end.waited >= 2 * 3
+    assert FIRST.rpartition("/")[2] in str(end.waited_for)
+
+
+async def test_wait_of_one_page_counts_for_no_later_page() -> None:
+    refusal = Says(429, make_error_body("SubscriptionRequestsThrottled"), {"Retry-After": "3"})
+    pages, said = serve_pages(2), [refusal]
+    async with (
+        serve_one(lambda asked: said.pop() if said else pages(asked)) as (_, own),
+        aclosing(own.fan_out_list([make_vaults_request("a")])) as found,
+    ):
+        parts = [(await anext(found))[1] for _ in range(3)]
+        assert get_fan_out(found)._budget.lists.parked == 0
+    assert (parts[-1].throttled, parts[-1].items) == (1, 4)
+
+
+async def test_page_that_was_not_sent_gives_no_bytes_back() -> None:
+    failures, pages = list[Exception](), serve_pages(2)
+
+    def answer(asked: Asked) -> Says:
+        failures.append(LookupError())
+        return pages(asked)
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        if "send" in work.__qualname__ and failures:
+            raise failures.pop()
+        return asyncio.Task(work, loop=loop, **more)
+
+    loop = asyncio.get_running_loop()
+    usual = loop.get_task_factory()
+    async with (
+        serve_one(answer) as (_, own),
+        aclosing(own.fan_out_list([make_vaults_request("a")])) as found,
+    ):
+        loop.set_task_factory(make)
+        try:
+            assert (await anext(found))[1] == ["a-0", "a-1"]
+            _, end = await anext(found)
+        finally:
+            loop.set_task_factory(usual)
+        assert isinstance(end.error, LookupError)
+        # The bytes of the first page are given back once.
+        assert get_fan_out(found)._budget.held == 0
 
 
 async def test_session_closed_between_pages_ends_the_list() -> None:
