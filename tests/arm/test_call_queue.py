@@ -20,6 +20,7 @@ from arm_server import (
     VERSION,
     Asked,
     Says,
+    Token,
     Tokens,
     make_error_body,
     open_session,
@@ -1287,6 +1288,36 @@ async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
             await arm.get(GROUP, api_version=VERSION, timeout=31.0)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_renewed_token_that_expires_in_the_queue_is_replaced() -> None:
+    manual, gate, sent = ManualClock(), Gate(), list[str]()
+
+    class Brief:
+        made = 0
+
+        async def get_token(self, *_: str, **__: Any) -> Token:
+            self.made += 1
+            return Token(f"{self.made}", int(manual.clock.wall()) + 30)
+
+    async def serve(asked: Asked) -> Says:
+        sent.append(asked.headers["Authorization"])
+        return await gate.answer(asked)
+
+    options: dict[str, Any] = {"clock": manual.clock, "credential": Brief()}
+    async with serve_gated(2, gate, serve, **options) as (_, arm):
+        calls = await start_calls(arm, gate, [GROUP] * 2)
+        gate.says = Says(429, THROTTLED.body, {"Retry-After": "40"})
+        gate.release()
+        await wait_until(lambda: arm.stats().waiting == 1)
+        gate.says = Says(401, make_error_body("ExpiredAuthenticationToken"))
+        gate.release()
+        await wait_until(lambda: arm.stats().waiting == 2)
+        gate.says, gate.open = Says(body={}, headers=PLENTY), True
+        await manual.sleeping()
+        manual.advance(45)
+        assert await asyncio.gather(*calls) == [{}, {}]
+    assert sent == ["Bearer 1", "Bearer 1", "Bearer 3", "Bearer 3"]
 
 
 async def test_random_part_of_a_pause_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:

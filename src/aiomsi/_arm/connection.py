@@ -310,7 +310,7 @@ class Connection:
                             ticket = waiter.ticket
                         now = self.clock.monotonic()
                         is_old = self._renewals != renewals or now - asked_at > _TOKEN_AGE
-                        if not renewed and is_old:
+                        if is_old:
                             # A token may expire or be rejected while the request waits.
                             token = await self.credentials[0].get_token(self.scope)
                             further = [
@@ -399,7 +399,7 @@ class Connection:
                 call.refused_ticket = ticket
                 token, *further = new
                 ticket, renewed = None, True
-                now = self.clock.monotonic()
+                asked_at, renewals = self.clock.monotonic(), self._renewals
         except asyncio.CancelledError as error:
             cancelled = strip_frames(error)
             raise self._closing_error(call, task, sending=sending) or cancelled from None
