@@ -1701,6 +1701,7 @@ async def test_begun_list_of_a_refusing_scope_is_continued() -> None:
         aclosing(own.fan_out_list(map(make_vaults_request, "ab"), on_error="skip-scope")) as found,
     ):
         request, end = await anext(found)
+        assert isinstance(end, Outcome)
         assert (request.tag, type(end.error)) == ("b", AuthorizationError)
         refused.set()
         rows, ends = await collect_lists(found)
@@ -1742,7 +1743,9 @@ async def test_wait_of_one_page_counts_for_no_later_page() -> None:
     ):
         parts = [(await anext(found))[1] for _ in range(3)]
         assert get_fan_out(found)._budget.lists.parked == 0
-    assert (parts[-1].throttled, parts[-1].items) == (1, 4)
+    end = parts[-1]
+    assert isinstance(end, Outcome)
+    assert (end.throttled, end.items) == (1, 4)
 
 
 async def test_page_that_was_not_sent_gives_no_bytes_back() -> None:
@@ -1769,6 +1772,7 @@ async def test_page_that_was_not_sent_gives_no_bytes_back() -> None:
             _, end = await anext(found)
         finally:
             loop.set_task_factory(usual)
+        assert isinstance(end, Outcome)
         assert isinstance(end.error, LookupError)
         # The bytes of the first page are given back once.
         assert get_fan_out(found)._budget.held == 0
