@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self, TypeAlias
@@ -821,16 +822,30 @@ async def play_unavailable_service(stage: Stage) -> SlotCredential:
 
 async def play_body_in_parts(stage: Stage) -> SlotCredential:
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+    parts = {
+        "await http.request(...)": head,
+        "await answer.content.readany()": b"{",
+        "await read_rest(...)": b"}",
+    }
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def may_go_on(text: str) -> bool:
+            points = (point for stand in list(stage.watch.seen) for point in stand.points)
+            is_closed = reader.at_eof() or writer.is_closing()
+            return is_closed or any(point.text == text for point in points)
+
         # A cancelled call closes its connection.
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            for part in (head, b"{", b"}"):
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(SOON)
-        writer.close()
+            for text, part in parts.items():
+                # A call waits for the part before it is sent.
+                await wait_until(partial(may_go_on, text))
+                # uvloop raises a RuntimeError for a closed connection.
+                if not writer.is_closing():
+                    writer.write(part)
+        with contextlib.suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     credential = ManagedIdentityCredential()
@@ -840,6 +855,7 @@ async def play_body_in_parts(stage: Stage) -> SlotCredential:
         send_gets(stage, SYSTEM_CLOCK, credential)
         await asyncio.wait([task for task, _ in stage.calls])
     server.close()
+    await server.wait_closed()
     return credential
 
 
