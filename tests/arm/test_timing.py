@@ -387,15 +387,17 @@ async def test_5xx_whose_body_stops_takes_no_connection(
     monkeypatch.setattr(_http, "_READ", 0.1)
     # Not the cached time-outs of other tests.
     monkeypatch.setattr(_http, "_make_timeout", _http._make_timeout.__wrapped__)
-    answers = [FAILED_AND_CUT["cut"], b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"]
-    ended = list[bytes]()
+    good = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    answers, ended = [FAILED_AND_CUT["cut"], good], list[bytes]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answers.pop(0))
         # The connection stays open until the client closes it.
-        ended.append(await reader.read())
+        rest = await reader.read()
         writer.close()
+        await writer.wait_closed()
+        ended.append(rest)
 
     server = await asyncio.start_server(serve, "127.0.0.1")
     connector = aiohttp.TCPConnector(limit=1)
@@ -404,7 +406,7 @@ async def test_5xx_whose_body_stops_takes_no_connection(
         retry = ArmRetry(first_delay=0.0)
         async with open_raw_session(url, http=http, retry=retry) as arm:
             assert await get(arm) == {}
-            await wait_until(lambda: ended == [b""])
+            await wait_until(lambda: ended == [b"", b""])
 
 
 async def test_a_read_with_an_unreadable_response_is_repeated() -> None:
