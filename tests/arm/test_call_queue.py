@@ -338,32 +338,22 @@ class Stepwise(Tokens):
         return found._replace(expires_on=1_800_000_000 + 3_600 * len(self.asked))
 
 
-async def test_call_that_waited_uses_the_token_of_that_moment() -> None:
+@pytest.mark.parametrize(
+    ("is_further", "header"),
+    [(False, "Authorization"), (True, "x-ms-authorization-auxiliary")],
+)
+async def test_call_that_waited_uses_the_token_of_that_moment(
+    *, is_further: bool, header: str
+) -> None:
     manual, seen = ManualClock(), list[str]()
 
     async def answer(asked: Asked) -> Says:
-        seen.append(asked.headers["Authorization"])
+        seen.append(asked.headers[header])
         return await gate.answer(asked)
 
     gate = Gate()
-    options: dict[str, Any] = {"credential": Stepwise(), "retry": ArmRetry(total_budget=9_999)}
-    async with serve_gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
-        calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        manual.advance(3_600)
-        gate.release_all()
-        await asyncio.gather(*calls)
-    assert seen == ["Bearer first", "Bearer second"]
-
-
-async def test_call_that_waited_uses_the_further_tokens_of_then() -> None:
-    manual, seen = ManualClock(), list[str]()
-
-    async def answer(asked: Asked) -> Says:
-        seen.append(asked.headers["x-ms-authorization-auxiliary"])
-        return await gate.answer(asked)
-
-    gate = Gate()
-    options: dict[str, Any] = {"auxiliary": [Stepwise()], "retry": ArmRetry(total_budget=9_999)}
+    of_credential = {"auxiliary": [Stepwise()]} if is_further else {"credential": Stepwise()}
+    options: dict[str, Any] = {**of_credential, "retry": ArmRetry(total_budget=9_999)}
     async with serve_gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
         calls = await start_calls(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
         manual.advance(3_600)

@@ -53,13 +53,18 @@ def _check_type(kind: type) -> Any:
     return check
 
 
-def _check_word(words: object) -> Any:
+def _require_word(name: str, value: object, words: object) -> None:
+    """Raise a ValueError unless the value is one of the words of a `Literal`."""
     known = get_args(words)
+    if value not in known:
+        msg = f"{name} must be one of {', '.join(known)} and is {value!r}"
+        raise ValueError(msg)
 
+
+def _check_word(words: object) -> Any:
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value is not None and value not in known:
-            msg = f"{attribute.name} must be one of {', '.join(known)} and is {value!r}"
-            raise ValueError(msg)
+        if value is not None:
+            _require_word(attribute.name, value, words)
 
     return check
 
@@ -71,9 +76,7 @@ def check_kind(kind: str) -> None:
         ValueError: no class has that name.
 
     """
-    if kind not in get_args(BucketKind):
-        msg = f"kind must be one of {', '.join(get_args(BucketKind))} and is {kind!r}"
-        raise ValueError(msg)
+    _require_word("kind", kind, BucketKind)
 
 
 @attrs.frozen
